@@ -1,0 +1,56 @@
+# Targets: one library per folder of src/, tests beside their sources.
+
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(simdjson REQUIRED)
+find_package(tl-expected REQUIRED)
+
+add_library(gale_flags INTERFACE)
+target_compile_features(gale_flags INTERFACE cxx_std_20)
+target_compile_options(gale_flags INTERFACE -Wall -Wextra -Wshadow
+                       $<$<BOOL:${GALE_WERROR}>:-Werror> -fno-math-errno)
+target_include_directories(gale_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
+                                                ${PROJECT_SOURCE_DIR}/src)
+target_link_libraries(gale_flags INTERFACE fmt::fmt tl::expected Threads::Threads)
+
+# gale_library(NAME SOURCES a.cc ... [DEPS other ...]): the static library gale_NAME.
+function(gale_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(gale_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(gale_${name} PUBLIC gale_flags ${ARG_DEPS})
+endfunction()
+
+# gale_registry(NAME SOURCES ... [DEPS ...]): as gale_library, but an OBJECT library, so that the
+# linker keeps the static initializers that register what is in it.
+function(gale_registry name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(gale_${name}_objects OBJECT ${ARG_SOURCES})
+  target_link_libraries(gale_${name}_objects PUBLIC gale_flags ${ARG_DEPS})
+  add_library(gale_${name} INTERFACE)
+  target_link_libraries(gale_${name} INTERFACE gale_${name}_objects ${ARG_DEPS})
+  target_sources(gale_${name} INTERFACE $<TARGET_OBJECTS:gale_${name}_objects>)
+endfunction()
+
+# gale_test(NAME SOURCES foo_test.cc ... [DEPS gale_x ...]): a GoogleTest program, run by ctest.
+function(gale_test name)
+  if(NOT GALE_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} gale_flags GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE GALE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+endfunction()
+
+# gale_fuzzer(NAME SOURCES ... [DEPS ...]): a libFuzzer target, with clang and GALE_FUZZERS only.
+function(gale_fuzzer name)
+  if(NOT GALE_FUZZERS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} gale_flags)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+endfunction()
