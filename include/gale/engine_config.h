@@ -1,0 +1,45 @@
+// One typed configuration for the whole engine; flags, JSON and Python arguments parse into it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "gale/status.h"
+
+namespace gale {
+
+enum class LoadFormat {
+  kAuto,   ///< what the model folder holds
+  kDummy,  ///< seeded random weights of the true shapes: speed and memory without a checkpoint
+};
+
+enum class ModelDType { kAuto, kF32, kBf16 };  ///< kAuto: the checkpoint's own
+
+/// The numerics contract.
+enum class Numerics {
+  kFast,            ///< logits agree within the derived tolerance whatever the batch
+  kBatchInvariant,  ///< one reduction order per row, whatever the batch, chunk, graph bucket or draft
+};
+
+struct EngineConfig {
+  std::string model;                        ///< checkpoint folder, config.json, or a preset name with kDummy
+  LoadFormat load_format = LoadFormat::kAuto;
+  ModelDType dtype = ModelDType::kAuto;
+  std::string device = "auto";              ///< "auto", "cpu"
+  Numerics numerics = Numerics::kBatchInvariant;
+  int threads = 0;                          ///< CPU compute threads; 0 = what the cgroup quota allows
+  int max_model_len = 0;                    ///< prompt + generated tokens of one sequence; 0 = the model's own
+  size_t kv_cache_bytes = 0;                ///< 0 = room for max_num_seqs full sequences, at most a quarter of free memory
+  int block_tokens = 16;                    ///< tokens of one KV block
+  int max_num_seqs = 64;                    ///< sequences running at once
+  int max_num_batched_tokens = 512;         ///< token budget of one step
+  int max_queued_requests = 4096;           ///< further requests are refused with kResourceExhausted
+  bool enable_prefix_cache = true;
+  bool overlap = true;                      ///< launch step n+1 before step n's tokens are read
+  uint64_t seed = 0;                        ///< of requests without a seed, and of dummy weights
+
+  Status Validate() const;
+};
+
+}  // namespace gale

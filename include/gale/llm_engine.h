@@ -1,0 +1,61 @@
+// The engine: requests in, streams of tokens and text out. The only door to the request path.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gale/chat.h"
+#include "gale/engine_config.h"
+#include "gale/model_info.h"
+#include "gale/request.h"
+#include "gale/status.h"
+#include "gale/tokenizer.h"
+
+namespace gale {
+
+/// Called while a model loads; `done_bytes` grows to `total_bytes`.
+using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
+/// Called on the engine's output thread, in order for one request; must not block for long.
+using OutputCallback = std::function<void(const RequestOutput&)>;
+
+struct EngineStats {
+  int running_seqs = 0;
+  int waiting_seqs = 0;
+  int total_blocks = 0;
+  int free_blocks = 0;          ///< cached blocks count as free: they can be taken at once
+  uint64_t steps = 0;
+  uint64_t prompt_tokens = 0;   ///< computed, not read from the prefix cache
+  uint64_t cached_tokens = 0;
+  uint64_t generated_tokens = 0;
+  uint64_t preemptions = 0;
+  uint64_t mapped_bytes = 0;    ///< weights used in place from mapped files
+  uint64_t private_bytes = 0;   ///< weights, KV cache and scratch in memory of the process's own
+};
+
+/// Thread-safe. One engine thread schedules and steps; tokenizing and detokenizing run beside it.
+class LlmEngine {
+ public:
+  /// Loads model and tokenizer and starts the engine thread.
+  static Result<std::unique_ptr<LlmEngine>> Create(const EngineConfig& config,
+                                                   const LoadProgress& progress = {});
+  /// Cancels what runs, delivers every request's final output, joins all threads.
+  virtual ~LlmEngine() = default;
+
+  /// Queues a request. What is wrong with it is told here, or, when only tokenizing shows it
+  /// (a prompt over the context), in its one final output with kError.
+  virtual Result<RequestId> AddRequest(RequestParams params, OutputCallback on_output) = 0;
+  /// Ends a request at the next step; its final output says kCancelled. Unknown ids are ignored.
+  virtual void Cancel(RequestId id) = 0;
+  /// Runs requests to their ends, batched together; outputs are whole texts in the order given.
+  virtual std::vector<RequestOutput> Generate(std::vector<RequestParams> requests) = 0;
+
+  virtual const Tokenizer* tokenizer() const = 0;         ///< null when the model folder has none
+  virtual const ChatTemplate* chat_template() const = 0;  ///< null when the model has none
+  virtual const ModelInfo& model_info() const = 0;
+  virtual const EngineConfig& config() const = 0;         ///< resolved: no zeros, no "auto"
+  virtual EngineStats stats() const = 0;
+};
+
+}  // namespace gale

@@ -1,0 +1,43 @@
+// What a model is, without loading it: for `gale info`, memory plans and servers.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "gale/engine_config.h"
+#include "gale/sampling_params.h"
+#include "gale/status.h"
+
+namespace gale {
+
+struct ModelInfo {
+  std::string architecture;      ///< "Qwen3ForCausalLM"
+  std::string dtype;             ///< "bf16"
+  int num_layers = 0;
+  int hidden_size = 0;
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  int intermediate_size = 0;
+  int vocab_size = 0;
+  int max_position = 0;
+  bool tied_embeddings = false;
+  uint64_t num_parameters = 0;   ///< tied weights counted once
+  uint64_t weight_bytes = 0;     ///< in the checkpoint's dtype
+  uint64_t kv_bytes_per_token = 0;
+  std::vector<TokenId> eos_token_ids;
+  SamplingParams default_sampling;  ///< generation_config.json's, or the defaults
+  bool has_tokenizer = false;
+  bool has_chat_template = false;
+};
+
+/// Reads headers and configuration only. `model` as in EngineConfig.
+Result<ModelInfo> ReadModelInfo(const std::string& model, LoadFormat format = LoadFormat::kAuto);
+
+/// Names accepted by LoadFormat::kDummy beside a folder or a config.json.
+std::vector<std::string> ModelPresets();
+/// Architectures that this build can run.
+std::vector<std::string> SupportedArchitectures();
+
+}  // namespace gale

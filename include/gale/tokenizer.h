@@ -1,0 +1,74 @@
+// Text to token ids and back.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gale/sampling_params.h"
+#include "gale/status.h"
+
+namespace gale {
+
+struct EncodeOptions {
+  bool add_special_tokens = true;  ///< what the post-processor adds, such as BOS
+  bool parse_special = false;      ///< special tokens spelled out in the text become their ids; off: they stay text
+};
+
+/// A stretch of a rendered prompt that came from the user: special tokens in it stay plain text.
+struct TextSpan {
+  size_t begin = 0;  ///< byte offsets, half open
+  size_t end = 0;
+};
+
+/// Immutable after loading; every method may be called from any thread.
+class Tokenizer {
+ public:
+  /// Reads tokenizer.json (and tokenizer_config.json beside it, where there is one).
+  /// Errors: kNotFound, kDataCorrupt with the JSON path at fault, kUnsupported naming the part.
+  static Result<std::unique_ptr<Tokenizer>> FromFolder(const std::string& folder);
+  static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json);
+
+  Tokenizer(const Tokenizer&) = delete;
+  Tokenizer& operator=(const Tokenizer&) = delete;
+  ~Tokenizer();
+
+  /// Any bytes are accepted; invalid UTF-8 is read as U+FFFD.
+  std::vector<TokenId> Encode(std::string_view text, const EncodeOptions& options = {}) const;
+  /// Encodes a rendered chat prompt: special tokens are recognized except inside `user_spans`.
+  std::vector<TokenId> EncodePrompt(std::string_view text, std::span<const TextSpan> user_spans) const;
+  /// Ids outside the vocabulary are skipped.
+  std::string Decode(std::span<const TokenId> tokens, bool skip_special = true) const;
+
+  int vocab_size() const;                                  ///< largest id + 1, added tokens included
+  std::optional<TokenId> TokenToId(std::string_view token) const;
+  std::string_view IdToToken(TokenId id) const;            ///< the vocabulary's own spelling; "" when unknown
+  bool IsSpecial(TokenId id) const;
+
+ private:
+  friend class IncrementalDetokenizer;
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Turns a growing token sequence into text that never ends inside a character.
+class IncrementalDetokenizer {
+ public:
+  explicit IncrementalDetokenizer(const Tokenizer& tokenizer, bool skip_special = true);
+  /// The text that `token` completes; may be empty. Concatenated with Flush() it equals Decode() of all.
+  std::string Push(TokenId token);
+  /// What is left when the sequence ends; an unfinished character becomes U+FFFD.
+  std::string Flush();
+
+ private:
+  const Tokenizer* tokenizer_;
+  bool skip_special_;
+  bool at_start_ = true;
+  std::string pending_;
+};
+
+}  // namespace gale
