@@ -1,0 +1,132 @@
+// One object per device: memory, streams, ops. The compute column sees devices only through this.
+// Layer L1b. Every op is asynchronous on its stream; launch errors surface at Stream::Synchronize.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "backend/attention_backend.h"
+#include "backend/op_args.h"
+#include "gale/engine_config.h"
+#include "gale/status.h"
+#include "tensor/quant_format.h"
+#include "tensor/tensor_view.h"
+
+namespace gale {
+
+enum class MemoryKind { kDevice, kPinnedHost };
+
+struct DeviceInfo {
+  std::string name;               ///< "cpu"
+  std::string description;        ///< "AMD EPYC, avx512, 2 threads"
+  size_t total_bytes = 0;
+  size_t free_bytes = 0;          ///< now
+  bool is_host_memory = false;    ///< device pointers may be read by the host
+};
+
+/// Owned memory of one device; move-only.
+class Buffer {
+ public:
+  using Deleter = void (*)(void* data, size_t bytes);
+  Buffer() = default;
+  Buffer(void* data, size_t bytes, Deleter deleter) : data_(data), bytes_(bytes), deleter_(deleter) {}
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    Buffer(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) deleter_(data_, bytes_);
+  }
+  void swap(Buffer& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(deleter_, other.deleter_);
+  }
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+  Deleter deleter_ = nullptr;
+};
+
+/// An ordered queue of device work.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual Status Synchronize() = 0;  ///< waits; kDevice if anything on the stream failed
+};
+
+/// A linear layer's weight in canonical form, as a quantization scheme yields it.
+struct LinearWeight {
+  QuantFormat format;
+  int64_t in = 0;
+  int64_t out = 0;
+  TensorView data;  ///< [out, in], host memory that outlives the packed weight
+};
+
+/// A weight as one device's kernel wants it. Owns what it does not borrow from the LinearWeight.
+struct PackedLinear {
+  QuantFormat format;
+  int64_t in = 0;
+  int64_t out = 0;
+  TensorView data;
+  Buffer storage;
+};
+
+struct LinearArgs {
+  TensorView x;                          ///< [rows, in]; rows may be strided
+  const PackedLinear* weight = nullptr;  ///< y = x * weight^T + bias
+  TensorView bias;                       ///< [out] or empty
+  TensorView out;                        ///< [rows, out]; activation dtype, or f32 for logits
+};
+
+struct LinearKey {
+  QuantFormat format;
+  int64_t in = 0;
+  int64_t out = 0;
+  DType activation = DType::kBf16;
+  Numerics numerics = Numerics::kBatchInvariant;
+};
+
+/// One weight layout for every number of rows; how many rows there are is decided inside Run.
+class LinearKernel {
+ public:
+  virtual ~LinearKernel() = default;
+  virtual Result<PackedLinear> Prepare(const LinearWeight& weight) const = 0;
+  virtual void Run(Stream& stream, const LinearArgs& args) const = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual DeviceInfo info() const = 0;
+  /// Errors: kResourceExhausted with the bytes asked for and the bytes free.
+  virtual Result<Buffer> Allocate(size_t bytes, MemoryKind kind) = 0;
+  virtual std::unique_ptr<Stream> CreateStream() = 0;
+  /// Either side may be device or host memory. On the CPU back end the copy is done on return.
+  virtual void Copy(Stream& stream, void* dst, const void* src, size_t bytes) = 0;
+
+  /// Null when this back end has no kernel for the key. The kernel lives as long as the back end.
+  virtual const LinearKernel* FindLinear(const LinearKey& key) const = 0;
+  virtual std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) = 0;
+
+  virtual void Embedding(Stream& stream, const EmbeddingArgs& args) = 0;
+  virtual void RmsNorm(Stream& stream, const RmsNormArgs& args) = 0;
+  virtual void QkvRope(Stream& stream, const QkvRopeArgs& args) = 0;
+  virtual void SiluMul(Stream& stream, const SiluMulArgs& args) = 0;
+  virtual void GatherRows(Stream& stream, const GatherRowsArgs& args) = 0;
+  virtual void Sample(Stream& stream, const SampleArgs& args) = 0;
+  virtual void Logprobs(Stream& stream, const LogprobsArgs& args) = 0;
+
+  /// QkvRope followed by the attention's KV write; a device that fuses them overrides this.
+  virtual void QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention,
+                            int layer, const TensorView& slot_mapping);
+};
+
+}  // namespace gale

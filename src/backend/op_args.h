@@ -1,0 +1,78 @@
+// Arguments of every op: named fields with their shapes. Layer L1b, shared by all devices.
+// "x" dtypes are the model's activation dtype (f32 or bf16) unless said otherwise; sums are f32.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/tensor_view.h"
+
+namespace gale {
+
+/// out[t] = table[tokens[t]]. Cost: reads and writes tokens * hidden elements.
+struct EmbeddingArgs {
+  TensorView tokens;  ///< i32 [tokens]; ids in [0, vocab)
+  TensorView table;   ///< [vocab, hidden], any float dtype
+  TensorView out;     ///< [tokens, hidden]
+};
+
+/// out = (x [+ residual]) / rms * weight, row by row (arXiv:1910.07467).
+struct RmsNormArgs {
+  TensorView x;         ///< [tokens, hidden]
+  TensorView weight;    ///< [hidden]
+  TensorView residual;  ///< [tokens, hidden] or empty; becomes x + residual before the norm
+  TensorView out;       ///< [tokens, hidden]; may alias x
+  float eps = 1e-6F;
+};
+
+/// What follows the QKV projection: per-head norms, rotary embedding (half-split pairs) and the
+/// KV cache write, fused so that a device may do it in one pass. In place on `qkv`.
+struct QkvRopeArgs {
+  TensorView qkv;        ///< [tokens, (q_heads + 2 * kv_heads) * head_dim]
+  TensorView positions;  ///< i32 [tokens]
+  TensorView q_norm;     ///< [head_dim] or empty
+  TensorView k_norm;     ///< [head_dim] or empty
+  TensorView inv_freq;   ///< f32 [rotary_dim / 2]; scaling schemes are folded in at load
+  float rope_scale = 1;  ///< multiplies cos and sin (YaRN's attention factor)
+  float norm_eps = 1e-6F;
+  int q_heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+};
+
+/// out = silu(gate) * up, where gate_up rows are [gate | up].
+struct SiluMulArgs {
+  TensorView gate_up;  ///< [tokens, 2 * intermediate]
+  TensorView out;      ///< [tokens, intermediate]
+};
+
+/// out[i] = x[rows[i]]; used to pick the rows that need logits.
+struct GatherRowsArgs {
+  TensorView x;     ///< [tokens, hidden]
+  TensorView rows;  ///< i32 [n]
+  TensorView out;   ///< [n, hidden]
+};
+
+/// One draw per row: temperature, top-k, top-p, min-p, then inverse CDF with one Philox number.
+/// A pure function of the row, its parameters and its counter: no draw depends on its neighbours.
+struct SampleArgs {
+  TensorView logits;       ///< f32 [rows, vocab]; may be overwritten
+  TensorView temperature;  ///< f32 [rows]; 0 = greedy, the lowest id among equal maxima
+  TensorView top_k;        ///< i32 [rows]; 0 = off
+  TensorView top_p;        ///< f32 [rows]
+  TensorView min_p;        ///< f32 [rows]
+  TensorView seed;         ///< u64 [rows]; Philox key
+  TensorView counter;      ///< u64 [rows, 2]; {position, sample index << 32 | RandomStream}
+  TensorView bitmask;      ///< i32 [rows, ceil(vocab / 32)] of allowed tokens, or empty
+  TensorView out;          ///< i32 [rows]
+};
+
+/// Log-softmax of chosen tokens and of the likeliest ones, from raw logits.
+struct LogprobsArgs {
+  TensorView logits;         ///< f32 [rows, vocab]
+  TensorView tokens;         ///< i32 [rows]; a negative id leaves its chosen logprob unset
+  TensorView chosen;         ///< f32 [rows]
+  TensorView top_ids;        ///< i32 [rows, k]; best first, ties by lower id; k may be 0 (empty view)
+  TensorView top_logprobs;   ///< f32 [rows, k]
+};
+
+}  // namespace gale

@@ -1,0 +1,26 @@
+// The shape of a model's KV cache as the control column sees it: groups of layers, blocks, bytes.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "base/kv_kind.h"
+
+namespace gale {
+
+/// Layers that remember the past alike. All groups draw equal blocks from one pool.
+struct KvGroup {
+  KvKind kind = KvKind::kFull;
+  int num_layers = 0;
+  int block_tokens = 16;       ///< tokens that one block of this group holds
+  size_t bytes_per_block = 0;  ///< what the group uses of a block; the pool's block is the largest of these
+  int window = 0;              ///< kSlidingWindow: positions seen, the current one included
+  size_t state_bytes = 0;      ///< kRecurrent: one state, held in one block
+};
+
+/// Empty for an encoder. A draft model's groups are appended to the target's.
+struct KvCacheSpec {
+  std::vector<KvGroup> groups;
+};
+
+}  // namespace gale

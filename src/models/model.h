@@ -1,0 +1,71 @@
+// A model: weights and the order of layers. Knows nothing of requests, samples nothing, owns no cache.
+// Layer L3 of the compute column; one file per architecture beside this one.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "backend/backend.h"
+#include "tensor/tensor_view.h"
+
+namespace gale {
+
+/// Layers that share one KV group; `spec.layers` of them, in the model's order.
+struct AttentionGroup {
+  AttentionSpec spec;
+};
+
+/// One step's tokens, flat over all sequences.
+struct ForwardBatch {
+  TensorView token_ids;    ///< i32 [tokens]
+  TensorView positions;    ///< i32 [tokens]
+  TensorView logits_rows;  ///< i32 [n]: rows of `hidden` whose logits are wanted
+  std::vector<AttentionBatch> attention;  ///< [group]
+};
+
+/// Bump allocator for activations: reset before each step, never freed in between.
+class ScratchArena {
+ public:
+  ScratchArena() = default;
+  explicit ScratchArena(Buffer buffer) : buffer_(std::move(buffer)) {}
+  /// Contiguous and 64-byte aligned. CHECKs that the plan made at start-up was large enough.
+  TensorView Take(DType dtype, std::initializer_list<int64_t> dims);
+  void Reset() { used_ = 0; }
+  size_t used() const { return used_; }
+  size_t capacity() const { return buffer_.bytes(); }
+
+ private:
+  Buffer buffer_;
+  size_t used_ = 0;
+};
+
+/// What a forward pass needs beside its input; passed, never global.
+struct ForwardContext {
+  Backend* backend = nullptr;
+  Stream* stream = nullptr;
+  std::vector<AttentionBackend*> attention;  ///< [group], planned for this step
+  ScratchArena* scratch = nullptr;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual std::vector<AttentionGroup> attention_groups() const = 0;
+  virtual DType dtype() const = 0;  ///< of activations
+  virtual int hidden_size() const = 0;
+  virtual int vocab_size() const = 0;
+  /// Upper bound of the scratch bytes that one step of `tokens` rows takes.
+  virtual size_t ScratchBytes(int tokens) const = 0;
+  /// Bytes of weights used in place from mapped files, and held in private memory.
+  virtual size_t mapped_bytes() const = 0;
+  virtual size_t private_bytes() const = 0;
+
+  virtual void Embed(ForwardContext& context, const ForwardBatch& batch, TensorView hidden) = 0;
+  /// All layers and the final norm; `hidden` [tokens, hidden] in and out.
+  virtual void Forward(ForwardContext& context, const ForwardBatch& batch, TensorView hidden) = 0;
+  /// rows [n, hidden] -> logits f32 [n, vocab].
+  virtual void ComputeLogits(ForwardContext& context, TensorView rows, TensorView logits) = 0;
+};
+
+}  // namespace gale

@@ -1,0 +1,79 @@
+// The two plain-data types that cross the seam between the columns: what to compute in a step, and
+// what came of it. They hold no pointers into either column, so that every rank can be sent a copy.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "gale/request.h"
+#include "request/sequence.h"
+
+namespace gale {
+
+/// Copy-on-write, swap or compaction of one block; done before anything else of the step.
+struct BlockCopy {
+  int32_t group = 0;
+  BlockId src = 0;
+  BlockId dst = 0;
+};
+
+/// Speculated tokens of a sequence. Empty tokens with num_tokens > 0: they are on the device.
+struct Draft {
+  int32_t num_tokens = 0;
+  std::vector<TokenId> tokens;
+  std::vector<int16_t> parent;  ///< empty = a chain
+};
+
+enum class LogitsRows : uint8_t { kNone, kLast, kAll };
+
+/// Everything a rank must know of a sequence it has not seen (or has forgotten after a preemption).
+struct NewSeqData {
+  std::vector<TokenId> tokens;  ///< all known tokens: prompt and, after a preemption, generated ones
+  int32_t num_prompt = 0;
+  int32_t num_computed = 0;     ///< KV already valid (prefix cache, fork)
+  int sample_index = 0;
+  SamplingParams sampling;      ///< seed resolved
+};
+
+/// `num_tokens` positions of one sequence, from where its last step ended: 1 = decode, k + 1 =
+/// speculation, n = a chunk of the prompt. There is no prefill flag.
+struct ScheduledSeq {
+  SeqId id = 0;
+  int32_t num_tokens = 0;
+  std::optional<NewSeqData> first_time;
+  std::vector<BlockList> new_blocks;  ///< [kv group], appended to the sequence's table; first_time: the whole table
+  Draft draft;
+  LogitsRows logits = LogitsRows::kNone;
+  bool sample = false;                ///< draw a token from the last row
+};
+
+struct SchedulerOutput {
+  uint64_t step = 0;                  ///< counts from 1
+  std::vector<ScheduledSeq> seqs;
+  std::vector<SeqId> finished;        ///< forget these
+  std::vector<SeqId> preempted;       ///< forget these too; they come back as first_time
+  std::vector<BlockCopy> copies;
+  std::vector<BlockCopy> swap_out;    ///< dst is a host block
+  std::vector<BlockCopy> swap_in;     ///< src is a host block
+
+  int32_t TotalTokens() const {
+    int32_t total = 0;
+    for (const ScheduledSeq& seq : seqs) total += seq.num_tokens;
+    return total;
+  }
+};
+
+struct SeqOutput {
+  SeqId id = 0;
+  std::vector<TokenId> tokens;                     ///< sampled or accepted; empty for a prompt chunk
+  std::vector<PositionLogprobs> logprobs;          ///< one per token, when asked for
+  std::vector<PositionLogprobs> prompt_logprobs;   ///< of the prompt tokens that this step's rows predict
+};
+
+struct ModelRunnerOutput {
+  uint64_t step = 0;
+  std::vector<SeqOutput> seqs;                     ///< in the order of SchedulerOutput::seqs
+};
+
+}  // namespace gale
