@@ -1,0 +1,118 @@
+#include "base/json.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/status_macros.h"
+
+namespace gale {
+namespace {
+
+/// What is there, short enough for a message: a number's value, a string's beginning, a kind.
+std::string Shown(const simdjson::dom::element& element) {
+  constexpr size_t kMaxShown = 60;
+  switch (element.type()) {
+    case simdjson::dom::element_type::ARRAY: return "an array";
+    case simdjson::dom::element_type::OBJECT: return "an object";
+    default: break;
+  }
+  std::string text = simdjson::minify(element);
+  if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
+  return text;
+}
+
+}  // namespace
+
+Error JsonValue::Wrong(std::string_view expected) const {
+  return {ErrorCode::kDataCorrupt,
+          fmt::format("{}: {}: expected {}, got {}", *source_, path_.empty() ? "top level" : path_,
+                      expected, Shown(element_))};
+}
+
+Result<bool> JsonValue::Bool() const {
+  bool value = false;
+  if (element_.get(value) != simdjson::SUCCESS) return tl::unexpected(Wrong("true or false"));
+  return value;
+}
+
+Result<int64_t> JsonValue::Int(int64_t min, int64_t max) const {
+  int64_t value = 0;
+  // is_double() is true of every number; type() tells how it is written.
+  if (element_.type() == simdjson::dom::element_type::DOUBLE ||
+      element_.get(value) != simdjson::SUCCESS || value < min || value > max) {
+    return tl::unexpected(Wrong(fmt::format("an integer in [{}, {}]", min, max)));
+  }
+  return value;
+}
+
+Result<double> JsonValue::Number(double min, double max) const {
+  double value = 0;
+  if (element_.get(value) != simdjson::SUCCESS || value < min || value > max) {
+    return tl::unexpected(Wrong(fmt::format("a number in [{}, {}]", min, max)));
+  }
+  return value;
+}
+
+Result<std::string_view> JsonValue::String() const {
+  std::string_view value;
+  if (element_.get(value) != simdjson::SUCCESS) return tl::unexpected(Wrong("a string"));
+  return value;
+}
+
+Result<std::vector<JsonValue>> JsonValue::Items() const {
+  simdjson::dom::array array;
+  if (element_.get(array) != simdjson::SUCCESS) return tl::unexpected(Wrong("an array"));
+  std::vector<JsonValue> items;
+  for (const simdjson::dom::element item : array) {
+    items.emplace_back(source_, fmt::format("{}[{}]", path_, items.size()), item);
+  }
+  return items;
+}
+
+Result<JsonObject> JsonValue::Object() const {
+  simdjson::dom::object object;
+  if (element_.get(object) != simdjson::SUCCESS) return tl::unexpected(Wrong("an object"));
+  std::vector<std::string_view> keys;
+  for (const auto [key, value] : object) keys.push_back(key);
+  std::sort(keys.begin(), keys.end());
+  if (const auto twin = std::adjacent_find(keys.begin(), keys.end()); twin != keys.end()) {
+    return tl::unexpected(Wrong(fmt::format("each key once, but \"{}\" stands twice", *twin)));
+  }
+  return JsonObject(source_, path_, object);
+}
+
+std::string JsonObject::Path(std::string_view key) const {
+  return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+}
+
+std::optional<JsonValue> JsonObject::Find(std::string_view key) const {
+  simdjson::dom::element element;
+  if (object_.at_key(key).get(element) != simdjson::SUCCESS || element.is_null()) return {};
+  return JsonValue(source_, Path(key), element);
+}
+
+Result<JsonValue> JsonObject::Get(std::string_view key) const {
+  if (auto value = Find(key)) return *value;
+  return MakeError(ErrorCode::kDataCorrupt, fmt::format("{}: {}: missing", *source_, Path(key)));
+}
+
+Result<JsonDocument> JsonDocument::Parse(std::string_view text, std::string source,
+                                         size_t max_depth) {
+  JsonDocument document;
+  document.source_ = std::make_unique<std::string>(std::move(source));
+  document.parser_ = std::make_unique<simdjson::dom::parser>();
+  simdjson::error_code error = document.parser_->allocate(std::max<size_t>(text.size(), 1), max_depth);
+  if (error == simdjson::SUCCESS) {
+    error = document.parser_->parse(text.data(), text.size()).get(document.root_);
+  }
+  if (error != simdjson::SUCCESS) {
+    return MakeError(ErrorCode::kDataCorrupt, fmt::format("{}: not valid JSON: {}", *document.source_,
+                                                          simdjson::error_message(error)));
+  }
+  return document;
+}
+
+JsonValue JsonDocument::root() const { return JsonValue(source_.get(), "", root_); }
+
+}  // namespace gale
