@@ -27,7 +27,8 @@ struct SamplingInputs {
 class Executor {
  public:
   virtual ~Executor() = default;
-  virtual StepHandle Launch(const SchedulerOutput& plan) = 0;  ///< enqueues the forward; returns at once
+  virtual StepHandle Launch(
+      const SchedulerOutput& plan) = 0;  ///< enqueues the forward; returns at once
   virtual void Sample(StepHandle handle, const SamplingInputs& inputs) = 0;  ///< enqueues the draws
   virtual Result<ModelRunnerOutput> Collect(StepHandle handle) = 0;          ///< waits for the step
 };

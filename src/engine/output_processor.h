@@ -1,0 +1,106 @@
+// From tokens to what the client sees: text, stop strings, log-probabilities, the final output.
+// Layer L5, stop 10 of the request path; runs on a thread of its own, where callbacks run too.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/blocking_queue.h"
+#include "engine/stop_strings.h"
+#include "gale/llm_engine.h"
+#include "request/sequence.h"
+
+namespace gale {
+
+using Clock = std::chrono::steady_clock;
+
+/// What a step brought one sequence.
+struct SequenceNews {
+  std::shared_ptr<const Request> request;
+  SeqId seq = 0;
+  int sample_index = 0;
+  Clock::time_point launched;  ///< the step's
+  int cached_tokens = 0;
+  std::vector<TokenId> tokens;
+  std::vector<PositionLogprobs> logprobs;
+  std::vector<PositionLogprobs> prompt_logprobs;
+  FinishReason finish_reason = FinishReason::kNone;
+  std::optional<Error> error;  ///< with kError
+};
+
+/// Every request that was added gets exactly one final output: when all its samples have ended,
+/// or when Fail says that it never ran. News of a request that has had it are dropped.
+class OutputProcessor {
+ public:
+  struct Hooks {
+    /// A stop string ended a sequence that the engine still runs.
+    std::function<void(SeqId)> on_stop_string;
+    /// Called before the callback gets the final output.
+    std::function<void(RequestId)> on_finished;
+  };
+
+  /// `tokenizer` may be null: outputs then have tokens and no text.
+  OutputProcessor(const Tokenizer* tokenizer, Hooks hooks);
+  /// Handles what was pushed, then joins. The caller has ended every request.
+  ~OutputProcessor();
+
+  /// Before anything else of the request.
+  void Add(std::shared_ptr<const Request> request, OutputCallback callback);
+  void Push(std::vector<SequenceNews> step);
+  /// Ends a request that never reached the scheduler.
+  void Fail(RequestId id, Error error);
+
+ private:
+  struct Sample {
+    Sample(const Tokenizer* tokenizer, const SamplingParams& sampling);
+    std::optional<IncrementalDetokenizer> detokenizer;
+    StopStrings stop;
+    FinishReason finish_reason = FinishReason::kNone;
+    bool changed = false;
+    SampleOutput delta;  ///< since the last output
+  };
+  struct Record {
+    std::shared_ptr<const Request> request;
+    OutputCallback callback;
+    Clock::time_point added;
+    bool scheduled = false;
+    bool changed = false;  ///< in the step being handled
+    int num_running = 0;   ///< samples that have not ended
+    int cached_tokens = 0;
+    std::vector<Sample> samples;
+    std::vector<PositionLogprobs> prompt_logprobs;
+    std::optional<Error> error;
+    RequestTimes times;
+  };
+  struct Added {
+    Record record;
+  };
+  struct Failed {
+    RequestId id = 0;
+    Error error;
+  };
+  using Event = std::variant<Added, std::vector<SequenceNews>, Failed>;
+
+  void Run();
+  void Handle(Added& event);
+  void Handle(std::vector<SequenceNews>& step);
+  void Handle(Failed& event);
+  void Apply(Record& record, SequenceNews& news);
+  void ApplyTokens(Record& record, Sample& sample, SequenceNews& news);
+  std::string Detokenize(const Record& record, Sample& sample, const SequenceNews& news, size_t i);
+  static void End(Record& record, Sample& sample, FinishReason reason);
+  void Deliver(RequestId id, Record& record);
+
+  const Tokenizer* tokenizer_;
+  Hooks hooks_;
+  std::unordered_map<RequestId, Record> records_;
+  BlockingQueue<Event> events_;
+  std::thread thread_;
+};
+
+}  // namespace gale

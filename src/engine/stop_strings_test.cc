@@ -1,0 +1,76 @@
+#include "engine/stop_strings.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace gale {
+namespace {
+
+struct Outcome {
+  std::string text;
+  bool matched = false;
+  friend bool operator==(const Outcome&, const Outcome&) = default;
+};
+
+Outcome Run(const std::vector<std::string>& stops, bool include,
+            const std::vector<std::string>& pieces) {
+  StopStrings matcher(stops, include);
+  Outcome outcome;
+  for (const std::string& piece : pieces) {
+    outcome.text += matcher.Push(piece);
+    if (matcher.matched()) break;
+  }
+  outcome.text += matcher.Flush();
+  outcome.matched = matcher.matched();
+  return outcome;
+}
+
+/// Cuts `text` at the set bits of `cuts`.
+std::vector<std::string> Cut(const std::string& text, unsigned cuts) {
+  std::vector<std::string> pieces(1);
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (i > 0 && ((cuts >> (i - 1)) & 1U) != 0) pieces.emplace_back();
+    pieces.back() += text[i];
+  }
+  return pieces;
+}
+
+struct Case {
+  std::string text;
+  std::vector<std::string> stops;
+  Outcome excluded;
+  Outcome included;
+};
+
+TEST(StopStringsTest, EverySplitGivesTheSameText) {
+  const std::vector<Case> cases = {
+      {"one two", {"zzz"}, {"one two", false}, {"one two", false}},
+      {"abaabab!", {"abab"}, {"aba", true}, {"abaabab", true}},  // a prefix that restarts
+      {"xx<end>yy", {"<end>"}, {"xx", true}, {"xx<end>", true}},
+      {"xx<en", {"<end>"}, {"xx<en", false}, {"xx<en", false}},  // held back, then released
+      {"abcd", {"abcd", "c"}, {"ab", true}, {"abc", true}},      // "c" is complete first
+      {"wabc", {"bc", "abc"}, {"w", true}, {"wabc", true}},      // both at once: the longest
+      {"stop", {"stop"}, {"", true}, {"stop", true}},
+      {"aaab", {"aab"}, {"a", true}, {"aaab", true}},
+  };
+  for (const Case& c : cases) {
+    for (unsigned cuts = 0; cuts < 1U << (c.text.size() - 1); ++cuts) {
+      EXPECT_EQ(Run(c.stops, false, Cut(c.text, cuts)), c.excluded) << c.text << " " << cuts;
+      EXPECT_EQ(Run(c.stops, true, Cut(c.text, cuts)), c.included) << c.text << " " << cuts;
+    }
+  }
+}
+
+TEST(StopStringsTest, HoldsBackOnlyWhatMayBecomeAStop) {
+  const std::vector<std::string> stops = {"\n\n", "User:"};
+  StopStrings matcher(stops, false);
+  EXPECT_EQ(matcher.Push("Hello\n"), "Hello");
+  EXPECT_EQ(matcher.Push("Us"), "\n");
+  EXPECT_EQ(matcher.Push("ual"), "Usual");
+  EXPECT_EQ(matcher.Push(" User"), " ");
+  EXPECT_EQ(matcher.Flush(), "User");
+}
+
+}  // namespace
+}  // namespace gale

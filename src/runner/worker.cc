@@ -1,0 +1,69 @@
+#include "runner/worker.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace gale {
+
+size_t PoolBlockBytes(const KvCacheSpec& spec) {
+  size_t bytes = 0;
+  for (const KvGroup& group : spec.groups) bytes = std::max(bytes, group.bytes_per_block);
+  return bytes;
+}
+
+Worker::Worker(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model)
+    : backend_(std::move(backend)), model_(std::move(model)) {}
+
+Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
+                                               std::unique_ptr<Model> model, int block_tokens,
+                                               const StepLimits& limits) {
+  std::unique_ptr<Worker> worker(new Worker(std::move(backend), std::move(model)));
+  for (const AttentionGroup& group : worker->model_->attention_groups()) {
+    KvGroupRuntime& runtime = worker->groups_.emplace_back();
+    runtime.attention = worker->backend_->CreateAttention(group.spec);
+    const std::span<const int> allowed = runtime.attention->BlockTokens();
+    if (std::ranges::find(allowed, block_tokens) == allowed.end()) {
+      return MakeError(
+          ErrorCode::kInvalidArgument,
+          fmt::format("block_tokens: expected one of {{{}}} on device '{}', got {}",
+                      fmt::join(allowed, ", "), worker->backend_->info().name, block_tokens));
+    }
+    runtime.block_tokens = block_tokens;
+    runtime.bytes_per_block = runtime.attention->BytesPerBlock(block_tokens);
+  }
+  GALE_ASSIGN_OR_RETURN(worker->runner_, ModelRunner::Create(*worker->backend_, *worker->model_,
+                                                             worker->groups_, limits));
+  return worker;
+}
+
+KvCacheSpec Worker::kv_cache_spec() const {
+  KvCacheSpec spec;
+  const std::vector<AttentionGroup> groups = model_->attention_groups();
+  for (size_t g = 0; g < groups.size(); ++g) {
+    spec.groups.push_back({.kind = groups[g].spec.kind,
+                           .num_layers = groups[g].spec.layers,
+                           .block_tokens = groups_[g].block_tokens,
+                           .bytes_per_block = groups_[g].bytes_per_block,
+                           .window = groups[g].spec.window,
+                           .state_bytes = 0});
+  }
+  return spec;
+}
+
+Status Worker::AllocateKv(int num_blocks) {
+  const size_t block_bytes = PoolBlockBytes(kv_cache_spec());
+  GALE_ASSIGN_OR_RETURN(pool_, backend_->Allocate(static_cast<size_t>(num_blocks) * block_bytes,
+                                                  MemoryKind::kDevice));
+  const TensorView pool(pool_.data(), DType::kU8, {num_blocks, static_cast<int64_t>(block_bytes)});
+  for (KvGroupRuntime& group : groups_) {
+    TensorView blocks = pool;
+    blocks.dims[1] = static_cast<int64_t>(group.bytes_per_block);  // rows stay a pool block apart
+    group.attention->BindCache({.blocks = blocks, .block_tokens = group.block_tokens});
+  }
+  runner_->BindPool(pool);
+  return {};
+}
+
+}  // namespace gale
