@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/kv_kind.h"
+#include "request/sequence.h"
 
 namespace gale {
 
@@ -12,15 +13,23 @@ namespace gale {
 struct KvGroup {
   KvKind kind = KvKind::kFull;
   int num_layers = 0;
-  int block_tokens = 16;       ///< tokens that one block of this group holds
-  size_t bytes_per_block = 0;  ///< what the group uses of a block; the pool's block is the largest of these
-  int window = 0;              ///< kSlidingWindow: positions seen, the current one included
-  size_t state_bytes = 0;      ///< kRecurrent: one state, held in one block
+  int block_tokens = 16;  ///< tokens that one block of this group holds
+  size_t bytes_per_block =
+      0;           ///< what the group uses of a block; the pool's block is the largest of these
+  int window = 0;  ///< kSlidingWindow: positions seen, the current one included
+  size_t state_bytes = 0;  ///< kRecurrent: one state, held in one block
 };
 
 /// Empty for an encoder. A draft model's groups are appended to the target's.
 struct KvCacheSpec {
   std::vector<KvGroup> groups;
+};
+
+/// A move of one whole block: copy-on-write, swap or compaction.
+struct BlockCopy {
+  int32_t group = 0;
+  BlockId src = 0;
+  BlockId dst = 0;
 };
 
 }  // namespace gale

@@ -16,6 +16,12 @@ using SeqId = uint64_t;    ///< never recycled
 using BlockId = int32_t;   ///< index into the block pool
 using BlockList = std::vector<BlockId>;
 
+/// Block 0 of every pool belongs to nobody. In a block table it marks positions that are never read
+/// again (out of a sliding window), so that slot arithmetic stays position / block_tokens.
+inline constexpr BlockId kNullBlock = 0;
+
+struct PrefixNode;  // kv_cache/prefix_cache.h
+
 /// What the client asked, tokenized. Immutable but for `cancelled`.
 struct Request {
   RequestId id = 0;
@@ -28,27 +34,53 @@ struct Request {
 };
 
 enum class SequenceState : uint8_t {
-  kWaiting,    ///< holds no blocks; to be admitted (again, after a preemption)
-  kRunning,    ///< holds blocks; scheduled whenever the budget allows
-  kFinished,   ///< terminal; its blocks are freed
+  kForking,   ///< holds no blocks; waits until sample 0 has computed the prompt
+  kWaiting,   ///< holds no device blocks; to be admitted (again, after a preemption)
+  kRunning,   ///< holds blocks; scheduled whenever the budget allows
 };
 
+/// A copy of a recurrent group's state after `num_tokens` tokens.
+struct KeptState {
+  int group = 0;
+  int32_t num_tokens = 0;
+  BlockId block = kNullBlock;
+};
+
+/// Positions of a sequence, as half-open intervals:
+///   [0, num_computed)                            KV valid and confirmed by a collected step
+///   [num_computed, num_computed + num_in_flight) launched, not collected; with drafts an upper bound
+///   up to tokens.size()                          tokens known to the host
+///   up to tokens.size() + num_in_flight_samples  tokens that exist or are being drawn
+///   up to max_len                                where a length stop falls
 struct Sequence {
   SeqId id = 0;
-  std::shared_ptr<Request> request;
+  std::shared_ptr<const Request> request;
   int sample_index = 0;                    ///< which of the request's n samples
   SequenceState state = SequenceState::kWaiting;
-  FinishReason finish_reason = FinishReason::kNone;
   std::vector<TokenId> tokens;             ///< prompt, then confirmed generated tokens
   int32_t num_prompt = 0;
+  int32_t max_len = 0;                     ///< most tokens it may ever hold, prompt included
   int32_t num_computed = 0;                ///< KV valid and confirmed; written by Scheduler::Update (and admission) only
-  int32_t num_in_flight = 0;               ///< upper bound of positions launched and not collected
-  int32_t num_in_flight_samples = 0;       ///< tokens those launches will yield
+  int32_t num_in_flight = 0;               ///< positions launched and not collected
+  int32_t num_in_flight_samples = 0;       ///< launches not collected that will each yield a token (or more, with drafts)
   int32_t num_cached = 0;                  ///< prompt tokens read from the prefix cache at first admission
+  int32_t num_prompt_logprobs = 0;         ///< prompt positions whose logprobs have been handed out
+  int32_t num_preemptions = 0;
+  bool has_forks = false;                  ///< sample 0: the other samples wait for its prompt
+  uint64_t first_step = 0;                 ///< first launch since it got its blocks; 0: the runner does not know it
   uint64_t last_step = 0;                  ///< blocks may be freed at once, but reused only once this step has retired
-  std::vector<BlockList> blocks;           ///< [kv group]
+  double first_scheduled_s = 0;            ///< by the engine's clock; 0: not yet
+
+  // Owned by the KvCacheManager.
+  std::vector<BlockList> blocks;           ///< [kv group]: block of each block_tokens positions; kRecurrent: one state
+  std::vector<BlockList> host_blocks;      ///< the same while swapped out, else empty
+  std::vector<KeptState> kept_states;      ///< copies of recurrent states, not yet in the prefix cache
+  PrefixNode* prefix = nullptr;            ///< the longest cached prefix of this sequence
 
   int32_t num_generated() const { return static_cast<int32_t>(tokens.size()) - num_prompt; }
+  int32_t num_launched() const { return num_computed + num_in_flight; }
+  int32_t num_planned() const { return static_cast<int32_t>(tokens.size()) + num_in_flight_samples; }
+  bool is_swapped_out() const { return !host_blocks.empty(); }
 };
 
 }  // namespace gale

@@ -7,16 +7,10 @@
 #include <vector>
 
 #include "gale/request.h"
+#include "kv_cache/kv_cache_spec.h"
 #include "request/sequence.h"
 
 namespace gale {
-
-/// Copy-on-write, swap or compaction of one block; done before anything else of the step.
-struct BlockCopy {
-  int32_t group = 0;
-  BlockId src = 0;
-  BlockId dst = 0;
-};
 
 /// Speculated tokens of a sequence. Empty tokens with num_tokens > 0: they are on the device.
 struct Draft {
@@ -37,20 +31,25 @@ struct NewSeqData {
 };
 
 /// `num_tokens` positions of one sequence, from where its last step ended: 1 = decode, k + 1 =
-/// speculation, n = a chunk of the prompt. There is no prefill flag.
+/// speculation, n = a chunk of the prompt. There is no prefill flag. In the overlapped loop the last
+/// token may be unknown to the host; the runner reads it where the sampler wrote it.
 struct ScheduledSeq {
   SeqId id = 0;
   int32_t num_tokens = 0;
-  std::optional<NewSeqData> first_time;
-  std::vector<BlockList> new_blocks;  ///< [kv group], appended to the sequence's table; first_time: the whole table
-  Draft draft;
+  std::optional<NewSeqData> first_time;  ///< set when the runner does not know `id`
+  /// [kv group], appended to the sequence's table; empty when no group got any. With first_time: the
+  /// whole table. Entries already sent never change; kNullBlock entries are never read.
+  std::vector<BlockList> new_blocks;
+  Draft draft;                           ///< its tokens are the last draft.num_tokens of num_tokens
   LogitsRows logits = LogitsRows::kNone;
-  bool sample = false;                ///< draw a token from the last row
+  bool sample = false;                   ///< draw a token from the last row
 };
 
+/// In a step's order: forget `finished` and `preempted`; swap_out; copies; swap_in (each in list
+/// order); then the forward pass of `seqs`. A recurrent state is zero where num_computed is 0.
 struct SchedulerOutput {
-  uint64_t step = 0;                  ///< counts from 1
-  std::vector<ScheduledSeq> seqs;
+  uint64_t step = 0;                  ///< counts from 1, without gaps over the plans that have seqs
+  std::vector<ScheduledSeq> seqs;     ///< empty: nothing to launch, nor to pass to Update
   std::vector<SeqId> finished;        ///< forget these
   std::vector<SeqId> preempted;       ///< forget these too; they come back as first_time
   std::vector<BlockCopy> copies;
