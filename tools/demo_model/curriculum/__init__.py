@@ -1,0 +1,44 @@
+"""The curriculum: endless clean material in simple English, each document a function of its seed.
+
+`document(seed)` gives the segments that training reads; `Lexicon(rng, "eval")` with the same functions
+gives the evaluation's held-out cases. Needs nothing beyond the standard library.
+"""
+
+import random
+from collections.abc import Callable
+
+from .chat import Chat, Segment, render
+from .lexicon import Lexicon
+from .passages import continue_chat, json_chat, json_list_chat, question_chat, story_chat, summary_chat
+from .stories import tell
+from .talk import add_system, exercise_chat, memory_chat, mixed_chat
+from .tools import call_chat, no_call_chat
+
+END_OF_TEXT = "<|endoftext|>"
+
+# Each kind of chat and its share of the documents.
+CHATS: list[tuple[Callable[[random.Random, Lexicon], Chat], int]] = [
+    (question_chat, 26), (exercise_chat, 26), (call_chat, 16), (no_call_chat, 4), (json_chat, 8),
+    (json_list_chat, 2), (story_chat, 8), (continue_chat, 2), (summary_chat, 4), (memory_chat, 6),
+    (mixed_chat, 4)]
+_FUNCTIONS, _SHARES = zip(*CHATS)
+STORY_SHARE = 0.08  # documents that are a plain story instead of a chat
+
+
+def rng_for(split: str, seed: int) -> random.Random:
+    """The random numbers of one document; the splits never share a stream."""
+    return random.Random(f"{split}/{seed}")
+
+
+def document(seed: int) -> list[Segment]:
+    """The training document number `seed`: a chat or a plain story, closed by the end token."""
+    rng = rng_for("train", seed)
+    lexicon = Lexicon(rng, "train")
+    if rng.random() < STORY_SHARE:
+        story = tell(rng, lexicon)
+        lead = story.title + "\n\n" if rng.random() < 0.3 else ""
+        return [(lead + story.text + END_OF_TEXT, True)]
+    chat = rng.choices(_FUNCTIONS, _SHARES)[0](rng, lexicon)
+    if not chat.tools:
+        add_system(rng, chat)
+    return render(chat) + [(END_OF_TEXT, True)]
