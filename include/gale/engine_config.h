@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "gale/status.h"
 
@@ -41,5 +42,8 @@ struct EngineConfig {
 
   Status Validate() const;
 };
+
+/// Devices that this build can run on, sorted; EngineConfig::device takes these and "auto".
+std::vector<std::string> SupportedDevices();
 
 }  // namespace gale

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "backend/registry.h"
 #include "base/status_macros.h"
 
 namespace gale {
@@ -38,5 +39,7 @@ Status EngineConfig::Validate() const {
       CheckRange("max_num_batched_tokens", max_num_batched_tokens, 1, kMaxBatchedTokens));
   return CheckRange("max_queued_requests", max_queued_requests, 1, 1 << 24);
 }
+
+std::vector<std::string> SupportedDevices() { return BackendNames(); }
 
 }  // namespace gale
