@@ -1,0 +1,28 @@
+// The subcommands of `gale`. Each file adds its flags to the parser and sets what to run.
+// A wrong command line throws CLI::ParseError (exit code 2); what fails later is a Status (1).
+#pragma once
+
+#include <functional>
+
+#include <CLI/CLI.hpp>
+
+#include "gale/status.h"
+
+namespace gale::cli {
+
+/// What the command line asks for; set by the callback of the subcommand that was given.
+using Action = std::function<Status()>;
+
+void AddRunCommand(CLI::App& app, Action& action);
+void AddChatCommand(CLI::App& app, Action& action);
+void AddTokenizeCommand(CLI::App& app, Action& action);
+void AddInfoCommand(CLI::App& app, Action& action);
+void AddEvalPerplexityCommand(CLI::App& eval, Action& action);
+void AddEvalLogprobsCommand(CLI::App& eval, Action& action);
+void AddBenchLatencyCommand(CLI::App& bench, Action& action);
+void AddBenchThroughputCommand(CLI::App& bench, Action& action);
+
+/// What `gale --version` prints: version, commit, compiler, back ends, architectures.
+std::string VersionText();
+
+}  // namespace gale::cli

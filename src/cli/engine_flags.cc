@@ -1,0 +1,127 @@
+#include "cli/engine_flags.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "cli/progress_bar.h"
+
+namespace gale::cli {
+
+namespace {
+
+constexpr const char* kGroup = "Engine";
+
+CLI::Option* AddCount(CLI::App& command, const char* name, int& value, const char* description) {
+  return command.add_option(name, value, description)
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber.description(""))
+      ->group(kGroup);
+}
+
+/// A flag that takes one of a few words.
+template <class T>
+void AddChoice(CLI::App& command, const char* name, T& value,
+               const std::map<std::string, T>& choices, const char* description) {
+  std::string words;
+  for (const auto& [word, unused] : choices) words += (words.empty() ? "" : ", ") + word;
+  const auto parse = [&value, name, choices, words](const std::string& word) {
+    const auto choice = choices.find(word);
+    if (choice == choices.end()) {
+      throw CLI::ValidationError(name, fmt::format("expected one of {}; got {}", words, word));
+    }
+    value = choice->second;
+  };
+  command.add_option_function<std::string>(name, parse, description)->type_name("WORD")->group(kGroup);
+}
+
+/// "512M", "2GiB", "1000000": K, M and G are powers of 1024.
+size_t ParseByteSize(const std::string& text) {
+  const std::map<std::string, int> shifts = {{"", 0},    {"B", 0},  {"K", 10},   {"KB", 10},
+                                             {"KIB", 10}, {"M", 20}, {"MB", 20}, {"MIB", 20},
+                                             {"G", 30},  {"GB", 30}, {"GIB", 30}};
+  size_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string unit(end, text.data() + text.size());
+  std::transform(unit.begin(), unit.end(), unit.begin(), [](unsigned char c) { return std::toupper(c); });
+  const auto shift = shifts.find(unit);
+  if (error != std::errc() || shift == shifts.end() || number > (SIZE_MAX >> shift->second)) {
+    throw CLI::ValidationError("--kv-cache-memory",
+                               fmt::format("expected a size such as 512M or 2GiB; got {}", text));
+  }
+  return number << shift->second;
+}
+
+}  // namespace
+
+void AddEngineFlags(CLI::App& command, EngineConfig& config) {
+  command
+      .add_option("-m,--model", config.model,
+                  "Model folder; with --load-format dummy also a config.json or a preset")
+      ->type_name("DIR")
+      ->required()
+      ->group(kGroup);
+  command.add_option("--device", config.device, "Where to run: auto, cpu")
+      ->type_name("NAME")
+      ->capture_default_str()
+      ->group(kGroup);
+  AddChoice<ModelDType>(
+      command, "--dtype", config.dtype,
+      {{"auto", ModelDType::kAuto}, {"f32", ModelDType::kF32}, {"bf16", ModelDType::kBf16}},
+      "Weights and arithmetic: f32, bf16 or auto, the model's own (default auto)");
+  AddChoice<LoadFormat>(
+      command, "--load-format", config.load_format,
+      {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}},
+      "dummy: seeded random weights of the model's shapes, to measure speed and memory without a "
+      "checkpoint (default auto)");
+  AddCount(command, "--threads", config.threads, "CPU threads; 0 = all this process may use");
+  AddCount(command, "--max-model-len", config.max_model_len,
+           "Tokens of prompt and reply together; 0 = the model's own limit");
+  command
+      .add_option_function<std::string>(
+          "--kv-cache-memory",
+          [&config](const std::string& text) { config.kv_cache_bytes = ParseByteSize(text); },
+          "Memory for keys and values: 512M, 2GiB (powers of 1024)")
+      ->type_name("SIZE")
+      ->group(kGroup);
+  AddCount(command, "--max-num-seqs", config.max_num_seqs, "Sequences that run at once")
+      ->capture_default_str();
+  AddCount(command, "--max-num-batched-tokens", config.max_num_batched_tokens,
+           "Tokens computed in one step, over all sequences")
+      ->capture_default_str();
+  command
+      .add_flag_callback("--no-prefix-cache", [&config] { config.enable_prefix_cache = false; },
+                         "Compute every prompt from its first token")
+      ->group(kGroup);
+  command
+      .add_flag_callback("--no-overlap", [&config] { config.overlap = false; },
+                         "Read a step's tokens before the next step starts")
+      ->group(kGroup);
+  AddChoice<Numerics>(
+      command, "--numerics", config.numerics,
+      {{"fast", Numerics::kFast}, {"batch-invariant", Numerics::kBatchInvariant}},
+      "batch-invariant: a prompt's tokens never depend on what runs beside it; fast: they may, "
+      "within rounding (default batch-invariant)");
+  command
+      .add_option("--seed", config.seed,
+                  "Of the random draws: equal seeds, prompts and flags give equal text")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(kGroup);
+}
+
+Result<std::unique_ptr<LlmEngine>> LoadEngine(const EngineConfig& config,
+                                              const std::function<void()>& poll) {
+  ProgressBar bar;
+  return LlmEngine::Create(config, [&](uint64_t done_bytes, uint64_t total_bytes) {
+    bar.Update(done_bytes, total_bytes);
+    if (poll) poll();
+  });
+}
+
+}  // namespace gale::cli

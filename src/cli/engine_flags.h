@@ -1,0 +1,20 @@
+// Flags that every command with an engine shares.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "gale/llm_engine.h"
+
+namespace gale::cli {
+
+/// Binds --model, --device, ... to `config`, which must outlive the parsing.
+void AddEngineFlags(CLI::App& command, EngineConfig& config);
+
+/// Loads the model behind a progress bar. `poll`, if given, is called as loading goes on.
+Result<std::unique_ptr<LlmEngine>> LoadEngine(const EngineConfig& config,
+                                              const std::function<void()>& poll = {});
+
+}  // namespace gale::cli

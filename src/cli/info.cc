@@ -1,0 +1,128 @@
+// gale info: what a model is, from its headers and configuration alone.
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cli/command.h"
+#include "cli/figures.h"
+#include "cli/json_text.h"
+#include "cli/standard_io.h"
+#include "gale/model_info.h"
+
+namespace gale::cli {
+namespace {
+
+namespace json = boost::json;
+
+struct InfoOptions {
+  std::string model;
+  bool json = false;
+};
+
+json::object SamplingRecord(const SamplingParams& sampling) {
+  return {{"temperature", sampling.temperature},
+          {"top_k", sampling.top_k},
+          {"top_p", sampling.top_p},
+          {"min_p", sampling.min_p},
+          {"max_tokens", sampling.max_tokens}};
+}
+
+json::object ModelRecord(const std::string& model, const ModelInfo& info) {
+  return {{"model", model},
+          {"architecture", info.architecture},
+          {"dtype", info.dtype},
+          {"num_parameters", info.num_parameters},
+          {"weight_bytes", info.weight_bytes},
+          {"kv_bytes_per_token", info.kv_bytes_per_token},
+          {"num_layers", info.num_layers},
+          {"hidden_size", info.hidden_size},
+          {"intermediate_size", info.intermediate_size},
+          {"num_heads", info.num_heads},
+          {"num_kv_heads", info.num_kv_heads},
+          {"head_dim", info.head_dim},
+          {"vocab_size", info.vocab_size},
+          {"max_position", info.max_position},
+          {"tied_embeddings", info.tied_embeddings},
+          {"eos_token_ids", json::value_from(info.eos_token_ids)},
+          {"default_sampling", SamplingRecord(info.default_sampling)},
+          {"has_tokenizer", info.has_tokenizer},
+          {"has_chat_template", info.has_chat_template}};
+}
+
+std::string ModelTable(const std::string& model, const ModelInfo& info) {
+  const SamplingParams& sampling = info.default_sampling;
+  std::string table;
+  const auto row = [&table](std::string_view name, const std::string& value) {
+    table += fmt::format("{:<18} {}\n", name, value);
+  };
+  row("model", model);
+  row("architecture", info.architecture);
+  row("parameters", FormatCount(info.num_parameters));
+  row("weights", fmt::format("{} in {}", FormatBytes(info.weight_bytes), info.dtype));
+  row("layers", fmt::format("{}", info.num_layers));
+  row("hidden", fmt::format("{}, mlp {}", info.hidden_size, info.intermediate_size));
+  row("attention", fmt::format("{} query heads, {} kv heads, head_dim {}", info.num_heads,
+                               info.num_kv_heads, info.head_dim));
+  row("vocabulary", fmt::format("{}{}", info.vocab_size,
+                                info.tied_embeddings ? ", embeddings shared with the output" : ""));
+  row("context", fmt::format("{} tokens", info.max_position));
+  row("kv cache", fmt::format("{} per token, {} for a full context",
+                              FormatBytes(info.kv_bytes_per_token),
+                              FormatBytes(info.kv_bytes_per_token *
+                                          static_cast<uint64_t>(info.max_position))));
+  row("end tokens", fmt::format("{}", fmt::join(info.eos_token_ids, ", ")));
+  row("default sampling",
+      sampling.temperature == 0
+          ? "greedy"
+          : fmt::format("temperature {}, top-k {}, top-p {}, min-p {}", sampling.temperature,
+                        sampling.top_k, sampling.top_p, sampling.min_p));
+  row("tokenizer", info.has_tokenizer ? "yes" : "none");
+  row("chat template", info.has_chat_template ? "yes" : "none");
+  return table;
+}
+
+Status PrintSupported(bool as_json) {
+  if (as_json) {
+    return WriteOut(JsonIndented(
+        json::object{{"architectures", json::value_from(SupportedArchitectures())},
+                     {"presets", json::value_from(ModelPresets())}}));
+  }
+  return WriteOut(fmt::format("architectures  {}\npresets        {}\n",
+                              fmt::join(SupportedArchitectures(), ", "),
+                              fmt::join(ModelPresets(), ", ")));
+}
+
+Status Info(const InfoOptions& options) {
+  if (options.model.empty()) return PrintSupported(options.json);
+  const std::vector<std::string> presets = ModelPresets();
+  const bool is_preset = !std::filesystem::exists(options.model) &&
+                         std::find(presets.begin(), presets.end(), options.model) != presets.end();
+  const Result<ModelInfo> info =
+      ReadModelInfo(options.model, is_preset ? LoadFormat::kDummy : LoadFormat::kAuto);
+  if (!info) return tl::unexpected(info.error());
+  return WriteOut(options.json ? JsonIndented(ModelRecord(options.model, *info))
+                               : ModelTable(options.model, *info));
+}
+
+constexpr const char* kFooter = R"(
+Examples:
+  gale info models/gale-tales-10m   shapes, memory, default sampling of a model folder
+  gale info llama3-70b              the same of a preset (shapes without weights)
+  gale info                         which architectures and presets there are)";
+
+}  // namespace
+
+void AddInfoCommand(CLI::App& app, Action& action) {
+  auto options = std::make_shared<InfoOptions>();
+  CLI::App* command = app.add_subcommand("info", "Describe a model without loading it");
+  command->add_option("model", options->model, "Model folder or preset; none: what is supported");
+  command->add_flag("--json", options->json, "As JSON");
+  command->footer(kFooter);
+  command->callback([options, &action] { action = [options] { return Info(*options); }; });
+}
+
+}  // namespace gale::cli

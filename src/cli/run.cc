@@ -1,0 +1,234 @@
+// gale run: completes one prompt as a stream, or a file of prompts as a batch.
+#include <unistd.h>
+
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "cli/engine_flags.h"
+#include "cli/figures.h"
+#include "cli/json_text.h"
+#include "cli/output_queue.h"
+#include "cli/prompts.h"
+#include "cli/standard_io.h"
+
+namespace gale::cli {
+namespace {
+
+namespace json = boost::json;
+
+struct RunOptions {
+  std::optional<std::string> prompt;
+  std::string prompts_file;
+  std::string system;
+  std::string template_args;
+  bool chat = false;
+  bool parse_special = false;
+  bool json = false;
+  bool quiet = false;
+  EngineConfig engine;
+  SamplingOverrides sampling;
+};
+
+/// The prompts asked for: a file's, the argument, or standard input without its last line break.
+Result<std::vector<Prompt>> CollectPrompts(const RunOptions& options) {
+  if (!options.prompts_file.empty()) return ReadPromptFile(options.prompts_file);
+  if (options.prompt) return std::vector<Prompt>{{*options.prompt, {}}};
+  Result<std::string> text = ReadFile("-");
+  if (!text) return tl::unexpected(text.error());
+  if (text->ends_with('\n')) text->pop_back();
+  return std::vector<Prompt>{{*std::move(text), {}}};
+}
+
+Result<RequestParams> MakeRequest(const LlmEngine& engine, const RunOptions& options,
+                                  const Prompt& prompt) {
+  RequestParams request;
+  request.sampling =
+      prompt.sampling.Over(options.sampling.Over(engine.model_info().default_sampling));
+  if (!options.chat) {
+    request.prompt = prompt.text;
+    request.parse_special = options.parse_special;
+    return request;
+  }
+  json::array messages;
+  if (!options.system.empty()) {
+    messages.push_back({{"role", "system"}, {"content", options.system}});
+  }
+  messages.push_back({{"role", "user"}, {"content", prompt.text}});
+  Result<std::vector<TokenId>> tokens = RenderChat(engine, messages, options.template_args);
+  if (!tokens) return tl::unexpected(tokens.error());
+  request.prompt = *std::move(tokens);
+  return request;
+}
+
+/// Writes the text as it comes; several samples one after the other, when all are done.
+Result<Reply> StreamOne(LlmEngine& engine, RequestParams request) {
+  const bool single = request.sampling.n == 1;
+  OutputQueue queue;
+  const Result<RequestId> id = engine.AddRequest(std::move(request), queue.Callback());
+  if (!id) return tl::unexpected(id.error());
+  Reply reply;
+  Status written;
+  do {
+    RequestOutput output = queue.Pop();
+    if (single && written) {
+      for (const SampleOutput& news : output.samples) written = WriteOut(news.text);
+      if (!written) engine.Cancel(*id);
+    }
+    reply.Add(std::move(output));
+  } while (!reply.last.finished);
+  if (!written) return tl::unexpected(written.error());
+  if (reply.last.error) return tl::unexpected(*reply.last.error);
+
+  std::string rest;
+  for (size_t i = 0; !single && i < reply.samples.size(); ++i) {
+    const std::string& text = reply.samples[i].text;
+    rest += fmt::format("--- sample {} of {} ---\n{}{}", i + 1, reply.samples.size(), text,
+                        text.ends_with('\n') ? "" : "\n");
+  }
+  if (single && (reply.samples.empty() || !reply.samples[0].text.ends_with('\n'))) rest = "\n";
+  if (const Status status = WriteOut(rest); !status) return tl::unexpected(status.error());
+  return reply;
+}
+
+json::object ReplyRecord(size_t index, const Prompt& prompt, const Reply& reply) {
+  json::object record = {{"index", index}, {"prompt", prompt.text}};
+  if (reply.last.error) {
+    record["error"] = {{"code", std::string(ErrorCodeName(reply.last.error->code))},
+                       {"message", reply.last.error->message}};
+    return record;
+  }
+  record["prompt_tokens"] = reply.last.prompt_tokens;
+  json::array samples;
+  for (const SampleReply& sample : reply.samples) {
+    samples.push_back({{"text", sample.text},
+                       {"tokens", json::value_from(sample.tokens)},
+                       {"finish_reason", std::string(FinishReasonName(sample.finish_reason))}});
+  }
+  record["samples"] = std::move(samples);
+  return record;
+}
+
+/// One JSON line for each prompt, in the prompts' order, as soon as all before it are out.
+Result<Figures> RunBatch(LlmEngine& engine, const std::vector<Prompt>& prompts,
+                         const std::vector<RequestParams>& requests) {
+  const auto start = std::chrono::steady_clock::now();
+  Figures figures;
+  std::vector<std::optional<Reply>> done(requests.size());
+  size_t next = 0;
+  int failed = 0;
+  const Status status = RunAll(engine, requests, [&](size_t index, Reply reply) -> Status {
+    ++figures.prompts;
+    figures.sequences += static_cast<int>(reply.samples.size());
+    figures.prompt_tokens += reply.last.prompt_tokens;
+    figures.cached_tokens += reply.last.cached_tokens;
+    figures.generated_tokens += reply.generated_tokens();
+    if (index == 0) figures.first_token_s = reply.last.times.first_token_s;
+    failed += reply.last.error.has_value() ? 1 : 0;
+    done[index] = std::move(reply);
+    for (; next < done.size() && done[next]; ++next) {
+      const Status written = WriteOut(JsonLine(ReplyRecord(next, prompts[next], *done[next])));
+      if (!written) return written;
+      done[next]->samples.clear();
+    }
+    return {};
+  });
+  if (!status) return tl::unexpected(status.error());
+  if (failed > 0) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("{} of {} prompts failed; their lines say why", failed,
+                                 prompts.size()));
+  }
+  figures.total_s =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return figures;
+}
+
+Status Run(const RunOptions& options) {
+  const Result<std::vector<Prompt>> prompts = CollectPrompts(options);
+  if (!prompts) return tl::unexpected(prompts.error());
+  Result<std::unique_ptr<LlmEngine>> engine = LoadEngine(options.engine);
+  if (!engine) return tl::unexpected(engine.error());
+
+  std::vector<RequestParams> requests;
+  for (const Prompt& prompt : *prompts) {
+    Result<RequestParams> request = MakeRequest(**engine, options, prompt);
+    if (!request) return tl::unexpected(request.error());
+    requests.push_back(*std::move(request));
+  }
+  Figures figures;
+  if (options.json || !options.prompts_file.empty()) {
+    const Result<Figures> batch = RunBatch(**engine, *prompts, requests);
+    if (!batch) return tl::unexpected(batch.error());
+    figures = *batch;
+  } else {
+    const Result<Reply> reply = StreamOne(**engine, std::move(requests[0]));
+    if (!reply) return tl::unexpected(reply.error());
+    figures = {.prompts = 1,
+               .sequences = static_cast<int>(reply->samples.size()),
+               .prompt_tokens = reply->last.prompt_tokens,
+               .cached_tokens = reply->last.cached_tokens,
+               .generated_tokens = reply->generated_tokens(),
+               .first_token_s = reply->last.times.first_token_s,
+               .total_s = reply->last.times.total_s};
+  }
+  if (!options.quiet) fmt::print(stderr, "{}", figures.Line());
+  return {};
+}
+
+constexpr const char* kFooter = R"(
+The prompt is completed as it is. To an instruction-tuned model, speak with --chat: the prompt then
+becomes a user message in the model's chat template. (Base models often carry a template too, so
+the template alone does not decide.)
+
+Examples:
+  gale run "Once upon a time" --model models/gale-tales-10m
+  gale run --chat "Name three birds." --model models/gale-tales-10m --greedy
+  echo "The fox said" | gale run --model DIR --max-tokens 50 --seed 7
+  gale run --prompts prompts.jsonl --model DIR > replies.jsonl
+      each line {"prompt": "...", "temperature": 0.5, "stop": ["\n"]}; replies in the same order
+
+The text goes to standard output; one line of figures goes to standard error (--quiet: none).)";
+
+}  // namespace
+
+void AddRunCommand(CLI::App& app, Action& action) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* command = app.add_subcommand("run", "Complete a prompt, or a file of prompts");
+  command->add_option("prompt", options->prompt, "Text to complete; without it, standard input");
+  command
+      ->add_option("--prompts", options->prompts_file,
+                   "JSON lines {\"prompt\": ..., sampling ...}, run as a batch; - is standard input")
+      ->type_name("FILE")
+      ->excludes(command->get_option("prompt"));
+  command->add_flag("--chat", options->chat, "Send each prompt as a user message");
+  command->add_option("--system", options->system, "System message before it")
+      ->type_name("TEXT")
+      ->needs(command->get_option("--chat"));
+  command
+      ->add_option("--template-args", options->template_args,
+                   "Further variables of the chat template: {\"enable_thinking\": false}")
+      ->type_name("JSON")
+      ->needs(command->get_option("--chat"));
+  command
+      ->add_flag("--parse-special", options->parse_special,
+                 "\"<|im_end|>\" and the like in the prompt are special tokens, not text")
+      ->excludes(command->get_option("--chat"));
+  command->add_flag("--json", options->json, "One JSON line with text and tokens, not a stream");
+  command->add_flag("-q,--quiet", options->quiet, "No line of figures");
+  AddSamplingFlags(*command, options->sampling);
+  AddEngineFlags(*command, options->engine);
+  command->footer(kFooter);
+  command->callback([options, &action] {
+    if (!options->prompt && options->prompts_file.empty() && isatty(STDIN_FILENO) == 1) {
+      throw CLI::ValidationError("prompt", "give one as an argument, with --prompts or on a pipe");
+    }
+    action = [options] { return Run(*options); };
+  });
+}
+
+}  // namespace gale::cli

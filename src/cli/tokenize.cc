@@ -1,0 +1,113 @@
+// gale tokenize: text to token ids and back, as the model's tokenizer does it.
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "cli/json_text.h"
+#include "cli/standard_io.h"
+#include "gale/tokenizer.h"
+
+namespace gale::cli {
+namespace {
+
+namespace json = boost::json;
+
+struct TokenizeOptions {
+  std::string model;
+  std::optional<std::string> text;
+  std::string file = "-";
+  std::vector<TokenId> decode;
+  bool parse_special = false;
+  bool no_special = false;
+  bool count = false;
+  bool json = false;
+};
+
+Status PrintTokens(const Tokenizer& tokenizer, const TokenizeOptions& options,
+                   const std::vector<TokenId>& tokens) {
+  if (options.count) return WriteOut(fmt::format("{}\n", tokens.size()));
+  if (options.json) {
+    json::array pieces;
+    for (const TokenId token : tokens) pieces.emplace_back(std::string(tokenizer.IdToToken(token)));
+    return WriteOut(JsonLine(json::object{{"count", tokens.size()},
+                                          {"tokens", json::value_from(tokens)},
+                                          {"pieces", std::move(pieces)}}));
+  }
+  std::string table;
+  for (const TokenId token : tokens) {
+    const std::string piece(tokenizer.IdToToken(token));
+    table += fmt::format("{:>8}  {}{}\n", token, json::serialize(json::value(piece)),
+                         tokenizer.IsSpecial(token) ? "  special" : "");
+  }
+  return WriteOut(table);
+}
+
+Status Tokenize(const TokenizeOptions& options) {
+  const Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromFolder(options.model);
+  if (!tokenizer) return tl::unexpected(tokenizer.error());
+  if (!options.decode.empty()) return WriteOut((*tokenizer)->Decode(options.decode, false) + "\n");
+  std::string text;
+  if (options.text) {
+    text = *options.text;
+  } else {
+    Result<std::string> read = ReadFile(options.file);
+    if (!read) return tl::unexpected(read.error());
+    text = *std::move(read);
+  }
+  return PrintTokens(**tokenizer, options,
+                     (*tokenizer)->Encode(text, {.add_special_tokens = !options.no_special,
+                                                 .parse_special = options.parse_special}));
+}
+
+constexpr const char* kFooter = R"(
+Examples:
+  gale tokenize "Hello, world" --model DIR           one line per token: id and spelling
+  gale tokenize --file book.txt --count --model DIR  how many tokens a file has
+  gale tokenize "<|im_end|>" --parse-special --model DIR
+  gale tokenize --decode 9906,11,1917 --model DIR    back to text
+
+Spellings are the vocabulary's own: byte-level tokenizers write a space as one of their letters.
+Input is taken byte for byte; a line break at its end is a token too.)";
+
+}  // namespace
+
+void AddTokenizeCommand(CLI::App& app, Action& action) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of a text, or the reverse");
+  command->add_option("text", options->text, "Text; without it, --file or standard input");
+  command->add_option("-m,--model", options->model, "Model folder with a tokenizer.json")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--file", options->file, "Read the text from a file; - is standard input")
+      ->type_name("FILE")
+      ->excludes(command->get_option("text"));
+  command
+      ->add_option("--decode", options->decode, "Print the text of these token ids instead")
+      ->type_name("ID,ID,...")
+      ->delimiter(',')
+      ->excludes(command->get_option("text"))
+      ->excludes(command->get_option("--file"));
+  command->add_flag("--parse-special", options->parse_special,
+                    "Special tokens spelled out in the text become their ids");
+  command->add_flag("--no-special", options->no_special,
+                    "Do not add what the tokenizer adds by itself, such as a begin token");
+  CLI::Option* count = command->add_flag("--count", options->count, "Only the number of tokens");
+  command->add_flag("--json", options->json, "{\"count\": ..., \"tokens\": [...], \"pieces\": [...]}")
+      ->excludes(count);
+  command->footer(kFooter);
+  command->callback([options, command, &action] {
+    const bool has_input = options->text || !options->decode.empty() || command->count("--file") > 0;
+    if (!has_input && isatty(STDIN_FILENO) == 1) {
+      throw CLI::ValidationError("text", "give one as an argument, with --file or on a pipe");
+    }
+    action = [options] { return Tokenize(*options); };
+  });
+}
+
+}  // namespace gale::cli
