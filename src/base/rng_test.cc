@@ -31,7 +31,8 @@ TEST(Philox, WorksAtCompileTime) {
 TEST(UniformDouble, DependsOnEveryPartOfTheCounter) {
   const double base = UniformDouble(1, 2, RandomCounterHigh(3, RandomStream::kSample));
   EXPECT_NE(base, UniformDouble(2, 2, RandomCounterHigh(3, RandomStream::kSample)));
-  EXPECT_NE(base, UniformDouble(1 + (uint64_t{1} << 32), 2, RandomCounterHigh(3, RandomStream::kSample)));
+  EXPECT_NE(base,
+            UniformDouble(1 + (uint64_t{1} << 32), 2, RandomCounterHigh(3, RandomStream::kSample)));
   EXPECT_NE(base, UniformDouble(1, 3, RandomCounterHigh(3, RandomStream::kSample)));
   EXPECT_NE(base, UniformDouble(1, 2, RandomCounterHigh(4, RandomStream::kSample)));
   EXPECT_NE(base, UniformDouble(1, 2, RandomCounterHigh(3, RandomStream::kAccept)));

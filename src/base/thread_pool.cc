@@ -26,7 +26,7 @@ uint32_t LeftOf(uint64_t ticket) { return static_cast<uint32_t>(ticket); }
 ThreadPool::ThreadPool(int threads) {
   GALE_CHECK_GE(threads, 1);
   workers_.reserve(static_cast<size_t>(threads - 1));
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -47,7 +47,7 @@ void ThreadPool::Run(int64_t tasks, Invoke invoke, void* context) {
   ticket_.store(uint64_t{region} << 32 | static_cast<uint32_t>(tasks));
   if (sleepers_.load() > 0) ticket_.notify_all();
 
-  while (RunOneTask(region)) {
+  while (RunOneTask(region, 0)) {
   }
   for (int spin = 0;; ++spin) {
     const uint32_t left = unfinished_.load(std::memory_order_acquire);
@@ -60,7 +60,7 @@ void ThreadPool::Run(int64_t tasks, Invoke invoke, void* context) {
   }
 }
 
-bool ThreadPool::RunOneTask(uint32_t region) {
+bool ThreadPool::RunOneTask(uint32_t region, int thread) {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
   do {
     if (RegionOf(ticket) != region || LeftOf(ticket) == 0) return false;
@@ -68,17 +68,17 @@ bool ThreadPool::RunOneTask(uint32_t region) {
                                           std::memory_order_acquire));
   // The region cannot end before this task does, so invoke_ and context_ are this region's. Tasks
   // are counted down, hence handed out from the last to the first.
-  invoke_(context_, LeftOf(ticket) - 1);
+  invoke_(context_, LeftOf(ticket) - 1, thread);
   if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
   return true;
 }
 
-void ThreadPool::Work() {
+void ThreadPool::Work(int thread) {
   int spin = 0;
   while (!stop_.load(std::memory_order_relaxed)) {
     const uint64_t ticket = ticket_.load(std::memory_order_acquire);
     if (LeftOf(ticket) > 0) {
-      RunOneTask(RegionOf(ticket));
+      RunOneTask(RegionOf(ticket), thread);
       spin = 0;
     } else if (++spin < kSpins) {
       Pause();

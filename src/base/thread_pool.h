@@ -22,25 +22,28 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  /// Runs task(i) for i in [0, tasks) and waits for all of them. Callers on several threads take
-  /// turns; a task must not call ParallelFor itself.
+  /// Runs task(i, thread) for i in [0, tasks) and waits for all of them; `thread`, in [0,
+  /// threads()), picks scratch memory. Callers on several threads take turns; a task must not call
+  /// ParallelFor.
   template <class Task>
   void ParallelFor(int64_t tasks, Task&& task) {
     using Function = std::remove_reference_t<Task>;
     if (tasks <= 1 || workers_.empty()) {
-      for (int64_t i = 0; i < tasks; ++i) task(i);
+      for (int64_t i = 0; i < tasks; ++i) task(i, 0);
       return;
     }
-    Run(tasks, [](void* context, int64_t i) { (*static_cast<Function*>(context))(i); },
+    Run(
+        tasks,
+        [](void* context, int64_t i, int thread) { (*static_cast<Function*>(context))(i, thread); },
         const_cast<void*>(static_cast<const void*>(&task)));
   }
 
  private:
-  using Invoke = void (*)(void* context, int64_t task);
+  using Invoke = void (*)(void* context, int64_t task, int thread);
 
   void Run(int64_t tasks, Invoke invoke, void* context);
-  bool RunOneTask(uint32_t region);
-  void Work();
+  bool RunOneTask(uint32_t region, int thread);
+  void Work(int thread);
 
   std::mutex mutex_;  ///< held by the caller whose region runs
   Invoke invoke_ = nullptr;

@@ -5,7 +5,8 @@
 namespace gale {
 
 std::string TensorView::ToString() const {
-  return fmt::format("{} [{}]", DTypeName(dtype), fmt::join(dims.begin(), dims.begin() + rank, ", "));
+  return fmt::format("{} [{}]", DTypeName(dtype),
+                     fmt::join(dims.begin(), dims.begin() + rank, ", "));
 }
 
 }  // namespace gale

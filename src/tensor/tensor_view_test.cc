@@ -36,7 +36,7 @@ TEST(TensorView, SliceKeepsStrides) {
 
 TEST(Bf16, RoundsToNearestEvenAndKeepsSpecials) {
   EXPECT_EQ(ToBf16(1.0F).bits, 0x3F80);
-  EXPECT_EQ(ToBf16(1.0F + 0x1p-8F).bits, 0x3F80);          // a tie goes to the even neighbour
+  EXPECT_EQ(ToBf16(1.0F + 0x1p-8F).bits, 0x3F80);  // a tie goes to the even neighbour
   EXPECT_EQ(ToBf16(1.0F + 0x1p-7F + 0x1p-8F).bits, 0x3F82);
   EXPECT_EQ(ToBf16(1.0F + 0x1p-8F + 0x1p-20F).bits, 0x3F81);
   EXPECT_EQ(ToBf16(std::numeric_limits<float>::max()).bits, 0x7F80);

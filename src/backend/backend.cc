@@ -1,0 +1,23 @@
+#include "backend/backend.h"
+
+namespace gale {
+
+void Backend::QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention,
+                           int layer, const TensorView& slot_mapping) {
+  QkvRope(stream, args);
+  const int64_t tokens = args.qkv.dim(0);
+  const auto heads = [&](int first, int count) {
+    TensorView view =
+        args.qkv.Slice(1, int64_t{first} * args.head_dim, int64_t{first + count} * args.head_dim);
+    view.rank = 3;
+    view.dims = {tokens, count, args.head_dim};
+    view.strides = {args.qkv.strides[0], args.head_dim, 1};
+    return view;
+  };
+  attention.WriteKv(stream, {.layer = layer,
+                             .k = heads(args.q_heads, args.kv_heads),
+                             .v = heads(args.q_heads + args.kv_heads, args.kv_heads),
+                             .slot_mapping = slot_mapping});
+}
+
+}  // namespace gale

@@ -1,0 +1,37 @@
+// The gated activation of the MLP.
+#include <algorithm>
+
+#include "backend/cpu/ops.h"
+
+namespace gale::cpu {
+
+void SiluMul(Context& context, const SiluMulArgs& args) {
+  const int64_t tokens = args.out.dim(0);
+  const int64_t n = args.out.dim(1);
+  CheckActivation(args.gate_up);
+  CheckActivation(args.out);
+  CheckShape(args.gate_up, {tokens, 2 * n});
+  CheckShape(args.out, {tokens, n});
+  const CpuKernels& kernels = context.kernels;
+  // Wide rows are cut too, so that one token keeps every thread busy.
+  constexpr int64_t kColumns = 4096;
+  const int64_t pieces = (n + kColumns - 1) / kColumns;
+  ForRows(context, tokens * pieces, std::min(n, kColumns),
+          [&](int64_t begin, int64_t end, int thread) {
+            float* gate = context.thread_scratch[static_cast<size_t>(thread)].Floats(2 * kColumns);
+            float* up = gate + kColumns;
+            for (int64_t piece = begin; piece < end; ++piece) {
+              const int64_t t = piece / pieces;
+              const int64_t first = piece % pieces * kColumns;
+              const int64_t width = std::min(kColumns, n - first);
+              const TensorView row = args.gate_up.Rows(t, t + 1);
+              kernels.to_f32(row.Slice(1, first, first + width).data, row.dtype, gate, width);
+              kernels.to_f32(row.Slice(1, n + first, n + first + width).data, row.dtype, up, width);
+              kernels.silu_mul(gate, up, gate, width);
+              kernels.from_f32(gate, args.out.Rows(t, t + 1).Slice(1, first, first + width).data,
+                               args.out.dtype, width);
+            }
+          });
+}
+
+}  // namespace gale::cpu

@@ -1,0 +1,257 @@
+// Paged attention without a score matrix: online softmax over tiles of kAttentionTile positions.
+//
+// A block holds, for each layer of the group and each kv head, its keys and then its values:
+//   K  [block_tokens / tile][padded head_dim][tile]   a vector of scores per step, no horizontal
+//   sums V  [block_tokens][padded head_dim]
+// head_dim is padded with zeros to a multiple of the tile. Tiles are cut at absolute positions and
+// taken in ascending order by every query, so a row's result depends neither on the chunk it came
+// in nor on its neighbours.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+
+#include "backend/cpu/ops.h"
+#include "tensor/bf16.h"
+
+namespace gale::cpu {
+namespace {
+
+/// Query rows (tokens times heads of a group) of a task: enough to use each loaded tile well.
+constexpr int kTaskRows = 32;
+
+/// Query tokens [first, last) of one sequence, for one kv head.
+struct Task {
+  int32_t sequence = 0;
+  int32_t kv_head = 0;
+  int32_t first = 0;
+  int32_t last = 0;
+};
+
+class CpuAttention final : public AttentionBackend {
+ public:
+  CpuAttention(Context& context, const AttentionSpec& spec)
+      : context_(context),
+        spec_(spec),
+        group_(spec.q_heads / spec.kv_heads),
+        padded_dim_((spec.head_dim + kAttentionTile - 1) / kAttentionTile * kAttentionTile) {
+    GALE_CHECK_EQ(spec.q_heads % spec.kv_heads, 0);
+    if (spec.kind == KvKind::kSlidingWindow) GALE_CHECK_GE(spec.window, 1);
+  }
+
+  std::span<const int> BlockTokens() const override {
+    static constexpr std::array<int, 5> kAllowed = {16, 32, 64, 128, 256};
+    return kAllowed;
+  }
+
+  size_t BytesPerBlock(int block_tokens) const override {
+    return static_cast<size_t>(spec_.layers) * static_cast<size_t>(LayerBytes(block_tokens));
+  }
+
+  void BindCache(const KvCacheView& cache) override {
+    GALE_CHECK_EQ(cache.block_tokens % kAttentionTile, 0);
+    GALE_CHECK_GE(cache.blocks.dim(1), static_cast<int64_t>(BytesPerBlock(cache.block_tokens)));
+    cache_ = cache;
+  }
+
+  void Plan(Stream&, const AttentionBatch& batch) override {
+    CheckDType(batch.seq_lens, DType::kI32);
+    CheckDType(batch.block_tables, DType::kI32);
+    CheckRows(batch.block_tables);
+    batch_ = batch;
+    tasks_.clear();
+    const int tokens_per_task = std::max(1, kTaskRows / group_);
+    for (size_t s = 0; s + 1 < batch.cu_seqlens_q.size(); ++s) {
+      const int32_t end = batch.cu_seqlens_q[s + 1];
+      for (int32_t first = batch.cu_seqlens_q[s]; first < end; first += tokens_per_task) {
+        for (int head = 0; head < spec_.kv_heads; ++head) {
+          tasks_.push_back(
+              {static_cast<int32_t>(s), head, first, std::min(first + tokens_per_task, end)});
+        }
+      }
+    }
+  }
+
+  void WriteKv(Stream&, const KvWriteArgs& args) override {
+    const std::lock_guard lock(context_.mutex);
+    const int64_t tokens = args.k.dim(0);
+    CheckActivation(args.k);
+    CheckShape(args.k, {tokens, spec_.kv_heads, spec_.head_dim});
+    CheckShape(args.v, {tokens, spec_.kv_heads, spec_.head_dim});
+    CheckDType(args.slot_mapping, DType::kI32);
+    const int64_t cost = int64_t{2} * spec_.kv_heads * spec_.head_dim;
+    ForRows(context_, tokens, cost, [&](int64_t begin, int64_t end, int thread) {
+      for (int64_t t = begin; t < end; ++t) WriteToken(args, t, thread);
+    });
+  }
+
+  void Run(Stream&, const AttentionArgs& args) override {
+    const std::lock_guard lock(context_.mutex);
+    const int64_t tokens = args.q.dim(0);
+    CheckActivation(args.q);
+    CheckActivation(args.out);
+    CheckShape(args.q, {tokens, spec_.q_heads, spec_.head_dim});
+    CheckShape(args.out, {tokens, spec_.q_heads, spec_.head_dim});
+    context_.pool.ParallelFor(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int thread) {
+      RunTask(args, tasks_[static_cast<size_t>(i)], thread);
+    });
+  }
+
+ private:
+  int64_t ElementBytes() const { return static_cast<int64_t>(DTypeBytes(spec_.kv)); }
+  int64_t HeadBytes(int block_tokens) const {
+    return 2 * block_tokens * padded_dim_ * ElementBytes();
+  }
+  int64_t LayerBytes(int block_tokens) const { return spec_.kv_heads * HeadBytes(block_tokens); }
+
+  /// Keys of one head in one block; its values follow after half of HeadBytes.
+  char* HeadAt(int32_t block, int layer, int kv_head) const {
+    return static_cast<char*>(cache_.blocks.data) + block * cache_.blocks.strides[0] +
+           layer * LayerBytes(cache_.block_tokens) + kv_head * HeadBytes(cache_.block_tokens);
+  }
+
+  void WriteToken(const KvWriteArgs& args, int64_t token, int thread) const {
+    const CpuKernels& kernels = context_.kernels;
+    const int32_t slot = args.slot_mapping.As<int32_t>()[token];
+    GALE_CHECK_GE(slot, 0);
+    const int32_t block = slot / cache_.block_tokens;
+    const int32_t offset = slot % cache_.block_tokens;
+    GALE_CHECK_LT(block, cache_.blocks.dim(0));
+    float* row = context_.thread_scratch[static_cast<size_t>(thread)].Floats(padded_dim_);
+    std::fill(row + spec_.head_dim, row + padded_dim_, 0.0F);
+    for (int head = 0; head < spec_.kv_heads; ++head) {
+      char* keys = HeadAt(block, args.layer, head);
+      char* values = keys + HeadBytes(cache_.block_tokens) / 2;
+      const auto read = [&](const TensorView& view) {
+        const TensorView source = view.Slice(0, token, token + 1).Slice(1, head, head + 1);
+        kernels.to_f32(source.data, source.dtype, row, spec_.head_dim);
+      };
+      read(args.k);
+      const int64_t tile = offset / kAttentionTile * int64_t{kAttentionTile} * padded_dim_;
+      ScatterKey(row, keys + (tile + offset % kAttentionTile) * ElementBytes());
+      read(args.v);
+      kernels.from_f32(row, values + offset * padded_dim_ * ElementBytes(), spec_.kv, padded_dim_);
+    }
+  }
+
+  /// One column of a K tile.
+  void ScatterKey(const float* row, char* column) const {
+    for (int64_t d = 0; d < padded_dim_; ++d) {
+      char* element = column + d * kAttentionTile * ElementBytes();
+      if (spec_.kv == DType::kBf16) {
+        const Bf16 rounded = ToBf16(row[d]);
+        std::memcpy(element, &rounded, sizeof(rounded));
+      } else {
+        std::memcpy(element, &row[d], sizeof(row[d]));
+      }
+    }
+  }
+
+  void RunTask(const AttentionArgs& args, const Task& task, int thread) const {
+    const int rows = (task.last - task.first) * group_;
+    const int64_t tile_floats = int64_t{kAttentionTile} * padded_dim_;
+    float* q = context_.thread_scratch[static_cast<size_t>(thread)].Floats(
+        2 * rows * padded_dim_ + 2 * tile_floats + 2 * rows);
+    float* acc = q + rows * padded_dim_;
+    float* tiles = acc + rows * padded_dim_;
+    float* max = tiles + 2 * tile_floats;
+    float* sum = max + rows;
+    LoadQueries(args.q, task, q);
+    std::fill_n(acc, rows * padded_dim_, 0.0F);
+    std::fill_n(max, rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(sum, rows, 0.0F);
+
+    std::vector<int32_t> begins(static_cast<size_t>(rows));
+    std::vector<int32_t> ends(static_cast<size_t>(rows));
+    AttentionTile tile{.head_dim = static_cast<int>(padded_dim_),
+                       .rows = rows,
+                       .q = q,
+                       .begin = begins.data(),
+                       .end = ends.data(),
+                       .max = max,
+                       .sum = sum,
+                       .acc = acc};
+    const int32_t first_position = PositionOf(task, task.first);
+    const int32_t last_position = PositionOf(task, task.last - 1);
+    const int32_t first_tile = FirstVisible(first_position) / kAttentionTile;
+    for (int32_t t = first_tile; t <= last_position / kAttentionTile; ++t) {
+      for (int r = 0; r < rows; ++r) {
+        const int32_t position = first_position + r / group_;
+        begins[static_cast<size_t>(r)] = std::max(FirstVisible(position) - t * kAttentionTile, 0);
+        ends[static_cast<size_t>(r)] = std::min(position + 1 - t * kAttentionTile, kAttentionTile);
+      }
+      LoadTile(args.layer, task, t, tiles, &tile);
+      context_.kernels.attend(tile);
+    }
+    StoreOutput(args.out, task, acc, sum);
+  }
+
+  /// Position of query token `token` of the task's sequence.
+  int32_t PositionOf(const Task& task, int32_t token) const {
+    const auto s = static_cast<size_t>(task.sequence);
+    return batch_.seq_lens.As<int32_t>()[s] - (batch_.cu_seqlens_q[s + 1] - token);
+  }
+
+  int32_t FirstVisible(int32_t position) const {
+    if (spec_.kind != KvKind::kSlidingWindow) return 0;
+    return std::max(position - spec_.window + 1, 0);
+  }
+
+  void LoadQueries(const TensorView& source, const Task& task, float* q) const {
+    for (int32_t token = task.first; token < task.last; ++token) {
+      for (int g = 0; g < group_; ++g, q += padded_dim_) {
+        const int head = task.kv_head * group_ + g;
+        const TensorView row = source.Slice(0, token, token + 1).Slice(1, head, head + 1);
+        context_.kernels.to_f32(row.data, row.dtype, q, spec_.head_dim);
+        for (int d = 0; d < spec_.head_dim; ++d) q[d] *= spec_.scale;
+        std::fill(q + spec_.head_dim, q + padded_dim_, 0.0F);
+      }
+    }
+  }
+
+  /// Finds tile `t` of the sequence in its block; converts it to f32 in `buffer` unless it is so.
+  void LoadTile(int layer, const Task& task, int32_t t, float* buffer, AttentionTile* tile) const {
+    const int64_t tile_floats = int64_t{kAttentionTile} * padded_dim_;
+    const int tiles_per_block = cache_.block_tokens / kAttentionTile;
+    const auto* table = static_cast<const int32_t*>(RowAt(batch_.block_tables, task.sequence));
+    const char* head = HeadAt(table[t / tiles_per_block], layer, task.kv_head);
+    const char* k = head + t % tiles_per_block * tile_floats * ElementBytes();
+    const char* v = k + HeadBytes(cache_.block_tokens) / 2;
+    if (spec_.kv == DType::kF32) {
+      tile->k = reinterpret_cast<const float*>(k);
+      tile->v = reinterpret_cast<const float*>(v);
+      return;
+    }
+    context_.kernels.to_f32(k, spec_.kv, buffer, tile_floats);
+    context_.kernels.to_f32(v, spec_.kv, buffer + tile_floats, tile_floats);
+    tile->k = buffer;
+    tile->v = buffer + tile_floats;
+  }
+
+  void StoreOutput(const TensorView& out, const Task& task, float* acc, const float* sum) const {
+    for (int32_t token = task.first; token < task.last; ++token) {
+      for (int g = 0; g < group_; ++g, acc += padded_dim_, ++sum) {
+        const int head = task.kv_head * group_ + g;
+        for (int d = 0; d < spec_.head_dim; ++d) acc[d] /= *sum;
+        const TensorView row = out.Slice(0, token, token + 1).Slice(1, head, head + 1);
+        context_.kernels.from_f32(acc, row.data, row.dtype, spec_.head_dim);
+      }
+    }
+  }
+
+  Context& context_;
+  AttentionSpec spec_;
+  int group_;
+  int64_t padded_dim_;
+  KvCacheView cache_;
+  AttentionBatch batch_;
+  std::vector<Task> tasks_;
+};
+
+}  // namespace
+
+std::unique_ptr<AttentionBackend> CreateAttention(Context& context, const AttentionSpec& spec) {
+  return std::make_unique<CpuAttention>(context, spec);
+}
+
+}  // namespace gale::cpu

@@ -1,0 +1,127 @@
+// The CPU as a back end: host memory, a stream that is always done, ops on a pool of threads.
+// Layer L1b; registered as "cpu".
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include "backend/cpu/ops.h"
+#include "backend/registry.h"
+#include "base/host_limits.h"
+#include "base/status_macros.h"
+
+namespace gale {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+/// Every op is complete when it returns.
+class CpuStream final : public Stream {
+ public:
+  Status Synchronize() override { return {}; }
+};
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const CpuKernels& kernels, int threads)
+      : context_(kernels, threads), linear_(cpu::CreateLinear(context_)) {}
+
+  DeviceInfo info() const override {
+    const HostMemory memory = ReadHostMemory();
+    return {.name = "cpu",
+            .description =
+                fmt::format("{}, {}, {} thread{}", CpuModelName(), context_.kernels.name,
+                            context_.pool.threads(), context_.pool.threads() == 1 ? "" : "s"),
+            .total_bytes = memory.total_bytes,
+            .free_bytes = memory.available_bytes,
+            .is_host_memory = true};
+  }
+
+  Result<Buffer> Allocate(size_t bytes, MemoryKind) override {
+    const size_t available = ReadHostMemory().available_bytes;
+    void* data = MAP_FAILED;
+    // Asked first, because Linux grants what it does not have and kills the process later.
+    if (bytes <= available) {
+      data = mmap(nullptr, std::max<size_t>(bytes, 1), PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+    if (data == MAP_FAILED) {
+      return MakeError(ErrorCode::kResourceExhausted,
+                       fmt::format("cpu: {} bytes of memory wanted, {} available; free some or "
+                                   "lower the memory settings",
+                                   bytes, available));
+    }
+    if (bytes >= kHugePage)
+      madvise(data, bytes, MADV_HUGEPAGE);  // fewer TLB misses; may fail freely
+    return Buffer(data, bytes, [](void* p, size_t n) { munmap(p, std::max<size_t>(n, 1)); });
+  }
+
+  std::unique_ptr<Stream> CreateStream() override { return std::make_unique<CpuStream>(); }
+
+  void Copy(Stream&, void* dst, const void* src, size_t bytes) override {
+    if (bytes > 0) std::memmove(dst, src, bytes);
+  }
+
+  const LinearKernel* FindLinear(const LinearKey& key) const override {
+    const bool weight = key.format.code == BlockCode::kNone &&
+                        (key.format.data == DType::kF32 || key.format.data == DType::kBf16 ||
+                         key.format.data == DType::kF16);
+    const bool activation = key.activation == DType::kF32 || key.activation == DType::kBf16;
+    return weight && activation ? linear_.get() : nullptr;
+  }
+
+  std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) override {
+    return cpu::CreateAttention(context_, spec);
+  }
+
+  void Embedding(Stream&, const EmbeddingArgs& args) override { Run(cpu::Embedding, args); }
+  void RmsNorm(Stream&, const RmsNormArgs& args) override { Run(cpu::RmsNorm, args); }
+  void QkvRope(Stream&, const QkvRopeArgs& args) override { Run(cpu::QkvRope, args); }
+  void SiluMul(Stream&, const SiluMulArgs& args) override { Run(cpu::SiluMul, args); }
+  void GatherRows(Stream&, const GatherRowsArgs& args) override { Run(cpu::GatherRows, args); }
+  void Sample(Stream&, const SampleArgs& args) override { Run(cpu::Sample, args); }
+  void Logprobs(Stream&, const LogprobsArgs& args) override { Run(cpu::Logprobs, args); }
+
+ private:
+  template <class Args>
+  void Run(void (*op)(cpu::Context&, const Args&), const Args& args) {
+    const std::lock_guard lock(context_.mutex);
+    op(context_, args);
+  }
+
+  cpu::Context context_;
+  std::unique_ptr<LinearKernel> linear_;
+};
+
+/// GALE_CPU_ISA names a table to use instead of the fastest, for tests and comparisons.
+Result<const CpuKernels*> ChooseKernels() {
+  const std::span<const CpuKernels* const> available = AvailableKernels();
+  const char* wanted = std::getenv("GALE_CPU_ISA");
+  if (wanted == nullptr) return available.back();
+  std::string names;
+  for (const CpuKernels* kernels : available) {
+    if (kernels->name == wanted) return kernels;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", kernels->name);
+  }
+  return MakeError(ErrorCode::kUnsupported,
+                   fmt::format("GALE_CPU_ISA={}: this machine has {}", wanted, names));
+}
+
+Result<std::unique_ptr<Backend>> CreateCpuBackend(const BackendOptions& options) {
+  GALE_ASSIGN_OR_RETURN(const CpuKernels* kernels, ChooseKernels());
+  constexpr int kMaxThreads = 1024;
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("threads: expected 0 (automatic) to {}, got {}", kMaxThreads, options.threads));
+  }
+  const int threads = options.threads > 0 ? options.threads : AvailableCpus();
+  return std::make_unique<CpuBackend>(*kernels, threads);
+}
+
+const bool kRegistered = RegisterBackend("cpu", CreateCpuBackend);
+
+}  // namespace
+}  // namespace gale

@@ -1,0 +1,85 @@
+// The inner loops of the CPU back end, one table of function pointers per instruction set. Layer
+// L1b. The code is written once (kernels_impl.h) and compiled once per table with that set's flags.
+// All of them compute in f32 and have one order of summation per output element, whatever the
+// number of rows, the tile or the thread: that is how the CPU keeps Numerics::kBatchInvariant.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "tensor/dtype.h"
+
+namespace gale {
+
+/// Rows of a packed operand that one register tile covers.
+inline constexpr int64_t kLinearRowTile = 4;
+
+/// out[r, c] = sum over k of x[r, k] * weight[c, k].
+struct LinearBlock {
+  const float* x = nullptr;  ///< as CpuKernels::pack_rows leaves it
+  int64_t rows = 0;
+  int64_t k = 0;
+  const void* weight = nullptr;  ///< [cols, k]
+  DType weight_dtype = DType::kF32;
+  int64_t weight_stride = 0;  ///< elements between rows of `weight`
+  int64_t cols = 0;
+  float* out = nullptr;  ///< [rows, cols]
+  int64_t out_stride = 0;
+};
+
+/// Positions that attention handles at once. Tiles start at multiples of it, so that the order of
+/// every sum depends on positions only.
+inline constexpr int kAttentionTile = 16;
+
+/// One step of online softmax (arXiv:2205.14135) for some query rows over one tile of positions.
+struct AttentionTile {
+  const float* k = nullptr;  ///< [head_dim, kAttentionTile]
+  const float* v = nullptr;  ///< [kAttentionTile, head_dim]
+  int head_dim = 0;          ///< a multiple of kAttentionTile
+  int rows = 0;
+  const float* q = nullptr;        ///< [rows, head_dim], scaled
+  const int32_t* begin = nullptr;  ///< [rows] first visible position of the tile
+  const int32_t* end = nullptr;    ///< [rows] one past the last; none is visible if end <= begin
+  float* max = nullptr;            ///< [rows] running maximum of the scores; -inf at first
+  float* sum = nullptr;            ///< [rows] running sum of exp(score - max)
+  float* acc = nullptr;            ///< [rows, head_dim] running sum of exp(score - max) * v
+};
+
+struct CpuKernels {
+  std::string_view name;  ///< "avx512"
+
+  /// Between storage (f32, bf16, f16) and f32. From f32: round to nearest even, f32 and bf16 only.
+  void (*to_f32)(const void* src, DType dtype, float* dst, int64_t n);
+  void (*from_f32)(const float* src, void* dst, DType dtype, int64_t n);
+
+  /// Floats that pack_rows writes for `rows` rows of k elements.
+  int64_t (*packed_size)(int64_t rows, int64_t k);
+  /// Interleaves at most kLinearRowTile rows, vector by vector, padded with zeros. A tile of t rows
+  /// begins packed_size(first row of the tile, k) floats into a block's operand.
+  void (*pack_rows)(const void* x, DType dtype, int64_t stride, int64_t rows, int64_t k,
+                    float* dst);
+  void (*linear)(const LinearBlock& block);
+
+  /// out = x / sqrt(mean(x^2) + eps) * weight. May alias.
+  void (*rms_norm)(const float* x, const float* weight, float eps, float* out, int64_t n);
+  /// Rotates the pairs (x[i], x[i + half]) by the angles whose cosines and sines are given.
+  void (*rotate_half)(float* x, const float* cos, const float* sin, int64_t half);
+  /// out = gate / (1 + exp(-gate)) * up.
+  void (*silu_mul)(const float* gate, const float* up, float* out, int64_t n);
+
+  void (*attend)(const AttentionTile& tile);
+
+  float (*max)(const float* x, int64_t n);  ///< -inf when n = 0
+  /// out = exp((x - shift) * scale), 0 for x = -inf; returns the sum. May alias.
+  float (*exp_sum)(const float* x, float shift, float scale, float* out, int64_t n);
+};
+
+extern const CpuKernels kKernelsPortable;
+extern const CpuKernels kKernelsAvx2;  ///< these two exist on x86-64 only
+extern const CpuKernels kKernelsAvx512;
+
+/// The tables that this machine can run, slowest first; "portable" is always one.
+std::span<const CpuKernels* const> AvailableKernels();
+
+}  // namespace gale

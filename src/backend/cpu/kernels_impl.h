@@ -1,0 +1,325 @@
+// The kernels of CpuKernels, written over simd.h. Layer L1b; included once by each
+// kernels_<instruction set>.cc, which is compiled with that set's flags. Uses no inline function
+// from outside the namespace but the trivial ones of bf16.h and f16.h (see simd.h).
+#pragma once
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/simd.h"
+
+namespace gale::GALE_SIMD {
+
+// ---- storage ----
+
+template <class T>
+void ConvertToF32(const T* src, float* dst, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(dst + i, Load(src + i));
+  if (i < n) StorePartial(dst + i, LoadPartial(src + i, n - i), n - i);
+}
+
+inline void ToF32(const void* src, DType dtype, float* dst, int64_t n) {
+  switch (dtype) {
+    case DType::kBf16: return ConvertToF32(static_cast<const Bf16*>(src), dst, n);
+    case DType::kF16: return ConvertToF32(static_cast<const F16*>(src), dst, n);
+    default: return ConvertToF32(static_cast<const float*>(src), dst, n);
+  }
+}
+
+inline void FromF32(const float* src, void* dst, DType dtype, int64_t n) {
+  if (dtype == DType::kBf16) {
+    auto* out = static_cast<Bf16*>(dst);
+    for (int64_t i = 0; i < n; ++i) out[i] = ToBf16(src[i]);
+  } else if (dst != src) {
+    std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float));
+  }
+}
+
+// ---- linear ----
+
+inline int64_t PackedSize(int64_t rows, int64_t k) {
+  return rows * ((k + kLanes - 1) / kLanes * kLanes);
+}
+
+template <class T>
+void PackRowsOf(const T* x, int64_t stride, int64_t rows, int64_t k, float* dst) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* src = x + r * stride;
+    float* out = dst + r * kLanes;
+    int64_t i = 0;
+    for (; i + kLanes <= k; i += kLanes, out += rows * kLanes) Store(out, Load(src + i));
+    if (i < k) Store(out, LoadPartial(src + i, k - i));
+  }
+}
+
+inline void PackRows(const void* x, DType dtype, int64_t stride, int64_t rows, int64_t k,
+                     float* dst) {
+  if (dtype == DType::kBf16) return PackRowsOf(static_cast<const Bf16*>(x), stride, rows, k, dst);
+  PackRowsOf(static_cast<const float*>(x), stride, rows, k, dst);
+}
+
+/// R x C dot products held in registers. Every lane sums its elements in ascending k, then the
+/// lanes are summed in ReduceAdd's order: the same for all R and C.
+template <int R, int C, class W>
+void DotTile(const float* x, const W* w, int64_t stride, int64_t k, float* out,
+             int64_t out_stride) {
+  Vec acc[R][C];
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) acc[r][c] = Zero();
+  }
+  const auto step = [&](const Vec(&weights)[C]) __attribute__((always_inline)) {
+    for (int r = 0; r < R; ++r) {
+      const Vec xr = Load(x + r * kLanes);
+      for (int c = 0; c < C; ++c) acc[r][c] = Fma(xr, weights[c], acc[r][c]);
+    }
+    x += R * kLanes;
+  };
+  int64_t i = 0;
+  Vec weights[C];
+  for (; i + kLanes <= k; i += kLanes) {
+    for (int c = 0; c < C; ++c) weights[c] = Load(w + c * stride + i);
+    step(weights);
+  }
+  if (i < k) {
+    for (int c = 0; c < C; ++c) weights[c] = LoadPartial(w + c * stride + i, k - i);
+    step(weights);
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) out[r * out_stride + c] = ReduceAdd(acc[r][c]);
+  }
+}
+
+/// All columns for one tile of R rows. The widest tile fills the registers: R * C sums, C weights
+/// and one x.
+template <int R, class W>
+void DotRows(const float* x, const LinearBlock& block, float* out) {
+  constexpr int kSpare = kRegisters / R - 1;
+  constexpr int kWidest = kSpare >= 8 ? 8 : kSpare >= 6 ? 6 : kSpare >= 4 ? 4 : 3;
+  const auto* w = static_cast<const W*>(block.weight);
+  const int64_t stride = block.weight_stride;
+  int64_t c = 0;
+  for (; c + kWidest <= block.cols; c += kWidest) {
+    DotTile<R, kWidest>(x, w + c * stride, stride, block.k, out + c, block.out_stride);
+  }
+  for (; c + 2 <= block.cols; c += 2) {
+    DotTile<R, 2>(x, w + c * stride, stride, block.k, out + c, block.out_stride);
+  }
+  if (c < block.cols) DotTile<R, 1>(x, w + c * stride, stride, block.k, out + c, block.out_stride);
+}
+
+template <class W>
+void LinearOf(const LinearBlock& block) {
+  for (int64_t row = 0; row < block.rows; row += kLinearRowTile) {
+    const float* x = block.x + PackedSize(row, block.k);
+    float* out = block.out + row * block.out_stride;
+    switch (block.rows - row) {
+      case 1: DotRows<1, W>(x, block, out); break;
+      case 2: DotRows<2, W>(x, block, out); break;
+      case 3: DotRows<3, W>(x, block, out); break;
+      default: DotRows<4, W>(x, block, out); break;
+    }
+  }
+}
+
+inline void Linear(const LinearBlock& block) {
+  switch (block.weight_dtype) {
+    case DType::kBf16: return LinearOf<Bf16>(block);
+    case DType::kF16: return LinearOf<F16>(block);
+    default: return LinearOf<float>(block);
+  }
+}
+
+// ---- rows ----
+
+inline void RmsNorm(const float* x, const float* weight, float eps, float* out, int64_t n) {
+  Vec sums[4] = {Zero(), Zero(), Zero(), Zero()};  // four chains hide the latency of the additions
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (int j = 0; j < 4; ++j) {
+      const Vec v = Load(x + i + j * kLanes);
+      sums[j] = Fma(v, v, sums[j]);
+    }
+  }
+  for (; i < n; i += kLanes) {
+    const Vec v = n - i >= kLanes ? Load(x + i) : LoadPartial(x + i, n - i);
+    sums[0] = Fma(v, v, sums[0]);
+  }
+  const float sum = ReduceAdd(Add(Add(sums[0], sums[1]), Add(sums[2], sums[3])));
+  const Vec scale = Broadcast(1.0F / __builtin_sqrtf(sum / static_cast<float>(n) + eps));
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    Store(out + i, Mul(Mul(Load(x + i), scale), Load(weight + i)));
+  }
+  if (i < n) {
+    const Vec v = Mul(Mul(LoadPartial(x + i, n - i), scale), LoadPartial(weight + i, n - i));
+    StorePartial(out + i, v, n - i);
+  }
+}
+
+inline void RotateHalf(float* x, const float* cos, const float* sin, int64_t half) {
+  const auto rotate = [](Vec a, Vec b, Vec c, Vec s, Vec* out_a, Vec* out_b) {
+    *out_a = Sub(Mul(a, c), Mul(b, s));
+    *out_b = Fma(a, s, Mul(b, c));
+  };
+  int64_t i = 0;
+  Vec a;
+  Vec b;
+  for (; i + kLanes <= half; i += kLanes) {
+    rotate(Load(x + i), Load(x + half + i), Load(cos + i), Load(sin + i), &a, &b);
+    Store(x + i, a);
+    Store(x + half + i, b);
+  }
+  if (const int64_t n = half - i; n > 0) {
+    rotate(LoadPartial(x + i, n), LoadPartial(x + half + i, n), LoadPartial(cos + i, n),
+           LoadPartial(sin + i, n), &a, &b);
+    StorePartial(x + i, a, n);
+    StorePartial(x + half + i, b, n);
+  }
+}
+
+inline void SiluMul(const float* gate, const float* up, float* out, int64_t n) {
+  const auto silu_mul = [](Vec g, Vec u) {
+    const Vec one = Broadcast(1.0F);
+    return Mul(Div(g, Add(one, Exp(Sub(Zero(), g)))), u);
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(out + i, silu_mul(Load(gate + i), Load(up + i)));
+  if (i < n) {
+    StorePartial(out + i, silu_mul(LoadPartial(gate + i, n - i), LoadPartial(up + i, n - i)),
+                 n - i);
+  }
+}
+
+inline float MaxOf(const float* x, int64_t n) {
+  float result = -__builtin_inff();
+  int64_t i = 0;
+  if (n >= kLanes) {
+    Vec max = Load(x);
+    for (i = kLanes; i + kLanes <= n; i += kLanes) max = Max(max, Load(x + i));
+    result = ReduceMax(max);
+  }
+  for (; i < n; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+inline float ExpSum(const float* x, float shift, float scale, float* out, int64_t n) {
+  const Vec shifts = Broadcast(shift);
+  const Vec scales = Broadcast(scale);
+  Vec sum = Zero();
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec e = Exp(Mul(Sub(Load(x + i), shifts), scales));
+    Store(out + i, e);
+    sum = Add(sum, e);
+  }
+  float total = ReduceAdd(sum);
+  if (const int64_t rest = n - i; rest > 0) {
+    float lanes[kLanes];
+    Store(lanes, Exp(Mul(Sub(LoadPartial(x + i, rest), shifts), scales)));
+    for (int64_t j = 0; j < rest; ++j) {
+      out[i + j] = lanes[j];
+      total += lanes[j];
+    }
+  }
+  return total;
+}
+
+// ---- attention ----
+
+inline constexpr int kTileVecs = kAttentionTile / kLanes;
+
+/// Scores of R rows against the tile: [R, kAttentionTile]. Two chains per score, even and odd d.
+template <int R>
+GALE_INLINE void Scores(const AttentionTile& tile, int row, float* scores) {
+  Vec acc[R][2][kTileVecs];
+  for (int r = 0; r < R; ++r) {
+    for (int i = 0; i < kTileVecs; ++i) acc[r][0][i] = acc[r][1][i] = Zero();
+  }
+  const float* q = tile.q + int64_t{row} * tile.head_dim;
+  for (int d = 0; d < tile.head_dim; d += 2) {
+    for (int chain = 0; chain < 2; ++chain) {
+      const float* k = tile.k + (d + chain) * kAttentionTile;
+      for (int i = 0; i < kTileVecs; ++i) {
+        const Vec kv = Load(k + i * kLanes);
+        for (int r = 0; r < R; ++r) {
+          const Vec qv = Broadcast(q[r * tile.head_dim + d + chain]);
+          acc[r][chain][i] = Fma(qv, kv, acc[r][chain][i]);
+        }
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int i = 0; i < kTileVecs; ++i) {
+      Store(scores + r * kAttentionTile + i * kLanes, Add(acc[r][0][i], acc[r][1][i]));
+    }
+  }
+}
+
+/// Takes one row's scores of the tile into its running softmax.
+inline void Accumulate(const AttentionTile& tile, int row, float* scores) {
+  const int begin = tile.begin[row];
+  const int end = tile.end[row];
+  if (begin >= end) return;
+  for (int j = 0; j < begin; ++j) scores[j] = -__builtin_inff();
+  for (int j = end; j < kAttentionTile; ++j) scores[j] = -__builtin_inff();
+
+  const float tile_max = MaxOf(scores, kAttentionTile);
+  const float old_max = tile.max[row];
+  const float new_max = tile_max > old_max ? tile_max : old_max;
+  const Vec rescale = Exp(Broadcast(old_max - new_max));
+  const float sum = ExpSum(scores, new_max, 1.0F, scores, kAttentionTile);
+  float rescale_lanes[kLanes];
+  Store(rescale_lanes, rescale);
+  tile.max[row] = new_max;
+  tile.sum[row] = tile.sum[row] * rescale_lanes[0] + sum;
+
+  float* acc = tile.acc + int64_t{row} * tile.head_dim;
+  constexpr int kWide = 4 * kLanes;
+  int d = 0;
+  for (; d + kWide <= tile.head_dim; d += kWide) {
+    Vec a[4];
+    for (int i = 0; i < 4; ++i) a[i] = Mul(Load(acc + d + i * kLanes), rescale);
+    for (int j = begin; j < end; ++j) {
+      const Vec p = Broadcast(scores[j]);
+      const float* v = tile.v + j * tile.head_dim + d;
+      for (int i = 0; i < 4; ++i) a[i] = Fma(p, Load(v + i * kLanes), a[i]);
+    }
+    for (int i = 0; i < 4; ++i) Store(acc + d + i * kLanes, a[i]);
+  }
+  for (; d < tile.head_dim; d += kLanes) {
+    Vec a = Mul(Load(acc + d), rescale);
+    for (int j = begin; j < end; ++j) {
+      a = Fma(Broadcast(scores[j]), Load(tile.v + j * tile.head_dim + d), a);
+    }
+    Store(acc + d, a);
+  }
+}
+
+inline void Attend(const AttentionTile& tile) {
+  constexpr int kRows = kLanes / 4;  // 2 * kRows * kTileVecs sums: 8 in every instruction set
+  float scores[kRows * kAttentionTile];
+  int row = 0;
+  for (; row + kRows <= tile.rows; row += kRows) {
+    Scores<kRows>(tile, row, scores);
+    for (int r = 0; r < kRows; ++r) Accumulate(tile, row + r, scores + r * kAttentionTile);
+  }
+  for (; row < tile.rows; ++row) {
+    Scores<1>(tile, row, scores);
+    Accumulate(tile, row, scores);
+  }
+}
+
+inline constexpr CpuKernels MakeKernels(std::string_view name) {
+  return {.name = name,
+          .to_f32 = ToF32,
+          .from_f32 = FromF32,
+          .packed_size = PackedSize,
+          .pack_rows = PackRows,
+          .linear = Linear,
+          .rms_norm = RmsNorm,
+          .rotate_half = RotateHalf,
+          .silu_mul = SiluMul,
+          .attend = Attend,
+          .max = MaxOf,
+          .exp_sum = ExpSum};
+}
+
+}  // namespace gale::GALE_SIMD

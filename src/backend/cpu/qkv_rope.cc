@@ -1,0 +1,68 @@
+// Per-head norms and the rotary embedding of queries and keys, in place after the QKV projection.
+#include <cmath>
+
+#include "backend/cpu/ops.h"
+
+namespace gale::cpu {
+namespace {
+
+/// cos and sin of one position's angles. The angle is rounded to f32 as the reference
+/// implementations do: at position 100,000 that is 0.004 rad, and models are trained with it.
+void RotaryAngles(const QkvRopeArgs& args, int32_t position, float* cos, float* sin) {
+  const auto* inv_freq = args.inv_freq.As<float>();
+  for (int64_t i = 0; i < args.inv_freq.dim(0); ++i) {
+    const float angle = static_cast<float>(position) * inv_freq[i];
+    cos[i] = std::cos(angle) * args.rope_scale;
+    sin[i] = std::sin(angle) * args.rope_scale;
+  }
+}
+
+void CheckArgs(const QkvRopeArgs& args) {
+  const int64_t tokens = args.qkv.dim(0);
+  CheckActivation(args.qkv);
+  CheckShape(args.qkv, {tokens, int64_t{args.q_heads + 2 * args.kv_heads} * args.head_dim});
+  CheckDType(args.positions, DType::kI32);
+  CheckShape(args.positions, {tokens});
+  CheckDType(args.inv_freq, DType::kF32);
+  CheckShape(args.inv_freq, {args.inv_freq.dim(0)});
+  GALE_CHECK_LE(2 * args.inv_freq.dim(0), args.head_dim);
+  if (args.q_norm) CheckShape(args.q_norm, {args.head_dim});
+  if (args.k_norm) CheckShape(args.k_norm, {args.head_dim});
+}
+
+}  // namespace
+
+void QkvRope(Context& context, const QkvRopeArgs& args) {
+  CheckArgs(args);
+  const CpuKernels& kernels = context.kernels;
+  const int64_t head_dim = args.head_dim;
+  const int64_t half = args.inv_freq.dim(0);
+  const int64_t rotated_heads = args.q_heads + args.kv_heads;  // values stay as they are
+  float* q_norm = context.shared_scratch.Floats(2 * head_dim);
+  float* k_norm = q_norm + head_dim;
+  if (args.q_norm) kernels.to_f32(args.q_norm.data, args.q_norm.dtype, q_norm, head_dim);
+  if (args.k_norm) kernels.to_f32(args.k_norm.data, args.k_norm.dtype, k_norm, head_dim);
+
+  ForRows(context, args.qkv.dim(0), rotated_heads * head_dim,
+          [&](int64_t begin, int64_t end, int thread) {
+            float* x = context.thread_scratch[static_cast<size_t>(thread)].Floats(
+                rotated_heads * head_dim + 2 * half);
+            float* cos = x + rotated_heads * head_dim;
+            float* sin = cos + half;
+            for (int64_t t = begin; t < end; ++t) {
+              RotaryAngles(args, args.positions.As<int32_t>()[t], cos, sin);
+              kernels.to_f32(RowAt(args.qkv, t), args.qkv.dtype, x, rotated_heads * head_dim);
+              for (int64_t h = 0; h < rotated_heads; ++h) {
+                float* head = x + h * head_dim;
+                const bool is_query = h < args.q_heads;
+                if (is_query ? static_cast<bool>(args.q_norm) : static_cast<bool>(args.k_norm)) {
+                  kernels.rms_norm(head, is_query ? q_norm : k_norm, args.norm_eps, head, head_dim);
+                }
+                kernels.rotate_half(head, cos, sin, half);
+              }
+              kernels.from_f32(x, RowAt(args.qkv, t), args.qkv.dtype, rotated_heads * head_dim);
+            }
+          });
+}
+
+}  // namespace gale::cpu

@@ -1,0 +1,283 @@
+// Draws from rows of logits, and their log-probabilities. A row is one task; nothing here depends
+// on other rows. Filters need no sort of the vocabulary: the likeliest tokens are picked in one
+// scan.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "backend/cpu/ops.h"
+#include "base/rng.h"
+
+namespace gale::cpu {
+namespace {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+/// Logits are summed in f32 within a block and in f64 over blocks.
+constexpr int64_t kBlock = 1024;
+
+struct Candidate {
+  float logit = 0;
+  int32_t id = 0;
+  double weight = 0;  ///< exp((logit - max) / temperature)
+};
+
+bool Likelier(const Candidate& a, const Candidate& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+}
+
+struct RowParams {
+  float temperature = 0;
+  int32_t top_k = 0;
+  float top_p = 1;
+  float min_p = 0;
+  double uniform = 0;
+};
+
+/// Lowest id among equal maxima; 0 when nothing compares.
+int32_t ArgMax(const CpuKernels& kernels, std::span<const float> logits) {
+  const float max = kernels.max(logits.data(), std::ssize(logits));
+  const auto found = std::ranges::find(logits, max);
+  return found == logits.end() ? 0 : static_cast<int32_t>(found - logits.begin());
+}
+
+/// The `n` likeliest tokens, best first; ties go to the lower id. Keeps a pool of up to 4n of them
+/// and skips blocks whose maximum is below the n-th best so far.
+std::vector<Candidate> TopCandidates(const CpuKernels& kernels, std::span<const float> logits,
+                                     int64_t n) {
+  const auto keep = static_cast<size_t>(std::min<int64_t>(n, std::ssize(logits)));
+  const size_t capacity = std::max<size_t>(4 * keep, 256);
+  constexpr int64_t kSkip = 128;
+  std::vector<Candidate> pool;
+  pool.reserve(capacity);
+  float bound =
+      kMinusInfinity;  // a later token must exceed it: at a tie the lower id is in already
+  bool full = false;
+  const auto cut = [&] {
+    std::ranges::nth_element(pool, pool.begin() + static_cast<ptrdiff_t>(keep) - 1, Likelier);
+    pool.resize(keep);
+    bound = pool.back().logit;
+    full = true;
+  };
+  for (int64_t begin = 0; begin < std::ssize(logits); begin += kSkip) {
+    const int64_t end = std::min(begin + kSkip, std::ssize(logits));
+    if (full && !(kernels.max(&logits[static_cast<size_t>(begin)], end - begin) > bound)) continue;
+    for (int64_t i = begin; i < end; ++i) {
+      const float logit = logits[static_cast<size_t>(i)];
+      if (full && !(logit > bound)) continue;
+      pool.push_back({logit, static_cast<int32_t>(i), 0});
+      if (pool.size() == capacity) cut();
+    }
+  }
+  if (pool.size() > keep) cut();
+  std::ranges::sort(pool, Likelier);
+  return pool;
+}
+
+/// Writes exp((logit - max) / temperature) and returns the sum.
+double Weights(const CpuKernels& kernels, std::span<const float> logits, float max,
+               float inverse_temperature, float* weights) {
+  double sum = 0;
+  for (int64_t i = 0; i < std::ssize(logits); i += kBlock) {
+    const int64_t n = std::min(kBlock, std::ssize(logits) - i);
+    sum +=
+        kernels.exp_sum(&logits[static_cast<size_t>(i)], max, inverse_temperature, weights + i, n);
+  }
+  return sum;
+}
+
+/// Inverse CDF over ids in ascending order; the last possible token catches what rounding leaves.
+template <class Weight>
+size_t InverseCdf(size_t n, double uniform, Weight&& weight) {
+  double total = 0;
+  for (size_t i = 0; i < n; ++i) total += weight(i);
+  const double target = uniform * total;
+  double cumulative = 0;
+  size_t last = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const double w = weight(i);
+    if (!(w > 0)) continue;
+    last = i;
+    cumulative += w;
+    if (cumulative > target) break;
+  }
+  return last;
+}
+
+class RowSampler {
+ public:
+  RowSampler(const CpuKernels& kernels, std::span<const float> logits, const RowParams& params,
+             float* weights)
+      : kernels_(kernels), logits_(logits), params_(params), weights_(weights) {}
+
+  int32_t Draw() {
+    max_ = kernels_.max(logits_.data(), std::ssize(logits_));
+    if (!(params_.temperature > 0) || !std::isfinite(max_)) return ArgMax(kernels_, logits_);
+    // A denormal temperature would make it infinite, and 0 * inf is not a number.
+    inverse_temperature_ = std::min(1.0F / params_.temperature, 1e30F);
+    const bool top_k = params_.top_k > 0 && params_.top_k < std::ssize(logits_);
+    if (top_k || params_.top_p < 1) return DrawFrom(top_k ? TopK() : TopPOfAll());
+    return DrawFromAll();
+  }
+
+ private:
+  int32_t DrawFromAll() const {
+    Weights(kernels_, logits_, max_, inverse_temperature_, weights_);
+    return static_cast<int32_t>(InverseCdf(logits_.size(), params_.uniform, [this](size_t i) {
+      return weights_[i] >= params_.min_p ? double{weights_[i]} : 0.0;
+    }));
+  }
+
+  /// min-p on what the other filters left, then the draw.
+  int32_t DrawFrom(std::vector<Candidate> candidates) const {
+    std::erase_if(candidates, [this](const Candidate& c) { return c.weight < params_.min_p; });
+    std::ranges::sort(candidates, {}, &Candidate::id);
+    const size_t drawn = InverseCdf(candidates.size(), params_.uniform,
+                                    [&](size_t i) { return candidates[i].weight; });
+    return candidates[drawn].id;
+  }
+
+  std::vector<Candidate> TopK() const {
+    std::vector<Candidate> candidates = Best(params_.top_k);
+    double total = 0;
+    for (const Candidate& c : candidates) total += c.weight;
+    candidates.resize(NucleusSize(candidates, total));
+    return candidates;
+  }
+
+  /// Top-p over the whole vocabulary: looks at more of the likeliest until they reach the mass.
+  std::vector<Candidate> TopPOfAll() const {
+    const double total = Weights(kernels_, logits_, max_, inverse_temperature_, weights_);
+    constexpr int64_t kFirstLook = 256;
+    for (int64_t n = kFirstLook;; n *= 8) {
+      std::vector<Candidate> candidates = Best(n);
+      const size_t size = NucleusSize(candidates, total);
+      if (size < candidates.size() || candidates.size() == logits_.size()) {
+        candidates.resize(size);
+        return candidates;
+      }
+    }
+  }
+
+  std::vector<Candidate> Best(int64_t n) const {
+    std::vector<Candidate> candidates = TopCandidates(kernels_, logits_, n);
+    for (Candidate& c : candidates) {
+      float weight = 0;
+      kernels_.exp_sum(&c.logit, max_, inverse_temperature_, &weight, 1);
+      c.weight = weight;
+    }
+    return candidates;
+  }
+
+  /// Length of the shortest prefix whose mass reaches top_p; the token that crosses it is kept.
+  size_t NucleusSize(std::span<const Candidate> candidates, double total) const {
+    if (params_.top_p >= 1) return candidates.size();
+    double mass = 0;
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      mass += candidates[i].weight;
+      if (mass >= params_.top_p * total) return i + 1;
+    }
+    return candidates.size();
+  }
+
+  const CpuKernels& kernels_;
+  std::span<const float> logits_;
+  RowParams params_;
+  float* weights_;
+  float max_ = 0;
+  float inverse_temperature_ = 1;
+};
+
+void ApplyBitmask(const TensorView& bitmask, int64_t row, std::span<float> logits) {
+  const auto* words = static_cast<const int32_t*>(RowAt(bitmask, row));
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const auto word = static_cast<uint32_t>(words[i / 32]);
+    if ((word >> (i % 32) & 1U) == 0) logits[i] = kMinusInfinity;
+  }
+}
+
+std::span<float> LogitsRow(const TensorView& logits, int64_t row) {
+  return {static_cast<float*>(RowAt(logits, row)), static_cast<size_t>(logits.dim(1))};
+}
+
+void CheckArray(const TensorView& view, DType dtype, std::initializer_list<int64_t> dims) {
+  CheckDType(view, dtype);
+  CheckShape(view, dims);
+}
+
+void CheckArgs(const SampleArgs& args) {
+  const int64_t rows = args.logits.dim(0);
+  const int64_t vocab = args.logits.dim(1);
+  GALE_CHECK_GE(vocab, 1);
+  CheckArray(args.logits, DType::kF32, {rows, vocab});
+  CheckArray(args.temperature, DType::kF32, {rows});
+  CheckArray(args.top_k, DType::kI32, {rows});
+  CheckArray(args.top_p, DType::kF32, {rows});
+  CheckArray(args.min_p, DType::kF32, {rows});
+  CheckArray(args.seed, DType::kU64, {rows});
+  CheckArray(args.counter, DType::kU64, {rows, 2});
+  CheckArray(args.out, DType::kI32, {rows});
+  if (args.bitmask) CheckArray(args.bitmask, DType::kI32, {rows, (vocab + 31) / 32});
+}
+
+}  // namespace
+
+void Sample(Context& context, const SampleArgs& args) {
+  CheckArgs(args);
+  const int64_t vocab = args.logits.dim(1);
+  ForRows(context, args.logits.dim(0), vocab, [&](int64_t begin, int64_t end, int thread) {
+    float* weights = context.thread_scratch[static_cast<size_t>(thread)].Floats(vocab);
+    for (int64_t row = begin; row < end; ++row) {
+      const std::span<float> logits = LogitsRow(args.logits, row);
+      if (args.bitmask) ApplyBitmask(args.bitmask, row, logits);
+      const auto* counter = static_cast<const uint64_t*>(RowAt(args.counter, row));
+      const RowParams params{
+          .temperature = args.temperature.As<float>()[row],
+          .top_k = args.top_k.As<int32_t>()[row],
+          .top_p = args.top_p.As<float>()[row],
+          .min_p = args.min_p.As<float>()[row],
+          .uniform = UniformDouble(args.seed.As<uint64_t>()[row], counter[0], counter[1])};
+      args.out.As<int32_t>()[row] = RowSampler(context.kernels, logits, params, weights).Draw();
+    }
+  });
+}
+
+void Logprobs(Context& context, const LogprobsArgs& args) {
+  const int64_t rows = args.logits.dim(0);
+  const int64_t vocab = args.logits.dim(1);
+  const int64_t k = args.top_ids ? args.top_ids.dim(1) : 0;
+  CheckArray(args.logits, DType::kF32, {rows, vocab});
+  CheckArray(args.tokens, DType::kI32, {rows});
+  CheckArray(args.chosen, DType::kF32, {rows});
+  GALE_CHECK_LE(k, vocab);
+  if (k > 0) {
+    CheckArray(args.top_ids, DType::kI32, {rows, k});
+    CheckArray(args.top_logprobs, DType::kF32, {rows, k});
+  }
+  const CpuKernels& kernels = context.kernels;
+  ForRows(context, rows, vocab, [&](int64_t begin, int64_t end, int thread) {
+    float* weights = context.thread_scratch[static_cast<size_t>(thread)].Floats(vocab);
+    for (int64_t row = begin; row < end; ++row) {
+      const std::span<const float> logits = LogitsRow(args.logits, row);
+      const float max = kernels.max(logits.data(), vocab);
+      const double log_sum = max + std::log(Weights(kernels, logits, max, 1.0F, weights));
+      const int32_t token = args.tokens.As<int32_t>()[row];
+      if (token >= 0) {
+        GALE_CHECK_LT(token, vocab);
+        args.chosen.As<float>()[row] =
+            static_cast<float>(logits[static_cast<size_t>(token)] - log_sum);
+      }
+      if (k == 0) continue;
+      const std::vector<Candidate> best = TopCandidates(kernels, logits, k);
+      auto* ids = static_cast<int32_t*>(RowAt(args.top_ids, row));
+      auto* logprobs = static_cast<float*>(RowAt(args.top_logprobs, row));
+      for (size_t i = 0; i < best.size(); ++i) {
+        ids[i] = best[i].id;
+        logprobs[i] = static_cast<float>(best[i].logit - log_sum);
+      }
+    }
+  });
+}
+
+}  // namespace gale::cpu
