@@ -102,13 +102,15 @@ Result<JsonDocument> JsonDocument::Parse(std::string_view text, std::string sour
   JsonDocument document;
   document.source_ = std::make_unique<std::string>(std::move(source));
   document.parser_ = std::make_unique<simdjson::dom::parser>();
-  simdjson::error_code error = document.parser_->allocate(std::max<size_t>(text.size(), 1), max_depth);
+  simdjson::error_code error =
+      document.parser_->allocate(std::max<size_t>(text.size(), 1), max_depth);
   if (error == simdjson::SUCCESS) {
     error = document.parser_->parse(text.data(), text.size()).get(document.root_);
   }
   if (error != simdjson::SUCCESS) {
-    return MakeError(ErrorCode::kDataCorrupt, fmt::format("{}: not valid JSON: {}", *document.source_,
-                                                          simdjson::error_message(error)));
+    return MakeError(
+        ErrorCode::kDataCorrupt,
+        fmt::format("{}: not valid JSON: {}", *document.source_, simdjson::error_message(error)));
   }
   return document;
 }

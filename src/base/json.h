@@ -63,7 +63,8 @@ class JsonObject {
   template <class Visit>
   Status ForEach(Visit&& visit) const {
     for (const auto [key, element] : object_) {
-      if (Status status = visit(key, JsonValue(source_, Path(key), element)); !status) return status;
+      if (Status status = visit(key, JsonValue(source_, Path(key), element)); !status)
+        return status;
     }
     return {};
   }
@@ -83,7 +84,8 @@ class JsonObject {
 class JsonDocument {
  public:
   /// `source` names the text in messages. Errors: kDataCorrupt with the parser's reason.
-  static Result<JsonDocument> Parse(std::string_view text, std::string source, size_t max_depth = 64);
+  static Result<JsonDocument> Parse(std::string_view text, std::string source,
+                                    size_t max_depth = 64);
   JsonValue root() const;
 
  private:

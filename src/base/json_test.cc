@@ -12,7 +12,8 @@ JsonDocument Parse(std::string_view text) {
 }
 
 TEST(Json, ReadsTypedValues) {
-  const JsonDocument document = Parse(R"({"i": -3, "d": 1e-6, "b": true, "s": "x", "a": [1, 2], "n": null})");
+  const JsonDocument document =
+      Parse(R"({"i": -3, "d": 1e-6, "b": true, "s": "x", "a": [1, 2], "n": null})");
   const JsonObject root = *document.root().Object();
   EXPECT_EQ(*root.Get("i")->Int(), -3);
   EXPECT_DOUBLE_EQ(*root.Get("i")->Number(), -3);
@@ -25,7 +26,8 @@ TEST(Json, ReadsTypedValues) {
 }
 
 TEST(Json, ErrorsNameFilePathExpectedAndGot) {
-  const JsonDocument document = Parse(R"({"o": {"i": 1.5, "s": "x", "big": 18446744073709551615}})");
+  const JsonDocument document =
+      Parse(R"({"o": {"i": 1.5, "s": "x", "big": 18446744073709551615}})");
   const JsonObject o = *document.root().Object()->Get("o")->Object();
   EXPECT_EQ(o.Get("i")->Int(0, 9).error().message,
             "t.json: o.i: expected an integer in [0, 9], got 1.5");

@@ -1,4 +1,5 @@
-// A model from a checkpoint folder, a config.json or a preset. Layer L3; called by engine/ and tests.
+// A model from a checkpoint folder, a config.json or a preset. Layer L3; called by engine/ and
+// tests.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,12 @@
-// A model: weights and the order of layers. Knows nothing of requests, samples nothing, owns no cache.
-// Layer L3 of the compute column; one file per architecture beside this one.
+// A model: weights and the order of layers. Knows nothing of requests, samples nothing, owns no
+// cache. Layer L3 of the compute column; one file per architecture beside this one.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "backend/backend.h"
+#include "nn/forward_context.h"
 #include "tensor/tensor_view.h"
 
 namespace gale {
@@ -17,34 +18,10 @@ struct AttentionGroup {
 
 /// One step's tokens, flat over all sequences.
 struct ForwardBatch {
-  TensorView token_ids;    ///< i32 [tokens]
-  TensorView positions;    ///< i32 [tokens]
-  TensorView logits_rows;  ///< i32 [n]: rows of `hidden` whose logits are wanted
+  TensorView token_ids;                   ///< i32 [tokens]
+  TensorView positions;                   ///< i32 [tokens]
+  TensorView logits_rows;                 ///< i32 [n]: rows of `hidden` whose logits are wanted
   std::vector<AttentionBatch> attention;  ///< [group]
-};
-
-/// Bump allocator for activations: reset before each step, never freed in between.
-class ScratchArena {
- public:
-  ScratchArena() = default;
-  explicit ScratchArena(Buffer buffer) : buffer_(std::move(buffer)) {}
-  /// Contiguous and 64-byte aligned. CHECKs that the plan made at start-up was large enough.
-  TensorView Take(DType dtype, std::initializer_list<int64_t> dims);
-  void Reset() { used_ = 0; }
-  size_t used() const { return used_; }
-  size_t capacity() const { return buffer_.bytes(); }
-
- private:
-  Buffer buffer_;
-  size_t used_ = 0;
-};
-
-/// What a forward pass needs beside its input; passed, never global.
-struct ForwardContext {
-  Backend* backend = nullptr;
-  Stream* stream = nullptr;
-  std::vector<AttentionBackend*> attention;  ///< [group], planned for this step
-  ScratchArena* scratch = nullptr;
 };
 
 class Model {

@@ -31,31 +31,32 @@ struct RopeConfig {
 /// A decoder-only transformer. Every field is validated: positive where it counts something,
 /// num_heads a multiple of num_kv_heads, head_dim even.
 struct HfConfig {
-  std::string architecture;       ///< architectures[0], "Qwen3ForCausalLM"
-  std::optional<DType> dtype;     ///< "dtype" or "torch_dtype"; unset when the file has neither
+  std::string architecture;    ///< architectures[0], "Qwen3ForCausalLM"
+  std::optional<DType> dtype;  ///< "dtype" or "torch_dtype"; unset when the file has neither
   int vocab_size = 0;
   int hidden_size = 0;
   int intermediate_size = 0;
   int num_layers = 0;
   int num_heads = 0;
   int num_kv_heads = 0;
-  int head_dim = 0;               ///< explicit, or hidden_size / num_heads
+  int head_dim = 0;  ///< explicit, or hidden_size / num_heads
   int max_position = 0;
   double rms_norm_eps = 1e-6;
   RopeConfig rope;
   bool tie_word_embeddings = false;
-  bool attention_bias = false;    ///< on q, k, v and o
-  bool mlp_bias = false;          ///< on gate, up and down
-  int num_experts = 0;            ///< 0 = a dense model
+  bool attention_bias = false;  ///< on q, k, v and o
+  bool mlp_bias = false;        ///< on gate, up and down
+  int num_experts = 0;          ///< 0 = a dense model
   int num_experts_per_token = 0;
   int moe_intermediate_size = 0;
+  std::string quant_method = "none";  ///< quantization_config.quant_method
   std::vector<TokenId> eos_token_ids;
 };
 
 /// generation_config.json: what the model's authors advise.
 struct GenerationConfig {
-  SamplingParams sampling;              ///< fields the file leaves out keep SamplingParams' defaults
-  std::vector<TokenId> eos_token_ids;   ///< empty when the file names none
+  SamplingParams sampling;             ///< fields the file leaves out keep SamplingParams' defaults
+  std::vector<TokenId> eos_token_ids;  ///< empty when the file names none
 };
 
 /// Parses config.json's text. `source` names it in messages.

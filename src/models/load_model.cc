@@ -1,0 +1,54 @@
+#include "models/load_model.h"
+
+#include <fmt/format.h>
+
+#include "base/status_macros.h"
+#include "models/model_registry.h"
+#include "models/model_source.h"
+#include "weights/weight_loader.h"
+
+namespace gale {
+namespace {
+
+/// The checkpoint's own dtype: config.json's word, else that of its first tensor, else bf16.
+DType CheckpointDType(const HfConfig& config, const Checkpoint* checkpoint) {
+  if (config.dtype) return *config.dtype;
+  if (checkpoint != nullptr && !checkpoint->tensors().empty()) {
+    return checkpoint->tensors().front().dtype.value_or(DType::kBf16);
+  }
+  return DType::kBf16;
+}
+
+}  // namespace
+
+Result<LoadedModel> LoadModel(const LoadOptions& options, Backend& backend,
+                              const std::function<void(uint64_t, uint64_t)>& progress) {
+  GALE_ASSIGN_OR_RETURN(ModelSource source, ReadModelSource(options.model));
+  GALE_ASSIGN_OR_RETURN(const ModelFactory factory, FindModel(source.config.architecture));
+  GALE_ASSIGN_OR_RETURN(const QuantScheme* scheme, FindQuantScheme(source.config.quant_method));
+  std::unique_ptr<const Checkpoint> checkpoint;
+  if (options.format == LoadFormat::kAuto) {
+    if (source.folder.empty()) {
+      return MakeError(ErrorCode::kNotFound,
+                       fmt::format("{} has no weights: give a checkpoint folder, or load format "
+                                   "dummy for random weights of these shapes",
+                                   options.model));
+    }
+    GALE_ASSIGN_OR_RETURN(checkpoint, Checkpoint::Open(source.folder));
+  }
+  const DType dtype = ResolveDType(options.dtype, CheckpointDType(source.config, checkpoint.get()));
+
+  ParamBuilder builder(dtype, options.numerics);
+  LoadedModel loaded;
+  loaded.model = factory(source.config, *scheme, builder);
+  if (checkpoint) {
+    GALE_RETURN_IF_ERROR(LoadWeights(builder, std::move(checkpoint), backend, progress));
+  } else {
+    GALE_RETURN_IF_ERROR(LoadDummyWeights(builder, options.seed, backend, progress));
+  }
+  loaded.config = std::move(source.config);
+  loaded.generation = std::move(source.generation);
+  return loaded;
+}
+
+}  // namespace gale

@@ -1,0 +1,26 @@
+// Finds what EngineConfig::model names (folder, config.json, preset) and reads its configuration.
+#pragma once
+
+#include <string>
+
+#include "gale/engine_config.h"
+#include "gale/status.h"
+#include "weights/hf_config.h"
+
+namespace gale {
+
+struct ModelSource {
+  std::string folder;  ///< of the checkpoint; empty for a preset or a config.json given by itself
+  HfConfig config;
+  GenerationConfig generation;  ///< eos_token_ids fall back to config.json's
+};
+
+/// Also reads architectures that Gale can describe but not run yet.
+/// Errors: kNotFound, listing the presets; those of ParseHfConfig and ParseGenerationConfig.
+Result<ModelSource> ReadModelSource(const std::string& model);
+
+/// The dtype to compute in: the one asked for, or with kAuto the checkpoint's. float16 checkpoints
+/// run in f32, which holds their values exactly; bf16 would not.
+DType ResolveDType(ModelDType asked, DType checkpoint);
+
+}  // namespace gale

@@ -1,0 +1,32 @@
+// The vocabulary's two ends: token ids to hidden states, and hidden states to logits.
+#pragma once
+
+#include "nn/forward_context.h"
+#include "nn/linear.h"
+#include "weights/param_builder.h"
+
+namespace gale {
+
+struct EmbeddingConfig {
+  int64_t vocab = 0;
+  int64_t hidden = 0;
+  bool tied = false;  ///< one tensor serves both ends (arXiv:1608.05859); it is in memory once
+};
+
+class Embedding {
+ public:
+  Embedding(ParamBuilder& builder, const QuantScheme& scheme, const EmbeddingConfig& config);
+  Embedding(const Embedding&) = delete;
+  Embedding& operator=(const Embedding&) = delete;
+
+  /// tokens i32 [tokens] -> out [tokens, hidden].
+  void Embed(ForwardContext& context, const TensorView& tokens, const TensorView& out) const;
+  /// rows [n, hidden] -> logits f32 [n, vocab].
+  void Logits(ForwardContext& context, const TensorView& rows, const TensorView& logits) const;
+
+ private:
+  TensorView table_;  ///< [vocab, hidden]
+  std::unique_ptr<Linear> head_;
+};
+
+}  // namespace gale

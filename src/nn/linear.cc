@@ -1,0 +1,74 @@
+#include "nn/linear.h"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "base/status_macros.h"
+
+namespace gale {
+namespace {
+
+ParamSpec MakeSpec(const std::vector<LinearPart>& parts, const QuantParam& param,
+                   const LinearShape& shape) {
+  ParamSpec spec;
+  spec.shape = param.shape;
+  spec.dtype = param.dtype;
+  spec.dummy_std = 1 / std::sqrt(static_cast<float>(shape.in));
+  for (const LinearPart& part : parts) {
+    spec.parts.push_back({{part.name + param.suffix}, param.shape[0] * part.out / shape.out});
+  }
+  return spec;
+}
+
+bool PointsInto(const void* data, const TensorView& view) {
+  const auto* byte = static_cast<const char*>(data);
+  const auto* begin = static_cast<const char*>(view.data);
+  return byte >= begin && byte < begin + view.Bytes();
+}
+
+}  // namespace
+
+Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
+               std::vector<LinearPart> parts, bool bias)
+    : shape_{in, 0, builder.dtype()}, numerics_(builder.numerics()) {
+  for (const LinearPart& part : parts) shape_.out += part.out;
+  std::vector<ParamSpec> specs;
+  for (const QuantParam& param : scheme.Params(shape_)) {
+    specs.push_back(MakeSpec(parts, param, shape_));
+  }
+  builder.Declare(std::move(specs),
+                  [this, &scheme](BindContext& context, std::vector<RawParam> params) -> Status {
+                    std::vector<TensorView> raw;
+                    for (const RawParam& param : params) raw.push_back(param.view);
+                    GALE_ASSIGN_OR_RETURN(const LinearWeight weight,
+                                          scheme.Canonicalize(shape_, raw));
+                    GALE_RETURN_IF_ERROR(Bind(context, weight));
+                    for (RawParam& param : params) {
+                      if (PointsInto(weight_.data.data, param.view)) context.Keep(std::move(param));
+                    }
+                    return {};
+                  });
+  if (bias) builder.Declare(MakeSpec(parts, {".bias", {shape_.out}, shape_.dtype}, shape_), &bias_);
+}
+
+Status Linear::Bind(BindContext& context, const LinearWeight& weight) {
+  kernel_ =
+      context.backend.FindLinear({weight.format, shape_.in, shape_.out, shape_.dtype, numerics_});
+  if (kernel_ == nullptr) {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("device {} has no linear kernel for {} weights [{}, {}] with {} "
+                                 "activations",
+                                 context.backend.info().name, DTypeName(weight.format.data),
+                                 shape_.out, shape_.in, DTypeName(shape_.dtype)));
+  }
+  GALE_ASSIGN_OR_RETURN(weight_, kernel_->Prepare(weight));
+  context.store.private_bytes += weight_.storage.bytes();
+  return {};
+}
+
+void Linear::Forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
+  kernel_->Run(*context.stream, {x, &weight_, bias_, out});
+}
+
+}  // namespace gale

@@ -1,0 +1,28 @@
+// Root-mean-square layer norm (arXiv:1910.07467).
+#pragma once
+
+#include <string>
+
+#include "nn/forward_context.h"
+#include "weights/param_builder.h"
+
+namespace gale {
+
+class RmsNorm {
+ public:
+  RmsNorm(ParamBuilder& builder, std::string name, int64_t hidden, float eps);
+  RmsNorm(const RmsNorm&) = delete;
+  RmsNorm& operator=(const RmsNorm&) = delete;
+
+  /// out = norm(x), or, with a residual, residual += x and out = norm(residual). out may alias x.
+  void Forward(ForwardContext& context, const TensorView& x, const TensorView& residual,
+               const TensorView& out) const;
+  const TensorView& weight() const { return weight_; }  ///< [hidden], for ops that fuse the norm
+  float eps() const { return eps_; }
+
+ private:
+  TensorView weight_;
+  float eps_;
+};
+
+}  // namespace gale

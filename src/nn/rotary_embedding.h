@@ -1,0 +1,29 @@
+// Rotary position embedding (arXiv:2104.09864): the angles; the rotation is fused into QkvRope.
+#pragma once
+
+#include <vector>
+
+#include "tensor/tensor_view.h"
+#include "weights/hf_config.h"
+#include "weights/param_builder.h"
+
+namespace gale {
+
+/// Radians per position of each pair of dimensions, [rotary_dim / 2], scaling folded in. Computed
+/// in double; rounded once.
+std::vector<float> RotaryInvFreq(const RopeConfig& config, int rotary_dim);
+
+/// One table for all layers.
+class RotaryEmbedding {
+ public:
+  RotaryEmbedding(ParamBuilder& builder, const RopeConfig& config, int rotary_dim);
+  RotaryEmbedding(const RotaryEmbedding&) = delete;
+  RotaryEmbedding& operator=(const RotaryEmbedding&) = delete;
+
+  const TensorView& inv_freq() const { return inv_freq_; }  ///< f32 [rotary_dim / 2], on the device
+
+ private:
+  TensorView inv_freq_;
+};
+
+}  // namespace gale

@@ -1,0 +1,62 @@
+#include "weights/param_builder.h"
+
+#include "base/status_macros.h"
+
+namespace gale {
+
+uint64_t ParamSpec::NumElements() const {
+  uint64_t elements = 1;
+  for (const int64_t dim : shape) elements *= static_cast<uint64_t>(dim);
+  return elements;
+}
+
+void BindContext::Keep(RawParam param) {
+  if (param.storage.data() == nullptr) {
+    store.mapped_bytes += param.view.Bytes();
+    return;
+  }
+  store.private_bytes += param.storage.bytes();
+  store.buffers.push_back(std::move(param.storage));
+}
+
+Result<TensorView> BindContext::Place(RawParam param) {
+  TensorView view = param.view;
+  if (backend.info().is_host_memory) {
+    Keep(std::move(param));
+    return view;
+  }
+  GALE_ASSIGN_OR_RETURN(Buffer buffer, backend.Allocate(view.Bytes(), MemoryKind::kDevice));
+  backend.Copy(stream, buffer.data(), view.data, view.Bytes());
+  GALE_RETURN_IF_ERROR(stream.Synchronize());  // the host copy goes away on return
+  view.data = buffer.data();
+  Keep({view, std::move(buffer)});
+  return view;
+}
+
+Result<TensorView> BindContext::PlaceTable(std::span<const float> values) {
+  GALE_ASSIGN_OR_RETURN(Buffer buffer, backend.Allocate(values.size_bytes(), MemoryKind::kDevice));
+  backend.Copy(stream, buffer.data(), values.data(), values.size_bytes());
+  GALE_RETURN_IF_ERROR(stream.Synchronize());
+  const TensorView view(buffer.data(), DType::kF32, {static_cast<int64_t>(values.size())});
+  Keep({view, std::move(buffer)});
+  return view;
+}
+
+void ParamBuilder::Declare(ParamSpec spec, TensorView* target) {
+  std::vector<ParamSpec> specs;
+  specs.push_back(std::move(spec));
+  Declare(std::move(specs), [target](BindContext& context, std::vector<RawParam> params) -> Status {
+    GALE_ASSIGN_OR_RETURN(*target, context.Place(std::move(params[0])));
+    return {};
+  });
+}
+
+uint64_t ParamBuilder::NumParameters() const {
+  uint64_t total = 0;
+  for (const ParamGroup& group : groups_) {
+    for (const ParamSpec& spec : group.specs) total += spec.NumElements();
+  }
+  return total;
+}
+
+}  // namespace gale

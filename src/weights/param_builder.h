@@ -1,0 +1,105 @@
+// Parameters as layers declare them, before any weight is read. Constructors of models only
+// declare; the loader checks all declarations at once and then hands each layer its tensors.
+// Layer L2 of the compute column; used by nn/ and the weight loader.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "gale/engine_config.h"
+#include "gale/status.h"
+#include "tensor/tensor_view.h"
+#include "weights/checkpoint.h"
+
+namespace gale {
+
+/// A tensor of the checkpoint that becomes (a slice of) a parameter.
+struct ParamPart {
+  std::vector<std::string>
+      names;         ///< the first that the checkpoint has is read; the others may be there too
+  int64_t rows = 0;  ///< of dimension 0
+};
+
+/// One tensor that a layer wants: its parts stacked along dimension 0.
+struct ParamSpec {
+  std::vector<ParamPart> parts;
+  std::vector<int64_t> shape;  ///< of the whole; shape[0] is the sum of the parts' rows
+  DType dtype = DType::kBf16;  ///< float tensors of another float type are converted
+  float dummy_mean = 0;        ///< dummy weights: normal with this mean and deviation
+  float dummy_std = 0;
+
+  uint64_t NumElements() const;
+};
+
+/// What a layer is given for a ParamSpec, in host memory.
+struct RawParam {
+  TensorView view;  ///< contiguous
+  Buffer storage;   ///< holds `view` unless it lies in a mapped file
+};
+
+/// Memory that bound weights live in. A model keeps it as long as its layers.
+struct WeightStore {
+  std::unique_ptr<const Checkpoint> checkpoint;  ///< null for dummy weights
+  std::vector<Buffer> buffers;
+  size_t mapped_bytes = 0;   ///< used in place from the checkpoint's mappings
+  size_t private_bytes = 0;  ///< `buffers`, and storage that packed weights own
+};
+
+/// What a layer needs to take its weights.
+struct BindContext {
+  Backend& backend;
+  Stream& stream;
+  WeightStore& store;
+
+  /// Keeps host memory alive for a view that goes on using it.
+  void Keep(RawParam param);
+  /// The parameter in device memory, in place where the device reads host memory.
+  Result<TensorView> Place(RawParam param);
+  /// A table that the layer computed itself.
+  Result<TensorView> PlaceTable(std::span<const float> values);
+};
+
+/// Takes the raw parameters in the order of their declaration.
+using BindParams = std::function<Status(BindContext& context, std::vector<RawParam> params)>;
+
+/// Parameters that are bound together, so that only they are in memory twice while they are packed.
+struct ParamGroup {
+  std::vector<ParamSpec> specs;
+  BindParams bind;
+};
+
+class ParamBuilder {
+ public:
+  ParamBuilder(DType dtype, Numerics numerics) : dtype_(dtype), numerics_(numerics) {}
+
+  DType dtype() const { return dtype_; }  ///< of activations and plain weights
+  Numerics numerics() const { return numerics_; }
+  const std::shared_ptr<WeightStore>& store() const { return store_; }
+  const std::vector<ParamGroup>& groups() const { return groups_; }
+  const std::set<std::string>& ignored() const { return ignored_; }
+
+  /// `bind` is called once, before the layer is used; the layer must stay at its address.
+  void Declare(std::vector<ParamSpec> specs, BindParams bind) {
+    groups_.push_back({std::move(specs), std::move(bind)});
+  }
+  /// One tensor with a name of its own, put where the device reads it.
+  void Declare(ParamSpec spec, TensorView* target);
+  /// A tensor that checkpoints may hold and nobody needs.
+  void Ignore(std::string name) { ignored_.insert(std::move(name)); }
+
+  uint64_t NumParameters() const;
+
+ private:
+  DType dtype_;
+  Numerics numerics_;
+  std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
+  std::vector<ParamGroup> groups_;
+  std::set<std::string> ignored_;
+};
+
+}  // namespace gale

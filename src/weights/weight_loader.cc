@@ -1,0 +1,204 @@
+#include "weights/weight_loader.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/host_limits.h"
+#include "base/status_macros.h"
+#include "base/thread_pool.h"
+#include "weights/dummy_weights.h"
+#include "weights/float_convert.h"
+
+namespace gale {
+namespace {
+
+size_t SpecBytes(const ParamSpec& spec) { return spec.NumElements() * DTypeBytes(spec.dtype); }
+
+const SafetensorsEntry* FindPart(const Checkpoint& checkpoint, const ParamPart& part) {
+  for (const std::string& name : part.names) {
+    if (const SafetensorsEntry* entry = checkpoint.Find(name)) return entry;
+  }
+  return nullptr;
+}
+
+std::vector<int64_t> PartShape(const ParamSpec& spec, const ParamPart& part) {
+  std::vector<int64_t> shape = spec.shape;
+  shape[0] = part.rows;
+  return shape;
+}
+
+bool IsFloat(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBf16;
+}
+
+bool CanConvert(std::optional<DType> from, DType to) {
+  return from && (*from == to || (IsFloat(*from) && IsFloat(to)));
+}
+
+/// What is wrong with one part, or nothing.
+std::string CheckPart(const ParamSpec& spec, const ParamPart& part, const Checkpoint& checkpoint) {
+  const std::vector<int64_t> shape = PartShape(spec, part);
+  const SafetensorsEntry* entry = FindPart(checkpoint, part);
+  if (entry == nullptr) {
+    return fmt::format("missing {}: expected {} [{}]", fmt::join(part.names, " or "),
+                       DTypeName(spec.dtype), fmt::join(shape, ", "));
+  }
+  if (entry->shape != shape || !CanConvert(entry->dtype, spec.dtype)) {
+    return fmt::format("{}: expected {} [{}], file has {} [{}]", entry->name, DTypeName(spec.dtype),
+                       fmt::join(shape, ", "), entry->dtype_name, fmt::join(entry->shape, ", "));
+  }
+  return {};
+}
+
+Status ReportFaults(const std::vector<std::string>& faults, const std::string& folder) {
+  if (faults.empty()) return {};
+  constexpr size_t kMaxShown = 20;
+  std::string message =
+      fmt::format("{}: {} tensors do not fit config.json:", folder, faults.size());
+  for (size_t i = 0; i < std::min(faults.size(), kMaxShown); ++i) message += "\n  " + faults[i];
+  if (faults.size() > kMaxShown) {
+    message += fmt::format("\n  and {} more", faults.size() - kMaxShown);
+  }
+  return MakeError(ErrorCode::kDataCorrupt, std::move(message));
+}
+
+/// The parts as one stretch of a mapped file, or an empty view when they are not that.
+TensorView ViewInPlace(const ParamSpec& spec, const Checkpoint& checkpoint) {
+  const std::byte* begin = nullptr;
+  const std::byte* next = nullptr;
+  for (const ParamPart& part : spec.parts) {
+    const SafetensorsEntry& entry = *FindPart(checkpoint, part);
+    if (entry.dtype != spec.dtype || (next != nullptr && entry.data.data() != next)) return {};
+    if (begin == nullptr) begin = entry.data.data();
+    next = entry.data.data() + entry.data.size();
+  }
+  if (reinterpret_cast<uintptr_t>(begin) % DTypeBytes(spec.dtype) != 0) return {};
+  // Views are not const-correct; the mapping is read-only and weights are never written.
+  return TensorView(const_cast<std::byte*>(begin), spec.dtype, std::span(spec.shape));
+}
+
+Result<RawParam> AllocateParam(const ParamSpec& spec, Backend& backend) {
+  const MemoryKind kind =
+      backend.info().is_host_memory ? MemoryKind::kDevice : MemoryKind::kPinnedHost;
+  RawParam param;
+  GALE_ASSIGN_OR_RETURN(param.storage, backend.Allocate(SpecBytes(spec), kind));
+  param.view = TensorView(param.storage.data(), spec.dtype, std::span(spec.shape));
+  return param;
+}
+
+Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, Backend& backend,
+                           ThreadPool& threads) {
+  if (const TensorView view = ViewInPlace(spec, checkpoint)) return RawParam{view, {}};
+  GALE_ASSIGN_OR_RETURN(RawParam param, AllocateParam(spec, backend));
+  int64_t row = 0;
+  for (const ParamPart& part : spec.parts) {
+    const SafetensorsEntry& entry = *FindPart(checkpoint, part);
+    ConvertElements(entry.data, *entry.dtype, param.view.Rows(row, row + part.rows), threads);
+    row += part.rows;
+  }
+  return param;
+}
+
+Result<RawParam> MakeDummyParam(const ParamSpec& spec, uint64_t seed, Backend& backend,
+                                ThreadPool& threads) {
+  GALE_ASSIGN_OR_RETURN(RawParam param, AllocateParam(spec, backend));
+  int64_t row = 0;
+  for (const ParamPart& part : spec.parts) {
+    FillDummy({part.names[0], seed, spec.dummy_mean, spec.dummy_std},
+              param.view.Rows(row, row + part.rows), threads);
+    row += part.rows;
+  }
+  return param;
+}
+
+/// Fails before the first byte is read when the weights cannot fit. Parameters for which `in_place`
+/// holds take no memory where the device reads the host's.
+template <class InPlace>
+Status CheckMemory(const ParamBuilder& builder, const Backend& backend, InPlace&& in_place) {
+  const DeviceInfo device = backend.info();
+  size_t needed = 0;
+  for (const ParamGroup& group : builder.groups()) {
+    for (const ParamSpec& spec : group.specs) {
+      if (!device.is_host_memory || !in_place(spec)) needed += SpecBytes(spec);
+    }
+  }
+  if (needed <= device.free_bytes) return {};
+  return MakeError(ErrorCode::kResourceExhausted,
+                   fmt::format("the weights need {:.2f} GiB on {}, which has {:.2f} GiB free",
+                               static_cast<double>(needed) / (1 << 30), device.name,
+                               static_cast<double>(device.free_bytes) / (1 << 30)));
+}
+
+/// Binds every group, taking each parameter from `read`.
+template <class Read>
+Status BindAll(const ParamBuilder& builder, Backend& backend, const WeightProgress& progress,
+               Read&& read) {
+  uint64_t total_bytes = 0;
+  for (const ParamGroup& group : builder.groups()) {
+    for (const ParamSpec& spec : group.specs) total_bytes += SpecBytes(spec);
+  }
+  const std::unique_ptr<Stream> stream = backend.CreateStream();
+  BindContext context{backend, *stream, *builder.store()};
+  ThreadPool threads(AvailableCpus());
+  uint64_t done_bytes = 0;
+  for (const ParamGroup& group : builder.groups()) {
+    std::vector<RawParam> params;
+    for (const ParamSpec& spec : group.specs) {
+      GALE_ASSIGN_OR_RETURN(params.emplace_back(), read(spec, threads));
+      done_bytes += SpecBytes(spec);
+    }
+    GALE_RETURN_IF_ERROR(group.bind(context, std::move(params)));
+    if (progress) progress(done_bytes, total_bytes);
+  }
+  return stream->Synchronize();
+}
+
+}  // namespace
+
+Status CheckParams(const ParamBuilder& builder, const Checkpoint& checkpoint) {
+  std::vector<std::string> faults;
+  std::unordered_set<std::string_view> known(builder.ignored().begin(), builder.ignored().end());
+  for (const ParamGroup& group : builder.groups()) {
+    for (const ParamSpec& spec : group.specs) {
+      for (const ParamPart& part : spec.parts) {
+        known.insert(part.names.begin(), part.names.end());
+        if (std::string fault = CheckPart(spec, part, checkpoint); !fault.empty()) {
+          faults.push_back(std::move(fault));
+        }
+      }
+    }
+  }
+  for (const SafetensorsEntry& entry : checkpoint.tensors()) {
+    if (!known.contains(entry.name)) {
+      faults.push_back(fmt::format("unexpected {}: {} [{}]", entry.name, entry.dtype_name,
+                                   fmt::join(entry.shape, ", ")));
+    }
+  }
+  return ReportFaults(faults, checkpoint.folder());
+}
+
+Status LoadWeights(const ParamBuilder& builder, std::unique_ptr<const Checkpoint> checkpoint,
+                   Backend& backend, const WeightProgress& progress) {
+  GALE_RETURN_IF_ERROR(CheckParams(builder, *checkpoint));
+  const Checkpoint& source = *checkpoint;
+  GALE_RETURN_IF_ERROR(CheckMemory(builder, backend, [&](const ParamSpec& spec) {
+    return static_cast<bool>(ViewInPlace(spec, source));
+  }));
+  builder.store()->checkpoint = std::move(checkpoint);
+  return BindAll(builder, backend, progress, [&](const ParamSpec& spec, ThreadPool& threads) {
+    return ReadParam(spec, source, backend, threads);
+  });
+}
+
+Status LoadDummyWeights(const ParamBuilder& builder, uint64_t seed, Backend& backend,
+                        const WeightProgress& progress) {
+  GALE_RETURN_IF_ERROR(CheckMemory(builder, backend, [](const ParamSpec&) { return false; }));
+  return BindAll(builder, backend, progress, [&](const ParamSpec& spec, ThreadPool& threads) {
+    return MakeDummyParam(spec, seed, backend, threads);
+  });
+}
+
+}  // namespace gale
