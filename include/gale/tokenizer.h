@@ -27,7 +27,7 @@ struct TextSpan {
 /// Immutable after loading; every method may be called from any thread.
 class Tokenizer {
  public:
-  /// Reads tokenizer.json (and tokenizer_config.json beside it, where there is one).
+  /// Reads tokenizer.json, which alone decides, as in the `tokenizers` library.
   /// Errors: kNotFound, kDataCorrupt with the JSON path at fault, kUnsupported naming the part.
   static Result<std::unique_ptr<Tokenizer>> FromFolder(const std::string& folder);
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json);
@@ -55,20 +55,25 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Turns a growing token sequence into text that never ends inside a character.
+/// Turns a growing token sequence into text that never ends inside a character. Movable; belongs to
+/// one sequence, and its tokenizer must outlive it. Cost: amortized O(1) per token.
 class IncrementalDetokenizer {
  public:
   explicit IncrementalDetokenizer(const Tokenizer& tokenizer, bool skip_special = true);
-  /// The text that `token` completes; may be empty. Concatenated with Flush() it equals Decode() of all.
+  IncrementalDetokenizer(IncrementalDetokenizer&& other) noexcept;
+  IncrementalDetokenizer& operator=(IncrementalDetokenizer&& other) noexcept;
+  ~IncrementalDetokenizer();
+
+  /// The text that `token` completes; may be empty. Concatenated with Flush() it equals Decode() of
+  /// all. Vocabularies with byte fallback hold a run of byte tokens back until it ends, because one
+  /// wrong byte turns the whole run into U+FFFD there.
   std::string Push(TokenId token);
-  /// What is left when the sequence ends; an unfinished character becomes U+FFFD.
+  /// What is left when the sequence ends; an unfinished character becomes U+FFFD. Starts over.
   std::string Flush();
 
  private:
-  const Tokenizer* tokenizer_;
-  bool skip_special_;
-  bool at_start_ = true;
-  std::string pending_;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace gale

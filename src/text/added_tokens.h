@@ -1,0 +1,84 @@
+// The "added_tokens" of tokenizer.json: whole strings that are found in text before anything else
+// looks at it, such as "<|im_end|>".
+#pragma once
+
+#include <bitset>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/json.h"
+#include "text/hash.h"
+#include "text/normalizer.h"
+#include "text/vocabulary.h"
+
+namespace gale::text {
+
+struct AddedToken {
+  std::string content;
+  TokenId id;
+  bool special;      ///< skipped when decoding, and only recognized in text that is trusted
+  bool normalized;   ///< looked for in normalized text, in its normalized form
+  bool lstrip;       ///< takes the white space before it along
+  bool rstrip;       ///< and behind it
+  bool single_word;  ///< only where no word character touches it
+};
+
+/// A stretch of text, or an added token that was found.
+struct Section {
+  size_t begin;
+  size_t end;
+  const AddedToken* token;  ///< null for text
+};
+
+/// Finds the longest of a set of strings at each position.
+class TokenTrie {
+ public:
+  void Insert(std::string_view content, int index);
+  struct Match {
+    int index;  ///< what Insert was given; -1 when nothing matches
+    size_t size;
+  };
+  Match LongestAt(std::string_view text) const;
+  /// The next position from `pos` on where a string of the set could begin.
+  size_t NextCandidate(std::string_view text, size_t pos) const;
+
+ private:
+  std::unordered_map<uint64_t, int> children_;  ///< node << 8 | byte -> node
+  std::vector<int> index_of_node_{-1};
+  std::bitset<256> first_bytes_;
+};
+
+/// Immutable after Parse.
+class AddedTokens {
+ public:
+  AddedTokens() = default;
+  AddedTokens(AddedTokens&&) = default;
+  AddedTokens& operator=(AddedTokens&&) = default;
+  /// `value` is the array "added_tokens".
+  static Result<AddedTokens> Parse(const JsonValue& value, const Normalizer& normalizer);
+
+  /// Whether an occurrence of `token` at [begin, end) counts.
+  using Filter = std::function<bool(const AddedToken& token, size_t begin, size_t end)>;
+  /// Cuts `text` at added tokens, leftmost first, longest first among those; text stretches that are
+  /// empty are left out. `normalized` picks the tokens that are looked for in normalized text.
+  std::vector<Section> Find(std::string_view text, bool normalized, const Filter& filter) const;
+
+  const std::vector<AddedToken>& tokens() const { return tokens_; }
+  const AddedToken* FindContent(std::string_view content) const;
+  const AddedToken* FindId(TokenId id) const;
+
+ private:
+  static Result<AddedToken> ParseToken(const JsonValue& value);
+
+  std::vector<AddedToken> tokens_;
+  std::unordered_map<std::string_view, int, StringHash> by_content_;
+  std::unordered_map<TokenId, int> by_id_;
+  TokenTrie plain_;
+  TokenTrie normalized_;
+};
+
+}  // namespace gale::text

@@ -1,0 +1,75 @@
+// The "decoder" of tokenizer.json: turns the spellings of tokens into text. It works token by token,
+// so that decoding a whole sequence and streaming it are the same code and give the same text.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "text/pattern.h"
+
+namespace gale::text {
+
+/// Immutable; what a sequence has in progress is kept in a State.
+class Decoder {
+ public:
+  /// What one stage keeps between tokens.
+  struct StageState {
+    std::string held;       ///< text or bytes that later tokens decide about
+    size_t num_stripped = 0;
+    bool started = false;   ///< a token has passed, or stripping at the start is over
+  };
+  using State = std::vector<StageState>;
+
+  Decoder();  ///< joins spellings with spaces, as `tokenizers` does without a decoder
+  static Result<Decoder> Parse(const JsonValue& value);
+
+  State Start() const { return State(stages_.size()); }
+  /// Appends the text that `spelling` completes; never ends inside a character.
+  void Push(std::string_view spelling, State* state, std::string* out) const;
+  /// Appends what is left; unfinished characters become U+FFFD. The state starts over.
+  void Finish(State* state, std::string* out) const;
+
+ private:
+  struct Join {};
+  struct ByteLevel {};
+  struct ByteFallback {};
+  struct Replace {
+    Pattern pattern;
+    std::string content;
+  };
+  struct Metaspace {
+    Pattern replacement;
+    bool drops_first;  ///< the first token loses its replacement characters
+  };
+  /// Removes up to `start` times `content` from the front and `stop` times from the back: of each
+  /// token, or of the whole text when a stage before has fused it.
+  struct Strip {
+    std::string content;
+    size_t start;
+    size_t stop;
+    bool fused;
+  };
+  using Stage = std::variant<Join, ByteLevel, ByteFallback, Replace, Metaspace, Strip>;
+
+  static Result<Strip> ParseStrip(const JsonObject& object, bool fused);
+  /// Hands text on to the stage behind.
+  using Next = std::function<void(std::string_view)>;
+  static void Take(const Join& stage, std::string_view token, StageState* own, const Next& next);
+  static void Take(const ByteLevel& stage, std::string_view token, StageState* own,
+                   const Next& next);
+  static void Take(const ByteFallback& stage, std::string_view token, StageState* own,
+                   const Next& next);
+  static void Take(const Replace& stage, std::string_view token, StageState* own, const Next& next);
+  static void Take(const Metaspace& stage, std::string_view token, StageState* own,
+                   const Next& next);
+  static void Take(const Strip& stage, std::string_view token, StageState* own, const Next& next);
+  void Feed(size_t stage, std::string_view token, State* state, std::string* out) const;
+  void FinishStage(size_t stage, State* state, std::string* out) const;
+
+  std::vector<Stage> stages_;
+};
+
+}  // namespace gale::text

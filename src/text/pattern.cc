@@ -1,0 +1,151 @@
+#include "text/pattern.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "text/utf8.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+namespace gale::text {
+namespace {
+
+constexpr size_t kMaxPatternBytes = 1 << 16;
+// PCRE2 allows ten million steps per match by default; the patterns of the field need a few.
+constexpr uint32_t kMatchLimit = 1'000'000;
+
+/// Match data is per thread and cheap to keep; patterns have at most a handful of groups, and only
+/// the whole match is read.
+struct MatchScratch {
+  pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
+  pcre2_match_context* context = pcre2_match_context_create(nullptr);
+  MatchScratch() { pcre2_set_match_limit(context, kMatchLimit); }
+  ~MatchScratch() {
+    pcre2_match_data_free(data);
+    pcre2_match_context_free(context);
+  }
+};
+
+MatchScratch& ThreadScratch() {
+  thread_local MatchScratch scratch;
+  return scratch;
+}
+
+/// PCRE2 counts U+180E as space, Oniguruma and Unicode do not. Its neighbour in kind, U+200B, has
+/// the same size and category and is space to neither.
+std::string WithoutMongolianVowelSeparator(std::string_view text) {
+  std::string copy(text);
+  for (size_t pos = 0; (pos = copy.find("\xE1\xA0\x8E", pos)) != std::string::npos; pos += 3) {
+    copy.replace(pos, 3, "\xE2\x80\x8B");
+  }
+  return copy;
+}
+
+void Append(size_t begin, size_t end, bool is_match, size_t offset, std::vector<Segment>* segments) {
+  if (begin < end) segments->push_back({begin + offset, end + offset, is_match});
+}
+
+}  // namespace
+
+Result<Pattern> Pattern::Parse(const JsonValue& value) {
+  GALE_ASSIGN_OR_RETURN(const JsonObject object, value.Object());
+  if (const auto literal = object.Find("String")) {
+    GALE_ASSIGN_OR_RETURN(const std::string_view text, literal->String());
+    Result<Pattern> pattern = Literal(text);
+    if (!pattern) return tl::unexpected(literal->Wrong(pattern.error().message));
+    return pattern;
+  }
+  GALE_ASSIGN_OR_RETURN(const JsonValue regex, object.Get("Regex"));
+  GALE_ASSIGN_OR_RETURN(const std::string_view expression, regex.String());
+  Result<Pattern> pattern = Regex(expression);
+  if (!pattern) return tl::unexpected(regex.Wrong(pattern.error().message));
+  return pattern;
+}
+
+Result<Pattern> Pattern::Literal(std::string_view text) {
+  if (text.empty()) return MakeError(ErrorCode::kDataCorrupt, "a string that is not empty");
+  return Pattern(std::string(text));
+}
+
+Result<Pattern> Pattern::Regex(std::string_view expression) {
+  if (expression.size() > kMaxPatternBytes) {
+    return MakeError(ErrorCode::kDataCorrupt,
+                     fmt::format("a regular expression of at most {} bytes", kMaxPatternBytes));
+  }
+  int error = 0;
+  size_t error_offset = 0;
+  // Multi-line as in Oniguruma's Ruby syntax, where ^ and $ always stand at line borders.
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()),
+                                   expression.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
+                                   &error, &error_offset, nullptr);
+  if (code == nullptr) {
+    std::array<PCRE2_UCHAR, 256> message{};
+    pcre2_get_error_message(error, message.data(), message.size());
+    return MakeError(ErrorCode::kDataCorrupt,
+                     fmt::format("a regular expression ({} at byte {})",
+                                 reinterpret_cast<const char*>(message.data()), error_offset));
+  }
+  // Where the JIT declines, pcre2_match interprets: slower, same matches.
+  pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
+  return Pattern(std::shared_ptr<const pcre2_code>(
+      code, [](const pcre2_code* c) { pcre2_code_free(const_cast<pcre2_code*>(c)); }));
+}
+
+void Pattern::Split(std::string_view text, size_t offset, std::vector<Segment>* segments) const {
+  if (code_ == nullptr) {
+    SplitLiteral(text, offset, segments);
+  } else if (text.find("\xE1\xA0\x8E") != std::string_view::npos) {
+    SplitRegex(WithoutMongolianVowelSeparator(text), offset, segments);
+  } else {
+    SplitRegex(text, offset, segments);
+  }
+}
+
+void Pattern::SplitLiteral(std::string_view text, size_t offset,
+                           std::vector<Segment>* segments) const {
+  size_t done = 0;
+  for (size_t pos = 0; (pos = text.find(literal_, done)) != std::string_view::npos;) {
+    Append(done, pos, false, offset, segments);
+    done = pos + literal_.size();
+    Append(pos, done, true, offset, segments);
+  }
+  Append(done, text.size(), false, offset, segments);
+}
+
+void Pattern::SplitRegex(std::string_view text, size_t offset,
+                         std::vector<Segment>* segments) const {
+  const MatchScratch& scratch = ThreadScratch();
+  const PCRE2_SIZE* match = pcre2_get_ovector_pointer(scratch.data);
+  size_t done = 0;
+  for (size_t start = 0; start <= text.size();) {
+    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                                  start, PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
+    if (found < 0) break;
+    // \K in a lookahead can put the end of a match before its begin or the last match.
+    const size_t begin = std::max<size_t>(match[0], done);
+    const size_t end = std::max<size_t>(match[1], begin);
+    Append(done, begin, false, offset, segments);
+    Append(begin, end, true, offset, segments);
+    done = end;
+    start = end > start ? end : start + (start < text.size() ? Utf8Size(text[start]) : 1);
+  }
+  Append(done, text.size(), false, offset, segments);
+}
+
+std::string Pattern::ReplaceAll(std::string_view text, std::string_view replacement) const {
+  std::vector<Segment> segments;
+  Split(text, 0, &segments);
+  std::string out;
+  out.reserve(text.size());
+  for (const Segment& s : segments) {
+    out += s.is_match ? replacement : text.substr(s.begin, s.end - s.begin);
+  }
+  return out;
+}
+
+}  // namespace gale::text

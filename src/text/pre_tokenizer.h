@@ -1,0 +1,73 @@
+// The "pre_tokenizer" of tokenizer.json: cuts normalized text into pieces that the model merges in.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "text/pattern.h"
+
+namespace gale::text {
+
+/// Text and the pieces it is cut into, in order and without overlap.
+struct PieceList {
+  struct Piece {
+    size_t begin;
+    size_t end;
+  };
+  std::string text;
+  std::vector<Piece> pieces;
+  bool at_text_start;  ///< the first piece begins where the whole input begins
+
+  std::string_view operator[](size_t i) const {
+    return std::string_view(text).substr(pieces[i].begin, pieces[i].end - pieces[i].begin);
+  }
+};
+
+/// What becomes of the matches of a pattern that cuts.
+enum class MatchRole { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
+
+class PreTokenizer {
+ public:
+  PreTokenizer() = default;  ///< leaves one piece
+  static Result<PreTokenizer> Parse(const JsonValue& value);
+
+  /// `text` must be valid UTF-8. Cost: linear, one regex match per piece.
+  PieceList Cut(std::string text, bool at_text_start) const;
+
+ private:
+  struct Split {
+    Pattern pattern;
+    MatchRole role;
+    bool invert;
+  };
+  struct Digits {
+    bool individual;
+  };
+  struct ByteLevel {
+    bool add_prefix_space;
+    std::optional<Pattern> pattern;
+  };
+  struct Metaspace {
+    enum class Prepend { kAlways, kFirst, kNever };
+    std::string replacement;
+    Pattern separator;
+    Prepend prepend;
+    bool split;
+  };
+  using Step = std::variant<Split, Digits, ByteLevel, Metaspace>;
+
+  static Result<Split> ParseSplit(const JsonObject& object);
+  static Result<Metaspace> ParseMetaspace(const JsonObject& object);
+  static Result<ByteLevel> ParseByteLevel(const JsonObject& object);
+  static void Apply(const Split& split, PieceList* list);
+  static void Apply(const Digits& digits, PieceList* list);
+  static void Apply(const ByteLevel& byte_level, PieceList* list);
+  static void Apply(const Metaspace& metaspace, PieceList* list);
+
+  std::vector<Step> steps_;
+};
+
+}  // namespace gale::text

@@ -1,0 +1,279 @@
+// Encoding and decoding over the parts of tokenizer.json; behaves as the `tokenizers` library does.
+#include "gale/tokenizer.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include <fmt/format.h>
+
+#include "base/json.h"
+#include "base/status_macros.h"
+#include "text/tokenizer_impl.h"
+#include "text/utf8.h"
+
+namespace gale {
+namespace {
+
+// The largest tokenizer.json of the field has about 35 MB.
+constexpr size_t kMaxFileBytes = 512 << 20;
+
+bool Overlaps(const TextSpan& span, size_t begin, size_t end) {
+  return span.begin < end && begin < span.end;
+}
+
+/// The first of the sorted `spans` that ends after `pos`.
+std::span<const TextSpan>::iterator FirstEndingAfter(std::span<const TextSpan> spans, size_t pos) {
+  return std::partition_point(spans.begin(), spans.end(),
+                              [pos](const TextSpan& s) { return s.end <= pos; });
+}
+
+bool OverlapsAny(std::span<const TextSpan> spans, size_t begin, size_t end) {
+  const auto it = FirstEndingAfter(spans, begin);
+  return it != spans.end() && Overlaps(*it, begin, end);
+}
+
+/// `spans` within [begin, end), relative to begin.
+std::vector<TextSpan> Within(std::span<const TextSpan> spans, size_t begin, size_t end) {
+  std::vector<TextSpan> inside;
+  for (auto it = FirstEndingAfter(spans, begin); it != spans.end() && it->begin < end; ++it) {
+    inside.push_back({std::max(it->begin, begin) - begin, std::min(it->end, end) - begin});
+  }
+  return inside;
+}
+
+/// Where `spans` of `text` lie once it is normalized. Normalizers work character by character, but
+/// for composition across a border and for what they prepend, so a stretch grows by what it grows
+/// behind a letter.
+std::vector<TextSpan> NormalizedSpans(const text::Normalizer& normalizer, std::string_view text,
+                                      size_t normalized_size, std::span<const TextSpan> spans) {
+  const std::string anchor = "x";
+  const size_t anchor_size = normalizer.Normalize(anchor).size();
+  size_t done = 0;
+  size_t position = 0;
+  const auto advance = [&](size_t to) {
+    const std::string stretch = anchor + std::string(text.substr(done, to - done));
+    position += normalizer.Normalize(stretch).size() - anchor_size;
+    done = to;
+    return position;
+  };
+  std::vector<TextSpan> result;
+  for (const TextSpan& span : spans) {
+    const size_t begin = advance(span.begin);
+    result.push_back({begin, advance(span.end)});
+  }
+  // What was prepended stands before everything.
+  advance(text.size());
+  const size_t prepended = normalized_size > position ? normalized_size - position : 0;
+  for (TextSpan& span : result) {
+    span.begin += prepended;
+    span.end += prepended;
+  }
+  return result;
+}
+
+/// Sorts and joins spans, and cuts off what lies past the text.
+std::vector<TextSpan> Tidy(std::span<const TextSpan> spans, size_t text_size) {
+  std::vector<TextSpan> sorted(spans.begin(), spans.end());
+  std::sort(sorted.begin(), sorted.end(),
+            [](const TextSpan& a, const TextSpan& b) { return a.begin < b.begin; });
+  std::vector<TextSpan> tidy;
+  for (TextSpan span : sorted) {
+    span.end = std::min(span.end, text_size);
+    if (span.begin >= span.end) continue;
+    if (!tidy.empty() && span.begin <= tidy.back().end) {
+      tidy.back().end = std::max(tidy.back().end, span.end);
+    } else {
+      tidy.push_back(span);
+    }
+  }
+  return tidy;
+}
+
+/// Repairs UTF-8 stretch by stretch, so that spans keep their place.
+std::string Repair(std::string_view text, std::vector<TextSpan>* spans) {
+  std::string repaired;
+  size_t done = 0;
+  const auto advance = [&](size_t to) {
+    text::AppendLossyUtf8(text.substr(done, to - done), &repaired);
+    done = to;
+    return repaired.size();
+  };
+  for (TextSpan& span : *spans) {
+    span.begin = advance(span.begin);
+    span.end = advance(span.end);
+  }
+  advance(text.size());
+  return repaired;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject& file) {
+  auto impl = std::make_unique<Impl>();
+  GALE_ASSIGN_OR_RETURN(const JsonValue model, file.Get("model"));
+  GALE_ASSIGN_OR_RETURN(impl->model, text::TokenModel::Parse(model));
+  if (const auto part = file.Find("normalizer")) {
+    GALE_ASSIGN_OR_RETURN(impl->normalizer, text::Normalizer::Parse(*part));
+  }
+  if (const auto part = file.Find("pre_tokenizer")) {
+    GALE_ASSIGN_OR_RETURN(impl->pre_tokenizer, text::PreTokenizer::Parse(*part));
+  }
+  if (const auto part = file.Find("post_processor")) {
+    GALE_ASSIGN_OR_RETURN(impl->post_processor, text::PostProcessor::Parse(*part));
+  }
+  if (const auto part = file.Find("decoder")) {
+    GALE_ASSIGN_OR_RETURN(impl->decoder, text::Decoder::Parse(*part));
+  }
+  if (const auto part = file.Find("added_tokens")) {
+    GALE_ASSIGN_OR_RETURN(impl->added_tokens, text::AddedTokens::Parse(*part, impl->normalizer));
+  }
+  impl->vocab_size = impl->model->vocabulary().size();
+  for (const text::AddedToken& token : impl->added_tokens.tokens()) {
+    impl->vocab_size = std::max(impl->vocab_size, token.id + 1);
+  }
+  return impl;
+}
+
+void Tokenizer::Impl::Encode(std::string_view text, std::span<const TextSpan> plain,
+                             std::vector<TokenId>* ids) const {
+  const auto sections =
+      added_tokens.Find(text, /*normalized=*/false,
+                        [&](const text::AddedToken& token, size_t begin, size_t end) {
+                          return !token.special || !OverlapsAny(plain, begin, end);
+                        });
+  for (const text::Section& section : sections) {
+    if (section.token != nullptr) {
+      ids->push_back(section.token->id);
+      continue;
+    }
+    const std::string_view part = text.substr(section.begin, section.end - section.begin);
+    const std::vector<TextSpan> plain_part = Within(plain, section.begin, section.end);
+    std::string normalized = normalizer.Normalize(std::string(part));
+    const bool at_text_start = section.begin == 0;
+    if (normalizer.is_identity() || plain_part.empty()) {
+      EncodeNormalized(std::move(normalized), plain_part, at_text_start, ids);
+    } else {
+      const auto moved = NormalizedSpans(normalizer, part, normalized.size(), plain_part);
+      EncodeNormalized(std::move(normalized), moved, at_text_start, ids);
+    }
+  }
+}
+
+void Tokenizer::Impl::EncodeNormalized(std::string normalized, std::span<const TextSpan> plain,
+                                       bool at_text_start, std::vector<TokenId>* ids) const {
+  const auto sections =
+      added_tokens.Find(normalized, /*normalized=*/true,
+                        [&](const text::AddedToken& token, size_t begin, size_t end) {
+                          return !token.special || !OverlapsAny(plain, begin, end);
+                        });
+  for (const text::Section& section : sections) {
+    if (section.token != nullptr) {
+      ids->push_back(section.token->id);
+      continue;
+    }
+    const bool is_all = section.end - section.begin == normalized.size();
+    const text::PieceList list = pre_tokenizer.Cut(
+        is_all ? std::move(normalized)
+               : normalized.substr(section.begin, section.end - section.begin),
+        at_text_start && section.begin == 0);
+    for (size_t i = 0; i < list.pieces.size(); ++i) model->Tokenize(list[i], ids);
+  }
+}
+
+std::optional<std::string_view> Tokenizer::Impl::Spelling(TokenId id, bool skip_special) const {
+  if (const text::AddedToken* token = added_tokens.FindId(id)) {
+    if (token->special && skip_special) return std::nullopt;
+    return token->content;
+  }
+  if (!model->vocabulary().Has(id)) return std::nullopt;
+  return model->vocabulary().Token(id);
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::~Tokenizer() = default;
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& folder) {
+  const std::filesystem::path path = std::filesystem::path(folder) / "tokenizer.json";
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  if (error) {
+    return MakeError(ErrorCode::kNotFound,
+                     fmt::format("{}: cannot be read ({}); a model folder needs a tokenizer.json",
+                                 path.string(), error.message()));
+  }
+  if (size > kMaxFileBytes) {
+    return MakeError(ErrorCode::kDataCorrupt, fmt::format("{}: has {} bytes, at most {} are read",
+                                                          path.string(), size, kMaxFileBytes));
+  }
+  std::string text(size, '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(text.data(), static_cast<std::streamsize>(size))) {
+    return MakeError(ErrorCode::kNotFound, fmt::format("{}: cannot be read", path.string()));
+  }
+  return FromJson(text);
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json) {
+  GALE_ASSIGN_OR_RETURN(const JsonDocument document,
+                        JsonDocument::Parse(tokenizer_json, "tokenizer.json"));
+  GALE_ASSIGN_OR_RETURN(const JsonObject file, document.root().Object());
+  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Impl> impl, Impl::Parse(file));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
+}
+
+std::vector<TokenId> Tokenizer::Encode(std::string_view text, const EncodeOptions& options) const {
+  std::vector<TextSpan> plain;
+  if (!options.parse_special) plain = Tidy({{TextSpan{0, text.size()}}}, text.size());
+  const bool valid = text::IsValidUtf8(text);
+  const std::string repaired = valid ? std::string() : Repair(text, &plain);
+  std::vector<TokenId> ids;
+  ids.reserve(text.size() / 3 + 2);
+  const auto& around = impl_->post_processor;
+  if (options.add_special_tokens) ids = around.before();
+  impl_->Encode(valid ? text : std::string_view(repaired), plain, &ids);
+  if (options.add_special_tokens) {
+    ids.insert(ids.end(), around.after().begin(), around.after().end());
+  }
+  return ids;
+}
+
+std::vector<TokenId> Tokenizer::EncodePrompt(std::string_view text,
+                                             std::span<const TextSpan> user_spans) const {
+  std::vector<TextSpan> plain = Tidy(user_spans, text.size());
+  const bool valid = text::IsValidUtf8(text);
+  const std::string repaired = valid ? std::string() : Repair(text, &plain);
+  std::vector<TokenId> ids;
+  impl_->Encode(valid ? text : std::string_view(repaired), plain, &ids);
+  return ids;
+}
+
+std::string Tokenizer::Decode(std::span<const TokenId> tokens, bool skip_special) const {
+  std::string out;
+  text::Decoder::State state = impl_->decoder.Start();
+  for (const TokenId token : tokens) {
+    if (const auto spelling = impl_->Spelling(token, skip_special)) {
+      impl_->decoder.Push(*spelling, &state, &out);
+    }
+  }
+  impl_->decoder.Finish(&state, &out);
+  return out;
+}
+
+int Tokenizer::vocab_size() const { return impl_->vocab_size; }
+
+std::optional<TokenId> Tokenizer::TokenToId(std::string_view token) const {
+  if (const text::AddedToken* added = impl_->added_tokens.FindContent(token)) return added->id;
+  return impl_->model->vocabulary().Find(token);
+}
+
+std::string_view Tokenizer::IdToToken(TokenId id) const {
+  return impl_->Spelling(id, /*skip_special=*/false).value_or(std::string_view());
+}
+
+bool Tokenizer::IsSpecial(TokenId id) const {
+  const text::AddedToken* token = impl_->added_tokens.FindId(id);
+  return token != nullptr && token->special;
+}
+
+}  // namespace gale

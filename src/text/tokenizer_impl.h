@@ -1,0 +1,39 @@
+// The parts of a tokenizer, in the order in which text passes them.
+#pragma once
+
+#include <memory>
+
+#include "gale/tokenizer.h"
+#include "text/added_tokens.h"
+#include "text/decoder.h"
+#include "text/normalizer.h"
+#include "text/post_processor.h"
+#include "text/pre_tokenizer.h"
+#include "text/token_model.h"
+
+namespace gale {
+
+struct Tokenizer::Impl {
+  text::AddedTokens added_tokens;
+  text::Normalizer normalizer;
+  text::PreTokenizer pre_tokenizer;
+  std::unique_ptr<text::TokenModel> model;
+  text::PostProcessor post_processor;
+  text::Decoder decoder;
+  int vocab_size = 0;
+
+  static Result<std::unique_ptr<Impl>> Parse(const JsonObject& file);
+
+  /// Appends the ids of valid UTF-8 text. Special tokens spelled out in it count outside `plain`,
+  /// which is sorted and does not overlap.
+  void Encode(std::string_view text, std::span<const TextSpan> plain,
+              std::vector<TokenId>* ids) const;
+  /// What `id` is spelled as for the decoder; empty when it is to be skipped.
+  std::optional<std::string_view> Spelling(TokenId id, bool skip_special) const;
+
+ private:
+  void EncodeNormalized(std::string normalized, std::span<const TextSpan> plain, bool at_text_start,
+                        std::vector<TokenId>* ids) const;
+};
+
+}  // namespace gale
