@@ -65,6 +65,8 @@ int KvCacheManager::BlocksToHold(int num_tokens) const {
       // Two steps may be in flight before a block out of the window is known to be.
       most = std::min(most, BlocksFor(g, groups_[g].window + 2 * max_step_tokens_) + 1);
     }
+    // A cached state is held while it is copied.
+    if (groups_[g].kind == KvKind::kRecurrent && enable_prefix_cache_) ++most;
     blocks += most;
   }
   return blocks;

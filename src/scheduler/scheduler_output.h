@@ -23,38 +23,39 @@ enum class LogitsRows : uint8_t { kNone, kLast, kAll };
 
 /// Everything a rank must know of a sequence it has not seen (or has forgotten after a preemption).
 struct NewSeqData {
-  std::vector<TokenId> tokens;  ///< all known tokens: prompt and, after a preemption, generated ones
+  std::vector<TokenId>
+      tokens;  ///< all known tokens: prompt and, after a preemption, generated ones
   int32_t num_prompt = 0;
-  int32_t num_computed = 0;     ///< KV already valid (prefix cache, fork)
+  int32_t num_computed = 0;  ///< KV already valid (prefix cache, fork)
   int sample_index = 0;
-  SamplingParams sampling;      ///< seed resolved
+  SamplingParams sampling;  ///< seed resolved
 };
 
 /// `num_tokens` positions of one sequence, from where its last step ended: 1 = decode, k + 1 =
-/// speculation, n = a chunk of the prompt. There is no prefill flag. In the overlapped loop the last
-/// token may be unknown to the host; the runner reads it where the sampler wrote it.
+/// speculation, n = a chunk of the prompt. There is no prefill flag. In the overlapped loop the
+/// last token may be unknown to the host; the runner reads it where the sampler wrote it.
 struct ScheduledSeq {
   SeqId id = 0;
   int32_t num_tokens = 0;
   std::optional<NewSeqData> first_time;  ///< set when the runner does not know `id`
-  /// [kv group], appended to the sequence's table; empty when no group got any. With first_time: the
-  /// whole table. Entries already sent never change; kNullBlock entries are never read.
+  /// [kv group], appended to the sequence's table; empty when no group got any. With first_time:
+  /// the whole table. Entries already sent never change; kNullBlock entries are never read.
   std::vector<BlockList> new_blocks;
-  Draft draft;                           ///< its tokens are the last draft.num_tokens of num_tokens
+  Draft draft;  ///< its tokens are the last draft.num_tokens of num_tokens
   LogitsRows logits = LogitsRows::kNone;
-  bool sample = false;                   ///< draw a token from the last row
+  bool sample = false;  ///< draw a token from the last row
 };
 
 /// In a step's order: forget `finished` and `preempted`; swap_out; copies; swap_in (each in list
 /// order); then the forward pass of `seqs`. A recurrent state is zero where num_computed is 0.
 struct SchedulerOutput {
-  uint64_t step = 0;                  ///< counts from 1, without gaps over the plans that have seqs
-  std::vector<ScheduledSeq> seqs;     ///< empty: nothing to launch, nor to pass to Update
-  std::vector<SeqId> finished;        ///< forget these
-  std::vector<SeqId> preempted;       ///< forget these too; they come back as first_time
+  uint64_t step = 0;               ///< counts from 1, without gaps over the plans that have seqs
+  std::vector<ScheduledSeq> seqs;  ///< empty: nothing to launch, nor to pass to Update
+  std::vector<SeqId> finished;     ///< forget these
+  std::vector<SeqId> preempted;    ///< forget these too; they come back as first_time
   std::vector<BlockCopy> copies;
-  std::vector<BlockCopy> swap_out;    ///< dst is a host block
-  std::vector<BlockCopy> swap_in;     ///< src is a host block
+  std::vector<BlockCopy> swap_out;  ///< dst is a host block
+  std::vector<BlockCopy> swap_in;   ///< src is a host block
 
   int32_t TotalTokens() const {
     int32_t total = 0;
@@ -65,14 +66,15 @@ struct SchedulerOutput {
 
 struct SeqOutput {
   SeqId id = 0;
-  std::vector<TokenId> tokens;                     ///< sampled or accepted; empty for a prompt chunk
-  std::vector<PositionLogprobs> logprobs;          ///< one per token, when asked for
-  std::vector<PositionLogprobs> prompt_logprobs;   ///< of the prompt tokens that this step's rows predict
+  std::vector<TokenId> tokens;             ///< sampled or accepted; empty for a prompt chunk
+  std::vector<PositionLogprobs> logprobs;  ///< one per token, when asked for
+  std::vector<PositionLogprobs>
+      prompt_logprobs;  ///< of the prompt tokens that this step's rows predict
 };
 
 struct ModelRunnerOutput {
   uint64_t step = 0;
-  std::vector<SeqOutput> seqs;                     ///< in the order of SchedulerOutput::seqs
+  std::vector<SeqOutput> seqs;  ///< in the order of SchedulerOutput::seqs
 };
 
 }  // namespace gale
