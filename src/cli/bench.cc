@@ -151,10 +151,9 @@ json::object RunRecord(const LlmEngine& engine, const BenchOptions& options) {
 }
 
 json::object LatencyRecord(const std::vector<Repeat>& repeats) {
-  return {
-      {"first_token_s", Spread(Each(repeats, [](const Repeat& r) { return r.first_token_s; }))},
-      {"token_s", Spread(Each(repeats, [](const Repeat& r) { return r.step_s; }))},
-      {"total_s", Spread(Each(repeats, [](const Repeat& r) { return r.total_s; }))}};
+  return {{"first_token_s", Spread(Each(repeats, [](const Repeat& r) { return r.first_token_s; }))},
+          {"token_s", Spread(Each(repeats, [](const Repeat& r) { return r.step_s; }))},
+          {"total_s", Spread(Each(repeats, [](const Repeat& r) { return r.total_s; }))}};
 }
 
 json::object ThroughputRecord(const std::vector<Repeat>& repeats, const BenchOptions& options) {
@@ -162,11 +161,11 @@ json::object ThroughputRecord(const std::vector<Repeat>& repeats, const BenchOpt
     return Spread(Each(repeats, [&](const Repeat& r) { return count / r.total_s; }));
   };
   const double prompts = options.prompts;
-  return {{"output_tokens_per_s", per_second(prompts * options.output_tokens)},
-          {"total_tokens_per_s",
-           per_second(prompts * (options.prompt_tokens + options.output_tokens))},
-          {"prompts_per_s", per_second(prompts)},
-          {"total_s", Spread(Each(repeats, [](const Repeat& r) { return r.total_s; }))}};
+  return {
+      {"output_tokens_per_s", per_second(prompts * options.output_tokens)},
+      {"total_tokens_per_s", per_second(prompts * (options.prompt_tokens + options.output_tokens))},
+      {"prompts_per_s", per_second(prompts)},
+      {"total_s", Spread(Each(repeats, [](const Repeat& r) { return r.total_s; }))}};
 }
 
 /// Decode speed against the time that reading its bytes alone would take.
@@ -183,14 +182,14 @@ std::string Text(const json::object& record) {
     const std::string name(key.data(), key.size());
     const json::object* spread = value.if_object();
     if (spread == nullptr) {
-      const std::string line = JsonLine(value, 5);
+      std::string line = JsonLine(value, 5);
+      if (value.is_string()) line = json::value_to<std::string>(value) + '\n';
       text += fmt::format("{:<26} {}", name, line);
       continue;
     }
-    text += fmt::format("{:<26} {:.5g}  ({:.5g} to {:.5g})\n", name,
-                        spread->at("median").to_number<double>(),
-                        spread->at("min").to_number<double>(),
-                        spread->at("max").to_number<double>());
+    text += fmt::format(
+        "{:<26} {:.5g}  ({:.5g} to {:.5g})\n", name, spread->at("median").to_number<double>(),
+        spread->at("min").to_number<double>(), spread->at("max").to_number<double>());
   }
   return text;
 }

@@ -1,9 +1,4 @@
 // gale chat: a conversation, turn by turn, in a terminal or over a pipe.
-#include <poll.h>
-#include <pthread.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
-
 #include <array>
 #include <csignal>
 #include <cstdlib>
@@ -12,6 +7,10 @@
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "cli/engine_flags.h"

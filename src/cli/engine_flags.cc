@@ -37,18 +37,21 @@ void AddChoice(CLI::App& command, const char* name, T& value,
     }
     value = choice->second;
   };
-  command.add_option_function<std::string>(name, parse, description)->type_name("WORD")->group(kGroup);
+  command.add_option_function<std::string>(name, parse, description)
+      ->type_name("WORD")
+      ->group(kGroup);
 }
 
 /// "512M", "2GiB", "1000000": K, M and G are powers of 1024.
 size_t ParseByteSize(const std::string& text) {
-  const std::map<std::string, int> shifts = {{"", 0},    {"B", 0},  {"K", 10},   {"KB", 10},
-                                             {"KIB", 10}, {"M", 20}, {"MB", 20}, {"MIB", 20},
-                                             {"G", 30},  {"GB", 30}, {"GIB", 30}};
+  const std::map<std::string, int> shifts = {{"", 0},     {"B", 0},   {"K", 10},  {"KB", 10},
+                                             {"KIB", 10}, {"M", 20},  {"MB", 20}, {"MIB", 20},
+                                             {"G", 30},   {"GB", 30}, {"GIB", 30}};
   size_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   std::string unit(end, text.data() + text.size());
-  std::transform(unit.begin(), unit.end(), unit.begin(), [](unsigned char c) { return std::toupper(c); });
+  std::transform(unit.begin(), unit.end(), unit.begin(),
+                 [](unsigned char c) { return std::toupper(c); });
   const auto shift = shifts.find(unit);
   if (error != std::errc() || shift == shifts.end() || number > (SIZE_MAX >> shift->second)) {
     throw CLI::ValidationError("--kv-cache-memory",
@@ -95,12 +98,14 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
            "Tokens computed in one step, over all sequences")
       ->capture_default_str();
   command
-      .add_flag_callback("--no-prefix-cache", [&config] { config.enable_prefix_cache = false; },
-                         "Compute every prompt from its first token")
+      .add_flag_callback(
+          "--no-prefix-cache", [&config] { config.enable_prefix_cache = false; },
+          "Compute every prompt from its first token")
       ->group(kGroup);
   command
-      .add_flag_callback("--no-overlap", [&config] { config.overlap = false; },
-                         "Read a step's tokens before the next step starts")
+      .add_flag_callback(
+          "--no-overlap", [&config] { config.overlap = false; },
+          "Read a step's tokens before the next step starts")
       ->group(kGroup);
   AddChoice<Numerics>(
       command, "--numerics", config.numerics,

@@ -56,12 +56,12 @@ std::string TopText(const LlmEngine& engine, const PositionLogprobs& position) {
 
 std::string Table(const LlmEngine& engine, const std::vector<TokenId>& tokens,
                   const RequestOutput& prompt, const PositionLogprobs& next) {
-  std::string table = fmt::format("position    token    logprob  likeliest\n{:>8} {:>8} {:>10}\n", 0,
-                                  tokens[0], "-");
+  std::string table = fmt::format("position    token    logprob  likeliest\n{:>8} {:>8} {:>10}\n",
+                                  0, tokens[0], "-");
   for (size_t i = 0; i < prompt.prompt_logprobs.size(); ++i) {
     const PositionLogprobs& position = prompt.prompt_logprobs[i];
-    table += fmt::format("{:>8} {:>8} {:>10.5f}{}\n", i + 1, tokens[i + 1],
-                         position.chosen.logprob, TopText(engine, position));
+    table += fmt::format("{:>8} {:>8} {:>10.5f}{}\n", i + 1, tokens[i + 1], position.chosen.logprob,
+                         TopText(engine, position));
   }
   return table + fmt::format("{:>8} {:>8} {:>10}{}\n", "next", "", "", TopText(engine, next));
 }

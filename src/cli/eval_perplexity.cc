@@ -38,9 +38,9 @@ struct Window {
   size_t end = 0;
 };
 
-/// Windows of at most `window` tokens, `stride` apart, that cover `num_tokens`. Each token is scored
-/// once, in the first window that holds it; a window's first token has no prefix and is not scored
-/// there (so at stride = window one token per window is left out).
+/// Windows of at most `window` tokens, `stride` apart, that cover `num_tokens`. Each token is
+/// scored once, in the first window that holds it; a window's first token has no prefix and is not
+/// scored there (so at stride = window one token per window is left out).
 std::vector<Window> CutWindows(size_t num_tokens, size_t window, size_t stride) {
   std::vector<Window> windows;
   size_t scored_end = 0;
@@ -101,10 +101,11 @@ Status EvalPerplexity(const PerplexityOptions& options) {
   const int window = options.window > 0 ? options.window : std::min(kDefaultWindow, context);
   const int stride = options.stride > 0 ? options.stride : window;
   if (window < 2 || window > context || stride > window) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("--window {} --stride {}: expected 2 <= window <= {} (the context) "
-                                 "and stride <= window",
-                                 window, stride, context));
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--window {} --stride {}: expected 2 <= window <= {} (the context) "
+                    "and stride <= window",
+                    window, stride, context));
   }
   const std::vector<Window> windows =
       CutWindows(tokens.size(), static_cast<size_t>(window), static_cast<size_t>(stride));
@@ -131,11 +132,11 @@ Status EvalPerplexity(const PerplexityOptions& options) {
                                {"bits_per_byte", nll / std::numbers::ln2 * tokens_per_byte},
                                {"seconds", score->seconds}};
   if (options.json) return WriteOut(JsonIndented(record));
-  return WriteOut(fmt::format(
-      "perplexity     {:.4f}\nnll per token  {:.5f} nats over {} tokens\n"
-      "bits per byte  {:.5f}\nwindows        {} of {} tokens, {} apart\n",
-      std::exp(nll), nll, score->num_tokens, nll / std::numbers::ln2 * tokens_per_byte,
-      windows.size(), window, stride));
+  return WriteOut(
+      fmt::format("perplexity     {:.4f}\nnll per token  {:.5f} nats over {} tokens\n"
+                  "bits per byte  {:.5f}\nwindows        {} of {} tokens, {} apart\n",
+                  std::exp(nll), nll, score->num_tokens, nll / std::numbers::ln2 * tokens_per_byte,
+                  windows.size(), window, stride));
 }
 
 constexpr const char* kFooter = R"(

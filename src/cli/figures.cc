@@ -14,7 +14,8 @@ ProcessMemory ReadProcessMemory() {
   while (status >> key) {
     uint64_t kib = 0;
     if (key == "RssAnon:" && status >> kib) memory.private_bytes += kib << 10;
-    if ((key == "RssFile:" || key == "RssShmem:") && status >> kib) memory.mapped_bytes += kib << 10;
+    if ((key == "RssFile:" || key == "RssShmem:") && status >> kib)
+      memory.mapped_bytes += kib << 10;
   }
   return memory;
 }

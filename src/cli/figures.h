@@ -8,8 +8,9 @@ namespace gale::cli {
 
 /// What the kernel counts for this process now; all zero where /proc is missing.
 struct ProcessMemory {
-  uint64_t mapped_bytes = 0;   ///< resident pages of mapped files: weights, program, libraries
-  uint64_t private_bytes = 0;  ///< resident pages of its own: KV cache, scratch, copied weights, heap
+  uint64_t mapped_bytes = 0;  ///< resident pages of mapped files: weights, program, libraries
+  uint64_t private_bytes =
+      0;  ///< resident pages of its own: KV cache, scratch, copied weights, heap
 };
 ProcessMemory ReadProcessMemory();
 
@@ -30,8 +31,8 @@ struct Figures {
   std::string Line() const;
 };
 
-std::string FormatBytes(uint64_t bytes);      ///< "21.3 MiB"
-std::string FormatSeconds(double seconds);    ///< "12.3 ms", "1.25 s"
-std::string FormatCount(uint64_t count);      ///< "10.2 M", "812"
+std::string FormatBytes(uint64_t bytes);    ///< "21.3 MiB"
+std::string FormatSeconds(double seconds);  ///< "12.3 ms", "1.25 s"
+std::string FormatCount(uint64_t count);    ///< "10.2 M", "812"
 
 }  // namespace gale::cli

@@ -70,10 +70,9 @@ std::string ModelTable(const std::string& model, const ModelInfo& info) {
   row("vocabulary", fmt::format("{}{}", info.vocab_size,
                                 info.tied_embeddings ? ", embeddings shared with the output" : ""));
   row("context", fmt::format("{} tokens", info.max_position));
-  row("kv cache", fmt::format("{} per token, {} for a full context",
-                              FormatBytes(info.kv_bytes_per_token),
-                              FormatBytes(info.kv_bytes_per_token *
-                                          static_cast<uint64_t>(info.max_position))));
+  row("kv cache",
+      fmt::format("{} per token, {} for a full context", FormatBytes(info.kv_bytes_per_token),
+                  FormatBytes(info.kv_bytes_per_token * static_cast<uint64_t>(info.max_position))));
   row("end tokens", fmt::format("{}", fmt::join(info.eos_token_ids, ", ")));
   row("default sampling",
       sampling.temperature == 0
@@ -87,9 +86,9 @@ std::string ModelTable(const std::string& model, const ModelInfo& info) {
 
 Status PrintSupported(bool as_json) {
   if (as_json) {
-    return WriteOut(JsonIndented(
-        json::object{{"architectures", json::value_from(SupportedArchitectures())},
-                     {"presets", json::value_from(ModelPresets())}}));
+    return WriteOut(
+        JsonIndented(json::object{{"architectures", json::value_from(SupportedArchitectures())},
+                                  {"presets", json::value_from(ModelPresets())}}));
   }
   return WriteOut(fmt::format("architectures  {}\npresets        {}\n",
                               fmt::join(SupportedArchitectures(), ", "),

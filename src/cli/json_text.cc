@@ -43,9 +43,9 @@ class Writer {
   }
 
   void WriteArray(const json::array& array, int depth) {
-    const bool on_lines = indented_ && std::any_of(array.begin(), array.end(), [](const auto& item) {
-                            return item.is_structured();
-                          });
+    const bool on_lines =
+        indented_ && std::any_of(array.begin(), array.end(),
+                                 [](const auto& item) { return item.is_structured(); });
     text_ += '[';
     bool first = true;
     for (const json::value& item : array) {

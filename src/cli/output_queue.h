@@ -20,7 +20,7 @@ class OutputQueue {
   ~OutputQueue();
 
   OutputCallback Callback();
-  RequestOutput Pop();  ///< waits for the next output
+  RequestOutput Pop();                  ///< waits for the next output
   int fd() const { return event_fd_; }  ///< readable while Pop would not wait
 
  private:

@@ -1,12 +1,11 @@
 #include "cli/progress_bar.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <string>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "cli/figures.h"
 

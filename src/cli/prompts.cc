@@ -59,7 +59,8 @@ Result<std::vector<Prompt>> ReadPromptFile(const std::string& path) {
     Result<Prompt> prompt = ReadPrompt(line);
     if (!prompt) {
       return MakeError(prompt.error().code,
-                       fmt::format("{}:{}: {}", path, number, prompt.error().message));
+                       fmt::format("{}, line {}: {}", path == "-" ? "standard input" : path, number,
+                                   prompt.error().message));
     }
     prompts.push_back(*std::move(prompt));
   }

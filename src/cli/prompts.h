@@ -21,9 +21,9 @@ struct Prompt {
 /// Errors: kInvalidArgument naming file and line for anything that is not exactly that.
 Result<std::vector<Prompt>> ReadPromptFile(const std::string& path);
 
-/// The conversation as the model's chat template writes it, in tokens. Special tokens spelled out in
-/// message contents stay text.
-/// Errors: kUnsupported when the model has no template; what the template says.
+/// The conversation as the model's chat template writes it, in tokens. Special tokens spelled out
+/// in message contents stay text. Errors: kUnsupported when the model has no template; what the
+/// template says.
 Result<std::vector<TokenId>> RenderChat(const LlmEngine& engine, const boost::json::array& messages,
                                         const std::string& template_args);
 

@@ -1,12 +1,11 @@
 // gale run: completes one prompt as a stream, or a file of prompts as a batch.
-#include <unistd.h>
-
 #include <chrono>
 #include <memory>
 #include <utility>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "cli/engine_flags.h"
@@ -139,12 +138,11 @@ Result<Figures> RunBatch(LlmEngine& engine, const std::vector<Prompt>& prompts,
   });
   if (!status) return tl::unexpected(status.error());
   if (failed > 0) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("{} of {} prompts failed; their lines say why", failed,
-                                 prompts.size()));
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{} of {} prompts failed; their lines say why", failed, prompts.size()));
   }
-  figures.total_s =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  figures.total_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return figures;
 }
 
@@ -201,8 +199,9 @@ void AddRunCommand(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("run", "Complete a prompt, or a file of prompts");
   command->add_option("prompt", options->prompt, "Text to complete; without it, standard input");
   command
-      ->add_option("--prompts", options->prompts_file,
-                   "JSON lines {\"prompt\": ..., sampling ...}, run as a batch; - is standard input")
+      ->add_option(
+          "--prompts", options->prompts_file,
+          "JSON lines {\"prompt\": ..., sampling ...}, run as a batch; - is standard input")
       ->type_name("FILE")
       ->excludes(command->get_option("prompt"));
   command->add_flag("--chat", options->chat, "Send each prompt as a user message");

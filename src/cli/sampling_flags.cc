@@ -78,8 +78,9 @@ void AddSamplingFlags(CLI::App& command, SamplingOverrides& overrides) {
       ->type_name("T")
       ->group(group);
   command
-      .add_flag_callback("--greedy", [&overrides] { overrides.temperature = 0.0F; },
-                         "Always the likeliest token; same as --temperature 0")
+      .add_flag_callback(
+          "--greedy", [&overrides] { overrides.temperature = 0.0F; },
+          "Always the likeliest token; same as --temperature 0")
       ->excludes(command.get_option("--temperature"))
       ->group(group);
   command.add_option("--top-k", overrides.top_k, "Keep the K likeliest tokens; 0 = all")
@@ -98,15 +99,15 @@ void AddSamplingFlags(CLI::App& command, SamplingOverrides& overrides) {
   command.add_option("--max-tokens", overrides.max_tokens, "Stop after so many generated tokens")
       ->type_name("N")
       ->group(group);
-  command
-      .add_option("--stop", overrides.stop, "Stop before this text; may be given several times")
+  command.add_option("--stop", overrides.stop, "Stop before this text; may be given several times")
       ->type_name("TEXT")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->group(group);
   command
-      .add_flag_callback("--ignore-eos", [&overrides] { overrides.ignore_eos = true; },
-                         "Go on past the model's end-of-text token")
+      .add_flag_callback(
+          "--ignore-eos", [&overrides] { overrides.ignore_eos = true; },
+          "Go on past the model's end-of-text token")
       ->group(group);
   command.add_option("-n", overrides.n, "Independent samples of each prompt")
       ->type_name("N")
@@ -124,8 +125,7 @@ Result<bool> ReadSamplingField(std::string_view key, const json::value& value,
     well_typed = Read(value, field, expected);
   });
   if (!well_typed) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("\"{}\" must be {}", key, expected));
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("\"{}\" must be {}", key, expected));
   }
   return known;
 }

@@ -1,15 +1,15 @@
 #include "cli/standard_io.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 namespace gale::cli {
 namespace {
@@ -48,9 +48,10 @@ Status WriteOut(std::string_view text) {
 
 Result<std::string> ReadFile(const std::string& path) {
   const bool is_stdin = path == "-";
+  const std::string name = is_stdin ? "standard input" : path;
   const int fd = is_stdin ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
-    return MakeError(ErrorCode::kNotFound, fmt::format("cannot read {}: {}", path, ErrnoText()));
+    return MakeError(ErrorCode::kNotFound, fmt::format("cannot read {}: {}", name, ErrnoText()));
   }
   std::string text;
   std::array<char, kReadBytes> chunk;
@@ -65,7 +66,7 @@ Result<std::string> ReadFile(const std::string& path) {
   const std::string reason = count < 0 ? ErrnoText() : "";
   if (!is_stdin) close(fd);
   if (!reason.empty()) {
-    return MakeError(ErrorCode::kNotFound, fmt::format("cannot read {}: {}", path, reason));
+    return MakeError(ErrorCode::kNotFound, fmt::format("cannot read {}: {}", name, reason));
   }
   return text;
 }

@@ -1,12 +1,11 @@
 // gale tokenize: text to token ids and back, as the model's tokenizer does it.
-#include <unistd.h>
-
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "cli/json_text.h"
@@ -61,8 +60,9 @@ Status Tokenize(const TokenizeOptions& options) {
     text = *std::move(read);
   }
   return PrintTokens(**tokenizer, options,
-                     (*tokenizer)->Encode(text, {.add_special_tokens = !options.no_special,
-                                                 .parse_special = options.parse_special}));
+                     (*tokenizer)
+                         ->Encode(text, {.add_special_tokens = !options.no_special,
+                                         .parse_special = options.parse_special}));
 }
 
 constexpr const char* kFooter = R"(
@@ -87,8 +87,7 @@ void AddTokenizeCommand(CLI::App& app, Action& action) {
   command->add_option("--file", options->file, "Read the text from a file; - is standard input")
       ->type_name("FILE")
       ->excludes(command->get_option("text"));
-  command
-      ->add_option("--decode", options->decode, "Print the text of these token ids instead")
+  command->add_option("--decode", options->decode, "Print the text of these token ids instead")
       ->type_name("ID,ID,...")
       ->delimiter(',')
       ->excludes(command->get_option("text"))
@@ -98,11 +97,13 @@ void AddTokenizeCommand(CLI::App& app, Action& action) {
   command->add_flag("--no-special", options->no_special,
                     "Do not add what the tokenizer adds by itself, such as a begin token");
   CLI::Option* count = command->add_flag("--count", options->count, "Only the number of tokens");
-  command->add_flag("--json", options->json, "{\"count\": ..., \"tokens\": [...], \"pieces\": [...]}")
+  command
+      ->add_flag("--json", options->json, "{\"count\": ..., \"tokens\": [...], \"pieces\": [...]}")
       ->excludes(count);
   command->footer(kFooter);
   command->callback([options, command, &action] {
-    const bool has_input = options->text || !options->decode.empty() || command->count("--file") > 0;
+    const bool has_input =
+        options->text || !options->decode.empty() || command->count("--file") > 0;
     if (!has_input && isatty(STDIN_FILENO) == 1) {
       throw CLI::ValidationError("text", "give one as an argument, with --file or on a pipe");
     }

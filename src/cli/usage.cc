@@ -31,7 +31,8 @@ std::string Hint(const std::string& given, const std::vector<std::string>& candi
   const auto best = std::min_element(
       candidates.begin(), candidates.end(),
       [&](const std::string& a, const std::string& b) { return distance(a) < distance(b); });
-  if (best == candidates.end() || distance(*best) > std::max<size_t>(2, given.size() / 3)) return "";
+  if (best == candidates.end() || distance(*best) > std::max<size_t>(2, given.size() / 3))
+    return "";
   return fmt::format(" (did you mean {}?)", *best);
 }
 
@@ -78,8 +79,8 @@ std::string UsageMessage(const CLI::App& app, const CLI::ParseError& error) {
     const std::string given = flag->substr(0, flag->find('='));
     message = fmt::format("unknown flag {}{}", given, Hint(given, FlagNames(command)));
   } else if (!unknown.empty() && !CommandNames(command).empty()) {
-    message = fmt::format("unknown command {}{}", unknown[0],
-                          Hint(unknown[0], CommandNames(command)));
+    message =
+        fmt::format("unknown command {}{}", unknown[0], Hint(unknown[0], CommandNames(command)));
   } else if (!unknown.empty()) {
     message = fmt::format("unexpected argument \"{}\" (quote a text of several words)", unknown[0]);
   } else {
