@@ -3,12 +3,10 @@
 #include <iterator>
 #include <utility>
 
+#include "engine/clock.h"
+
 namespace gale {
 namespace {
-
-double SecondsSince(Clock::time_point begin, Clock::time_point end) {
-  return std::chrono::duration<double>(end - begin).count();
-}
 
 template <class T>
 void MoveAppend(std::vector<T>& to, std::vector<T>& from) {
@@ -33,7 +31,7 @@ OutputProcessor::~OutputProcessor() {
 void OutputProcessor::Add(std::shared_ptr<const Request> request, OutputCallback callback) {
   Record record;
   record.callback = std::move(callback);
-  record.added = Clock::now();
+  record.added_s = NowSeconds();
   record.num_running = request->sampling.n;
   for (int i = 0; i < request->sampling.n; ++i) {
     record.samples.emplace_back(tokenizer_, request->sampling).delta.index = i;
@@ -42,10 +40,10 @@ void OutputProcessor::Add(std::shared_ptr<const Request> request, OutputCallback
   events_.Push(Added{std::move(record)});
 }
 
-void OutputProcessor::Push(std::vector<SequenceNews> step) { events_.Push(std::move(step)); }
+void OutputProcessor::Push(std::vector<SequenceUpdate> step) { events_.Push(std::move(step)); }
 
-void OutputProcessor::Fail(RequestId id, Error error) {
-  events_.Push(Failed{id, std::move(error)});
+void OutputProcessor::End(RequestId id, FinishReason reason, std::optional<Error> error) {
+  events_.Push(Ended{id, reason, std::move(error)});
 }
 
 void OutputProcessor::Run() {
@@ -59,53 +57,53 @@ void OutputProcessor::Handle(Added& event) {
   records_.emplace(id, std::move(event.record));
 }
 
-void OutputProcessor::Handle(Failed& event) {
+void OutputProcessor::Handle(Ended& event) {
   const auto found = records_.find(event.id);
   if (found == records_.end()) return;
   Record& record = found->second;
   record.error = std::move(event.error);
-  for (Sample& sample : record.samples) End(record, sample, FinishReason::kError);
+  for (Sample& sample : record.samples) EndSample(record, sample, event.reason);
   Deliver(event.id, record);
 }
 
-void OutputProcessor::Handle(std::vector<SequenceNews>& step) {
+void OutputProcessor::Handle(std::vector<SequenceUpdate>& step) {
   std::vector<RequestId> changed;  // in the step's order, each once
-  for (SequenceNews& news : step) {
-    const auto found = records_.find(news.request->id);
+  for (SequenceUpdate& update : step) {
+    const auto found = records_.find(update.request->id);
     if (found == records_.end()) continue;
     Record& record = found->second;
-    Apply(record, news);
+    Apply(record, update);
     if (!std::exchange(record.changed, true)) changed.push_back(found->first);
   }
   for (const RequestId id : changed) Deliver(id, records_.at(id));
 }
 
-void OutputProcessor::Apply(Record& record, SequenceNews& news) {
-  Sample& sample = record.samples[static_cast<size_t>(news.sample_index)];
-  if (!record.scheduled) {
+void OutputProcessor::Apply(Record& record, SequenceUpdate& update) {
+  Sample& sample = record.samples[static_cast<size_t>(update.sample_index)];
+  if (!record.scheduled && update.first_scheduled_s > 0) {
     record.scheduled = true;
-    record.times.queued_s = SecondsSince(record.added, news.launched);
-    record.cached_tokens = news.cached_tokens;
+    record.times.queued_s = update.first_scheduled_s - record.added_s;
+    record.cached_tokens = update.num_cached;
   }
-  if (news.sample_index == 0) MoveAppend(record.prompt_logprobs, news.prompt_logprobs);
+  MoveAppend(record.prompt_logprobs, update.prompt_logprobs);
   if (sample.finish_reason != FinishReason::kNone) return;  // a stop string was faster
-  ApplyTokens(record, sample, news);
-  if (news.error && !record.error) record.error = std::move(news.error);
-  if (news.finish_reason != FinishReason::kNone) End(record, sample, news.finish_reason);
+  ApplyTokens(record, sample, update);
+  if (update.error && !record.error) record.error = std::move(update.error);
+  if (update.finish_reason != FinishReason::kNone) EndSample(record, sample, update.finish_reason);
 }
 
-void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceNews& news) {
-  if (!news.tokens.empty() && record.times.first_token_s == 0) {
-    record.times.first_token_s = SecondsSince(record.added, Clock::now());
+void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceUpdate& update) {
+  if (!update.tokens.empty() && record.times.first_token_s == 0) {
+    record.times.first_token_s = NowSeconds() - record.added_s;
   }
-  for (size_t i = 0; i < news.tokens.size(); ++i) {
+  for (size_t i = 0; i < update.tokens.size(); ++i) {
     sample.changed = true;
-    sample.delta.tokens.push_back(news.tokens[i]);
-    if (i < news.logprobs.size()) sample.delta.logprobs.push_back(std::move(news.logprobs[i]));
-    sample.delta.text += sample.stop.Push(Detokenize(record, sample, news, i));
+    sample.delta.tokens.push_back(update.tokens[i]);
+    if (i < update.logprobs.size()) sample.delta.logprobs.push_back(std::move(update.logprobs[i]));
+    sample.delta.text += sample.stop.Push(Detokenize(record, sample, update, i));
     if (sample.stop.matched()) {
-      End(record, sample, FinishReason::kStop);
-      hooks_.on_stop_string(news.seq);
+      EndSample(record, sample, FinishReason::kStop);
+      hooks_.on_stop_string(update.id);
       return;
     }
   }
@@ -113,14 +111,14 @@ void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceNews& 
 
 /// The text that token `i` completes. The token that ended a sequence is no text unless wanted.
 std::string OutputProcessor::Detokenize(const Record& record, Sample& sample,
-                                        const SequenceNews& news, size_t i) {
+                                        const SequenceUpdate& update, size_t i) {
   const bool is_stop_token =
-      news.finish_reason == FinishReason::kStop && i + 1 == news.tokens.size();
+      update.finish_reason == FinishReason::kStop && i + 1 == update.tokens.size();
   if (!sample.detokenizer || (is_stop_token && !record.request->sampling.include_stop)) return {};
-  return sample.detokenizer->Push(news.tokens[i]);
+  return sample.detokenizer->Push(update.tokens[i]);
 }
 
-void OutputProcessor::End(Record& record, Sample& sample, FinishReason reason) {
+void OutputProcessor::EndSample(Record& record, Sample& sample, FinishReason reason) {
   if (sample.finish_reason != FinishReason::kNone) return;
   if (sample.detokenizer && !sample.stop.matched()) {
     sample.delta.text += sample.stop.Push(sample.detokenizer->Flush());
@@ -153,7 +151,7 @@ void OutputProcessor::Deliver(RequestId id, Record& record) {
     record.callback(output);
     return;
   }
-  output.times.total_s = SecondsSince(record.added, Clock::now());
+  output.times.total_s = NowSeconds() - record.added_s;
   output.prompt_logprobs = std::move(record.prompt_logprobs);
   output.error = std::move(record.error);
   const OutputCallback callback = std::move(record.callback);

@@ -2,9 +2,9 @@
 // Layer L5, stop 10 of the request path; runs on a thread of its own, where callbacks run too.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <variant>
@@ -14,27 +14,12 @@
 #include "engine/stop_strings.h"
 #include "gale/llm_engine.h"
 #include "request/sequence.h"
+#include "scheduler/scheduler.h"
 
 namespace gale {
 
-using Clock = std::chrono::steady_clock;
-
-/// What a step brought one sequence.
-struct SequenceNews {
-  std::shared_ptr<const Request> request;
-  SeqId seq = 0;
-  int sample_index = 0;
-  Clock::time_point launched;  ///< the step's
-  int cached_tokens = 0;
-  std::vector<TokenId> tokens;
-  std::vector<PositionLogprobs> logprobs;
-  std::vector<PositionLogprobs> prompt_logprobs;
-  FinishReason finish_reason = FinishReason::kNone;
-  std::optional<Error> error;  ///< with kError
-};
-
 /// Every request that was added gets exactly one final output: when all its samples have ended,
-/// or when Fail says that it never ran. News of a request that has had it are dropped.
+/// or when End says that it never ran. Updates of a request that has had it are dropped.
 class OutputProcessor {
  public:
   struct Hooks {
@@ -51,9 +36,9 @@ class OutputProcessor {
 
   /// Before anything else of the request.
   void Add(std::shared_ptr<const Request> request, OutputCallback callback);
-  void Push(std::vector<SequenceNews> step);
+  void Push(std::vector<SequenceUpdate> step);
   /// Ends a request that never reached the scheduler.
-  void Fail(RequestId id, Error error);
+  void End(RequestId id, FinishReason reason, std::optional<Error> error = {});
 
  private:
   struct Sample {
@@ -67,7 +52,7 @@ class OutputProcessor {
   struct Record {
     std::shared_ptr<const Request> request;
     OutputCallback callback;
-    Clock::time_point added;
+    double added_s = 0;
     bool scheduled = false;
     bool changed = false;  ///< in the step being handled
     int num_running = 0;   ///< samples that have not ended
@@ -80,20 +65,22 @@ class OutputProcessor {
   struct Added {
     Record record;
   };
-  struct Failed {
+  struct Ended {
     RequestId id = 0;
-    Error error;
+    FinishReason reason = FinishReason::kNone;
+    std::optional<Error> error;
   };
-  using Event = std::variant<Added, std::vector<SequenceNews>, Failed>;
+  using Event = std::variant<Added, std::vector<SequenceUpdate>, Ended>;
 
   void Run();
   void Handle(Added& event);
-  void Handle(std::vector<SequenceNews>& step);
-  void Handle(Failed& event);
-  void Apply(Record& record, SequenceNews& news);
-  void ApplyTokens(Record& record, Sample& sample, SequenceNews& news);
-  std::string Detokenize(const Record& record, Sample& sample, const SequenceNews& news, size_t i);
-  static void End(Record& record, Sample& sample, FinishReason reason);
+  void Handle(std::vector<SequenceUpdate>& step);
+  void Handle(Ended& event);
+  void Apply(Record& record, SequenceUpdate& update);
+  void ApplyTokens(Record& record, Sample& sample, SequenceUpdate& update);
+  std::string Detokenize(const Record& record, Sample& sample, const SequenceUpdate& update,
+                         size_t i);
+  static void EndSample(Record& record, Sample& sample, FinishReason reason);
   void Deliver(RequestId id, Record& record);
 
   const Tokenizer* tokenizer_;

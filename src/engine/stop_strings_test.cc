@@ -13,7 +13,7 @@ struct Outcome {
   friend bool operator==(const Outcome&, const Outcome&) = default;
 };
 
-Outcome Run(const std::vector<std::string>& stops, bool include,
+Outcome StopAt(const std::vector<std::string>& stops, bool include,
             const std::vector<std::string>& pieces) {
   StopStrings matcher(stops, include);
   Outcome outcome;
@@ -56,8 +56,8 @@ TEST(StopStringsTest, EverySplitGivesTheSameText) {
   };
   for (const Case& c : cases) {
     for (unsigned cuts = 0; cuts < 1U << (c.text.size() - 1); ++cuts) {
-      EXPECT_EQ(Run(c.stops, false, Cut(c.text, cuts)), c.excluded) << c.text << " " << cuts;
-      EXPECT_EQ(Run(c.stops, true, Cut(c.text, cuts)), c.included) << c.text << " " << cuts;
+      EXPECT_EQ(StopAt(c.stops, false, Cut(c.text, cuts)), c.excluded) << c.text << " " << cuts;
+      EXPECT_EQ(StopAt(c.stops, true, Cut(c.text, cuts)), c.included) << c.text << " " << cuts;
     }
   }
 }

@@ -27,10 +27,12 @@ struct SamplingInputs {
 class Executor {
  public:
   virtual ~Executor() = default;
-  virtual StepHandle Launch(
-      const SchedulerOutput& plan) = 0;  ///< enqueues the forward; returns at once
-  virtual void Sample(StepHandle handle, const SamplingInputs& inputs) = 0;  ///< enqueues the draws
-  virtual Result<ModelRunnerOutput> Collect(StepHandle handle) = 0;          ///< waits for the step
+  /// Enqueues the forward pass; returns at once.
+  virtual StepHandle Launch(const SchedulerOutput& plan) = 0;
+  /// Enqueues the draws; returns at once.
+  virtual void Sample(StepHandle handle, const SamplingInputs& inputs) = 0;
+  /// Waits for the step.
+  virtual Result<ModelRunnerOutput> Collect(StepHandle handle) = 0;
 };
 
 }  // namespace gale

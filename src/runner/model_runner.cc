@@ -109,6 +109,7 @@ Status ModelRunner::Learn(const ScheduledSeq& scheduled) {
     seq.num_prompt = data.num_prompt;
     seq.num_computed = data.num_computed;
     seq.blocks = scheduled.new_blocks;
+    seq.blocks.resize(groups_.size());
     seq.sampling = data.sampling;
     seq.sample_index = data.sample_index;
     return {};

@@ -17,8 +17,7 @@ Worker::Worker(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model)
     : backend_(std::move(backend)), model_(std::move(model)) {}
 
 Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
-                                               std::unique_ptr<Model> model, int block_tokens,
-                                               const StepLimits& limits) {
+                                               std::unique_ptr<Model> model, int block_tokens) {
   std::unique_ptr<Worker> worker(new Worker(std::move(backend), std::move(model)));
   for (const AttentionGroup& group : worker->model_->attention_groups()) {
     KvGroupRuntime& runtime = worker->groups_.emplace_back();
@@ -33,8 +32,6 @@ Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
     runtime.block_tokens = block_tokens;
     runtime.bytes_per_block = runtime.attention->BytesPerBlock(block_tokens);
   }
-  GALE_ASSIGN_OR_RETURN(worker->runner_, ModelRunner::Create(*worker->backend_, *worker->model_,
-                                                             worker->groups_, limits));
   return worker;
 }
 
@@ -52,7 +49,12 @@ KvCacheSpec Worker::kv_cache_spec() const {
   return spec;
 }
 
-Status Worker::AllocateKv(int num_blocks) {
+size_t Worker::ScratchBytes(const StepLimits& limits) const {
+  return ModelRunner::DeviceBytes(*model_, limits);
+}
+
+Status Worker::Allocate(int num_blocks, const StepLimits& limits) {
+  GALE_ASSIGN_OR_RETURN(runner_, ModelRunner::Create(*backend_, *model_, groups_, limits));
   const size_t block_bytes = PoolBlockBytes(kv_cache_spec());
   GALE_ASSIGN_OR_RETURN(pool_, backend_->Allocate(static_cast<size_t>(num_blocks) * block_bytes,
                                                   MemoryKind::kDevice));

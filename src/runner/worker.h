@@ -13,24 +13,28 @@ namespace gale {
 
 class Worker {
  public:
-  /// Creates the attention of every KV group and the runner's step buffers.
-  /// Errors: kInvalidArgument when an attention back end does not take `block_tokens`;
-  /// kResourceExhausted when the buffers do not fit.
+  /// Creates the attention of every KV group; allocates nothing yet.
+  /// Errors: kInvalidArgument when an attention back end does not take `block_tokens`.
   static Result<std::unique_ptr<Worker>> Create(std::unique_ptr<Backend> backend,
-                                                std::unique_ptr<Model> model, int block_tokens,
-                                                const StepLimits& limits);
+                                                std::unique_ptr<Model> model, int block_tokens);
 
   /// What the control column must know of this rank's cache.
   KvCacheSpec kv_cache_spec() const;
-  /// Allocates the pool and binds every group to it. Once, before the first step.
-  Status AllocateKv(int num_blocks);
+  /// Device memory that steps of these limits take beside weights and KV cache.
+  size_t ScratchBytes(const StepLimits& limits) const;
+  const Model& model() const { return *model_; }
+  const Backend& backend() const { return *backend_; }
 
+  /// Allocates the KV pool and the step buffers. Once, before the first step.
+  /// Errors: kResourceExhausted.
+  Status Allocate(int num_blocks, const StepLimits& limits);
+  /// After Allocate.
   ModelRunner& runner() { return *runner_; }
 
  private:
   Worker(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model);
 
-  // Destroyed from the bottom up: the model's weights live in the back end's memory.
+  // Destroyed from the bottom up: the model's weights may live in the back end's memory.
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
   std::vector<KvGroupRuntime> groups_;

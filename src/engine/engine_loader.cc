@@ -1,0 +1,82 @@
+// LlmEngine::Create: from a configuration to the parts of a running engine.
+#include <filesystem>
+
+#include "backend/registry.h"
+#include "base/host_limits.h"
+#include "base/status_macros.h"
+#include "engine/engine_parts.h"
+#include "engine/memory_plan.h"
+#include "models/load_model.h"
+#include "runner/local_executor.h"
+#include "runner/worker.h"
+
+namespace gale {
+namespace {
+
+ModelDType ResolvedDType(DType dtype) {
+  return dtype == DType::kBf16 ? ModelDType::kBf16 : ModelDType::kF32;
+}
+
+Result<std::unique_ptr<Worker>> LoadWorker(const EngineConfig& config,
+                                           const LoadProgress& progress) {
+  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
+                        CreateBackend(config.device, {.threads = config.threads}));
+  const LoadOptions options{.model = config.model,
+                            .format = config.load_format,
+                            .dtype = config.dtype,
+                            .numerics = config.numerics,
+                            .seed = config.seed};
+  GALE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options, *backend, progress));
+  return Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens);
+}
+
+Status LoadText(const std::string& folder, EngineParts& parts) {
+  if (parts.info.has_tokenizer) {
+    GALE_ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFolder(folder));
+  }
+  if (parts.info.has_chat_template) {
+    GALE_ASSIGN_OR_RETURN(parts.chat_template, ChatTemplate::FromFolder(folder));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LlmEngine>> LlmEngine::Create(const EngineConfig& config,
+                                                     const LoadProgress& progress) {
+  GALE_RETURN_IF_ERROR(config.Validate());
+  EngineParts parts;
+  parts.config = config;
+  GALE_ASSIGN_OR_RETURN(parts.info, ReadModelInfo(config.model, config.load_format));
+  GALE_RETURN_IF_ERROR(LoadText(config.model, parts));
+  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, LoadWorker(config, progress));
+
+  const Model& model = worker->model();
+  StepLimits limits{.max_tokens = config.max_num_batched_tokens,
+                    .max_seqs = config.max_num_seqs,
+                    .max_model_len = parts.info.max_position};
+  MemoryDemand demand;
+  demand.free_bytes = worker->backend().info().free_bytes;
+  demand.weights_mapped_bytes = model.mapped_bytes();
+  demand.weights_private_bytes = model.private_bytes();
+  demand.scratch_bytes = worker->ScratchBytes(limits);
+  demand.kv = worker->kv_cache_spec();
+  demand.model_max_len = parts.info.max_position;
+  GALE_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(config, demand));
+  limits.max_model_len = plan.max_model_len;
+  GALE_RETURN_IF_ERROR(worker->Allocate(plan.num_blocks, limits));
+
+  parts.config.device = worker->backend().info().name;
+  parts.config.dtype = ResolvedDType(model.dtype());
+  parts.config.threads = config.threads > 0 ? config.threads : AvailableCpus();
+  parts.config.max_model_len = plan.max_model_len;
+  parts.config.kv_cache_bytes = plan.kv_bytes;
+  parts.kv = demand.kv;
+  parts.num_blocks = plan.num_blocks;
+  parts.mapped_bytes = demand.weights_mapped_bytes;
+  parts.private_bytes = demand.weights_private_bytes + plan.kv_bytes + demand.scratch_bytes;
+  parts.executor = std::make_unique<LocalExecutor>(std::move(worker));
+  return StartEngine(std::move(parts));
+}
+
+}  // namespace gale

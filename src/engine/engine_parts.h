@@ -1,0 +1,28 @@
+// What an engine is made of once everything is loaded. Layer L5; LlmEngine::Create fills it from a
+// model folder, tests from parts of their own.
+#pragma once
+
+#include <memory>
+
+#include "gale/llm_engine.h"
+#include "kv_cache/kv_cache_spec.h"
+#include "runner/executor.h"
+
+namespace gale {
+
+struct EngineParts {
+  EngineConfig config;  ///< resolved
+  ModelInfo info;
+  std::unique_ptr<Tokenizer> tokenizer;         ///< may be null
+  std::unique_ptr<ChatTemplate> chat_template;  ///< may be null
+  std::unique_ptr<Executor> executor;
+  KvCacheSpec kv;
+  int num_blocks = 0;
+  uint64_t mapped_bytes = 0;  ///< as in EngineStats
+  uint64_t private_bytes = 0;
+};
+
+/// Starts the engine's threads.
+std::unique_ptr<LlmEngine> StartEngine(EngineParts parts);
+
+}  // namespace gale

@@ -1,0 +1,258 @@
+// The public engine: checks requests at the edge, tokenizes them beside the engine thread and hands
+// them on. Threads: callers, one text thread, the engine thread (EngineCore), the output thread.
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include <fmt/format.h>
+
+#include "base/rng.h"
+#include "base/status_macros.h"
+#include "engine/engine_core.h"
+#include "engine/engine_parts.h"
+#include "engine/generate.h"
+#include "engine/output_processor.h"
+
+namespace gale {
+namespace {
+
+Error InvalidArgument(std::string message) {
+  return {ErrorCode::kInvalidArgument, std::move(message)};
+}
+
+/// The seed of a request that brings none: a function of the engine's seed and the request's id.
+uint64_t DeriveSeed(uint64_t engine_seed, RequestId id) {
+  const PhiloxCounter random =
+      Philox4x32({{static_cast<uint32_t>(id), static_cast<uint32_t>(id >> 32), ~0U, ~0U}},
+                 {{static_cast<uint32_t>(engine_seed), static_cast<uint32_t>(engine_seed >> 32)}});
+  return uint64_t{random.words[0]} << 32 | random.words[1];
+}
+
+class LlmEngineImpl final : public LlmEngine {
+ public:
+  explicit LlmEngineImpl(EngineParts parts);
+  ~LlmEngineImpl() override;
+
+  Result<RequestId> AddRequest(RequestParams params, OutputCallback on_output) override;
+  void Cancel(RequestId id) override;
+  std::vector<RequestOutput> Generate(std::vector<RequestParams> requests) override;
+
+  const Tokenizer* tokenizer() const override { return parts_.tokenizer.get(); }
+  const ChatTemplate* chat_template() const override { return parts_.chat_template.get(); }
+  const ModelInfo& model_info() const override { return parts_.info; }
+  const EngineConfig& config() const override { return parts_.config; }
+  EngineStats stats() const override;
+
+ private:
+  /// A request whose prompt is still text.
+  struct TextJob {
+    std::shared_ptr<Request> request;
+    std::string text;
+    EncodeOptions options;
+  };
+
+  Status CheckParams(const RequestParams& params) const;
+  Status CheckPrompt(const std::vector<TokenId>& prompt, const SamplingParams& sampling) const;
+  Status CheckToken(std::string_view what, TokenId token) const;
+  std::shared_ptr<Request> MakeRequest(const RequestParams& params) const;
+  Status Register(const std::shared_ptr<Request>& request);
+  void TokenizeLoop();
+  void Submit(std::shared_ptr<Request> request);
+
+  EngineParts parts_;
+  std::atomic<RequestId> next_id_ = 1;
+  mutable std::mutex live_mutex_;
+  std::unordered_map<RequestId, std::shared_ptr<Request>> live_;  ///< without a final output yet
+
+  // In the order of the request path; the destructor ends them in that order too.
+  BlockingQueue<TextJob> text_jobs_;
+  std::thread text_thread_;
+  std::unique_ptr<EngineCore> core_;
+  std::unique_ptr<OutputProcessor> outputs_;
+};
+
+LlmEngineImpl::LlmEngineImpl(EngineParts parts) : parts_(std::move(parts)) {
+  outputs_ = std::make_unique<OutputProcessor>(
+      parts_.tokenizer.get(),
+      OutputProcessor::Hooks{.on_stop_string = [this](SeqId id) { core_->FinishAtStopString(id); },
+                             .on_finished =
+                                 [this](RequestId id) {
+                                   std::lock_guard lock(live_mutex_);
+                                   live_.erase(id);
+                                 }});
+  core_ = std::make_unique<EngineCore>(
+      std::make_unique<Scheduler>(
+          SchedulerConfig{.max_num_seqs = parts_.config.max_num_seqs,
+                          .max_num_batched_tokens = parts_.config.max_num_batched_tokens,
+                          .max_model_len = parts_.config.max_model_len},
+          KvCacheConfig{.spec = parts_.kv,
+                        .num_blocks = parts_.num_blocks,
+                        .enable_prefix_cache = parts_.config.enable_prefix_cache}),
+      std::move(parts_.executor), parts_.config.overlap,
+      [this](std::vector<SequenceUpdate> updates) { outputs_->Push(std::move(updates)); });
+  text_thread_ = std::thread([this] { TokenizeLoop(); });
+}
+
+LlmEngineImpl::~LlmEngineImpl() {
+  {
+    std::lock_guard lock(live_mutex_);
+    for (const auto& [id, request] : live_) request->cancelled = true;
+  }
+  text_jobs_.Close();
+  text_thread_.join();
+  core_->Stop();
+  outputs_.reset();
+  core_.reset();
+}
+
+std::shared_ptr<Request> LlmEngineImpl::MakeRequest(const RequestParams& params) const {
+  auto request = std::make_shared<Request>();
+  request->sampling = params.sampling;
+  request->stop_token_ids = params.sampling.stop_token_ids;
+  if (!params.sampling.ignore_eos) {
+    request->stop_token_ids.insert(request->stop_token_ids.end(), parts_.info.eos_token_ids.begin(),
+                                   parts_.info.eos_token_ids.end());
+  }
+  request->priority = params.priority;
+  request->cache_salt = params.cache_salt;
+  return request;
+}
+
+Result<RequestId> LlmEngineImpl::AddRequest(RequestParams params, OutputCallback on_output) {
+  GALE_RETURN_IF_ERROR(CheckParams(params));
+  const std::shared_ptr<Request> request = MakeRequest(params);
+  auto* tokens = std::get_if<std::vector<TokenId>>(&params.prompt);
+  if (tokens != nullptr) {
+    GALE_RETURN_IF_ERROR(CheckPrompt(*tokens, params.sampling));
+    request->prompt = std::move(*tokens);
+  }
+  GALE_RETURN_IF_ERROR(Register(request));
+  const RequestId id = request->id;
+  outputs_->Add(request, std::move(on_output));
+  if (tokens != nullptr) {
+    Submit(request);
+  } else {
+    text_jobs_.Push({.request = request,
+                     .text = std::move(std::get<std::string>(params.prompt)),
+                     .options = {.add_special_tokens = params.add_special_tokens,
+                                 .parse_special = params.parse_special}});
+  }
+  return id;
+}
+
+/// Gives the request its id, unless the queue is full.
+Status LlmEngineImpl::Register(const std::shared_ptr<Request>& request) {
+  const auto limit = static_cast<size_t>(parts_.config.max_queued_requests) +
+                     static_cast<size_t>(parts_.config.max_num_seqs);
+  std::lock_guard lock(live_mutex_);
+  if (live_.size() >= limit) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     fmt::format("the queue is full: {} requests are unfinished "
+                                 "(max_queued_requests {}); try again later",
+                                 live_.size(), parts_.config.max_queued_requests));
+  }
+  request->id = next_id_++;
+  if (!request->sampling.seed) {
+    request->sampling.seed = DeriveSeed(parts_.config.seed, request->id);
+  }
+  live_.emplace(request->id, request);
+  return {};
+}
+
+void LlmEngineImpl::Cancel(RequestId id) {
+  {
+    std::lock_guard lock(live_mutex_);
+    const auto found = live_.find(id);
+    if (found == live_.end()) return;
+    found->second->cancelled = true;
+  }
+  core_->Wake();
+}
+
+void LlmEngineImpl::TokenizeLoop() {
+  while (std::optional<TextJob> job = text_jobs_.Pop()) {
+    Request& request = *job->request;
+    if (request.cancelled) {
+      outputs_->End(request.id, FinishReason::kCancelled);
+      continue;
+    }
+    request.prompt = parts_.tokenizer->Encode(job->text, job->options);
+    if (Status checked = CheckPrompt(request.prompt, request.sampling); !checked) {
+      outputs_->End(request.id, FinishReason::kError, std::move(checked).error());
+    } else {
+      Submit(std::move(job->request));
+    }
+  }
+}
+
+/// Hands a checked request to the scheduler, unless there is nothing to compute.
+void LlmEngineImpl::Submit(std::shared_ptr<Request> request) {
+  const SamplingParams& sampling = request->sampling;
+  if (sampling.max_tokens == 0 && !sampling.prompt_logprobs) {
+    outputs_->End(request->id, FinishReason::kLength);
+  } else {
+    core_->Add(std::move(request));
+  }
+}
+
+Status LlmEngineImpl::CheckParams(const RequestParams& params) const {
+  GALE_RETURN_IF_ERROR(params.sampling.Validate());
+  if (parts_.tokenizer == nullptr) {
+    if (std::holds_alternative<std::string>(params.prompt)) {
+      return tl::unexpected(InvalidArgument(
+          "prompt: this model has no tokenizer.json, so prompts must be token ids; got text"));
+    }
+    if (!params.sampling.stop.empty()) {
+      return tl::unexpected(InvalidArgument(
+          "stop: this model has no tokenizer.json, so there is no text to stop at; use "
+          "stop_token_ids"));
+    }
+  }
+  for (const TokenId token : params.sampling.stop_token_ids) {
+    GALE_RETURN_IF_ERROR(CheckToken("stop_token_ids", token));
+  }
+  return {};
+}
+
+Status LlmEngineImpl::CheckToken(std::string_view what, TokenId token) const {
+  if (token >= 0 && token < parts_.info.vocab_size) return {};
+  return tl::unexpected(InvalidArgument(
+      fmt::format("{}: expected token ids in [0, {}), the model's vocabulary; got {}", what,
+                  parts_.info.vocab_size, token)));
+}
+
+Status LlmEngineImpl::CheckPrompt(const std::vector<TokenId>& prompt,
+                                  const SamplingParams& sampling) const {
+  if (prompt.empty()) {
+    return tl::unexpected(InvalidArgument("prompt: expected at least one token, got none"));
+  }
+  for (const TokenId token : prompt) GALE_RETURN_IF_ERROR(CheckToken("prompt", token));
+  const int room = parts_.config.max_model_len - (sampling.max_tokens > 0 ? 1 : 0);
+  if (prompt.size() > static_cast<size_t>(room)) {
+    return tl::unexpected(InvalidArgument(
+        fmt::format("prompt has {} tokens, the model's context holds {} with those to be generated "
+                    "(max_model_len); shorten the prompt",
+                    prompt.size(), parts_.config.max_model_len)));
+  }
+  return {};
+}
+
+std::vector<RequestOutput> LlmEngineImpl::Generate(std::vector<RequestParams> requests) {
+  return GenerateAll(*this, std::move(requests));
+}
+
+EngineStats LlmEngineImpl::stats() const {
+  EngineStats stats = core_->stats();
+  stats.mapped_bytes = parts_.mapped_bytes;
+  stats.private_bytes = parts_.private_bytes;
+  return stats;
+}
+
+}  // namespace
+
+std::unique_ptr<LlmEngine> StartEngine(EngineParts parts) {
+  return std::make_unique<LlmEngineImpl>(std::move(parts));
+}
+
+}  // namespace gale

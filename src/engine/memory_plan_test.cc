@@ -1,0 +1,90 @@
+#include "engine/memory_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace gale {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kMiB = size_t{1} << 20;
+
+/// One full group of 1 MiB blocks with 16 tokens; a model of 1,024 positions.
+MemoryDemand Demand(size_t free_bytes) {
+  MemoryDemand demand;
+  demand.free_bytes = free_bytes;
+  demand.weights_mapped_bytes = 100 * kMiB;
+  demand.scratch_bytes = 10 * kMiB;
+  demand.kv.groups.push_back({.num_layers = 2, .block_tokens = 16, .bytes_per_block = kMiB});
+  demand.model_max_len = 1024;
+  return demand;
+}
+
+TEST(MemoryPlanTest, DefaultHoldsEverySequenceInFull) {
+  EngineConfig config;
+  config.max_num_seqs = 8;
+  const Result<MemoryPlan> plan = PlanMemory(config, Demand(100000 * kMiB));
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->num_blocks, 8 * 1024 / 16 + 1);  // and the null block
+  EXPECT_EQ(plan->kv_bytes, 513 * kMiB);
+  EXPECT_EQ(plan->max_model_len, 1024);
+}
+
+TEST(MemoryPlanTest, DefaultTakesAtMostAQuarterOfFreeMemory) {
+  EngineConfig config;
+  const Result<MemoryPlan> plan = PlanMemory(config, Demand(800 * kMiB));
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->num_blocks, 201);
+  EXPECT_EQ(plan->max_model_len, 1024);
+}
+
+TEST(MemoryPlanTest, DefaultContextShrinksToThePool) {
+  EngineConfig config;
+  config.kv_cache_bytes = 10 * kMiB;
+  const Result<MemoryPlan> plan = PlanMemory(config, Demand(800 * kMiB));
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->num_blocks, 10);
+  EXPECT_EQ(plan->max_model_len, 144);  // nine blocks beside the null block
+}
+
+TEST(MemoryPlanTest, AskedContextThatDoesNotFitIsAnErrorWithTheNumbers) {
+  EngineConfig config;
+  config.kv_cache_bytes = 10 * kMiB;
+  config.max_model_len = 512;
+  const Result<MemoryPlan> plan = PlanMemory(config, Demand(800 * kMiB));
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_THAT(plan.error().message, HasSubstr("max_model_len 512"));
+  EXPECT_THAT(plan.error().message, HasSubstr("32.0 MiB"));
+  EXPECT_THAT(plan.error().message, HasSubstr("weights 100.0 MiB mapped"));
+}
+
+TEST(MemoryPlanTest, AskedPoolOverFreeMemoryIsAnError) {
+  EngineConfig config;
+  config.kv_cache_bytes = 795 * kMiB;  // with 10 MiB of scratch over 800
+  const Result<MemoryPlan> plan = PlanMemory(config, Demand(800 * kMiB));
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_THAT(plan.error().message, HasSubstr("scratch 10.0 MiB"));
+}
+
+TEST(MemoryPlanTest, ContextOverTheModelsIsRefused) {
+  EngineConfig config;
+  config.max_model_len = 1025;
+  const Result<MemoryPlan> plan = PlanMemory(config, Demand(100000 * kMiB));
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(plan.error().message, HasSubstr("1024"));
+}
+
+TEST(MemoryPlanTest, GroupsAddUpAndStatesTakeOneBlock) {
+  KvCacheSpec kv;
+  kv.groups.push_back({.kind = KvKind::kFull, .block_tokens = 16});
+  kv.groups.push_back({.kind = KvKind::kFull, .block_tokens = 32});
+  kv.groups.push_back({.kind = KvKind::kRecurrent});
+  EXPECT_EQ(BlocksPerSequence(kv, 33), 3 + 2 + 1);
+}
+
+}  // namespace
+}  // namespace gale
