@@ -22,6 +22,30 @@ std::string Shown(const simdjson::dom::element& element) {
   return text;
 }
 
+/// `text` with every integer too long for 64 bits written as a float. Python's json writes integers
+/// of any size ("model_max_length": 1000000000000000019884624838656); simdjson refuses them.
+std::string WithoutLongIntegers(std::string_view text) {
+  constexpr size_t kMaxDigits = 19;  // of any int64
+  std::string out;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size();) {
+    const size_t end =
+        in_string ? i : std::min(text.find_first_not_of("+-.0123456789Ee", i), text.size());
+    if (end > i) {
+      const std::string_view number = text.substr(i, end - i);
+      out += number;
+      if (number.size() > kMaxDigits && number.find_first_of(".Ee") == number.npos) out += "e0";
+      i = end;
+      continue;
+    }
+    if (text[i] == '"') in_string = !in_string;
+    const size_t length = in_string && text[i] == '\\' ? 2 : 1;  // an escaped quote ends no string
+    out += text.substr(i, length);
+    i += length;
+  }
+  return out;
+}
+
 }  // namespace
 
 Error JsonValue::Wrong(std::string_view expected) const {
@@ -106,6 +130,9 @@ Result<JsonDocument> JsonDocument::Parse(std::string_view text, std::string sour
       document.parser_->allocate(std::max<size_t>(text.size(), 1), max_depth);
   if (error == simdjson::SUCCESS) {
     error = document.parser_->parse(text.data(), text.size()).get(document.root_);
+  }
+  if (error == simdjson::NUMBER_ERROR) {
+    error = document.parser_->parse(WithoutLongIntegers(text)).get(document.root_);
   }
   if (error != simdjson::SUCCESS) {
     return MakeError(

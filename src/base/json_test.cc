@@ -25,6 +25,20 @@ TEST(Json, ReadsTypedValues) {
   EXPECT_FALSE(root.Find("absent"));
 }
 
+TEST(Json, ReadsIntegersOfAnySizeAsPythonWritesThem) {
+  const JsonDocument document = Parse(
+      R"({"max": 1000000000000000019884624838656, "min": -1000000000000000019884624838656,
+          "s\\\"": "\"1000000000000000019884624838656", "small": 12})");
+  const JsonObject root = *document.root().Object();
+  EXPECT_DOUBLE_EQ(*root.Get("max")->Number(), 1e30);
+  EXPECT_DOUBLE_EQ(*root.Get("min")->Number(), -1e30);
+  EXPECT_FALSE(root.Get("max")->Int());
+  EXPECT_EQ(*root.Get("s\\\"")->String(), "\"1000000000000000019884624838656");
+  EXPECT_EQ(*root.Get("small")->Int(), 12);
+  EXPECT_FALSE(JsonDocument::Parse("[00000000000000000000000001]", "t.json"));
+  EXPECT_FALSE(JsonDocument::Parse("[1-2]", "t.json"));
+}
+
 TEST(Json, ErrorsNameFilePathExpectedAndGot) {
   const JsonDocument document =
       Parse(R"({"o": {"i": 1.5, "s": "x", "big": 18446744073709551615}})");
