@@ -35,7 +35,7 @@ bool IsFloat(DType dtype) {
 }
 
 bool CanConvert(std::optional<DType> from, DType to) {
-  return from && (*from == to || (IsFloat(*from) && IsFloat(to)));
+  return from && (*from == to || (IsFloat(*from) && (to == DType::kF32 || to == DType::kBf16)));
 }
 
 /// What is wrong with one part, or nothing.

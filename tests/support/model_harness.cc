@@ -1,0 +1,129 @@
+#include "support/model_harness.h"
+
+#include "base/check.h"
+#include "base/status_macros.h"
+
+namespace gale {
+namespace {
+
+/// Any error here is a failed test program, not a result.
+template <class T>
+T Must(Result<T> result) {
+  if (!result) internal::CheckFailed(__FILE__, __LINE__, result.error().message);
+  return std::move(*result);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelHarness>> ModelHarness::Load(Backend& backend, HarnessOptions options) {
+  std::unique_ptr<ModelHarness> harness(new ModelHarness(backend, std::move(options)));
+  GALE_ASSIGN_OR_RETURN(harness->loaded_, LoadModel(harness->options_.load, backend));
+  GALE_RETURN_IF_ERROR(harness->Prepare());
+  return harness;
+}
+
+Status ModelHarness::Prepare() {
+  const auto groups = loaded_.model->attention_groups();
+  GALE_CHECK_EQ(groups.size(), 1U);
+  stream_ = backend_.CreateStream();
+  attention_ = backend_.CreateAttention(groups[0].spec);
+  block_tokens_ = attention_->BlockTokens()[0];
+  max_blocks_ = (options_.max_tokens + block_tokens_ - 1) / block_tokens_;
+  lengths_.assign(options_.max_seqs, 0);
+
+  const int64_t blocks = int64_t{options_.max_seqs} * max_blocks_;
+  const auto block_bytes = static_cast<int64_t>(attention_->BytesPerBlock(block_tokens_));
+  GALE_ASSIGN_OR_RETURN(cache_, backend_.Allocate(blocks * block_bytes, MemoryKind::kDevice));
+  // What a block held before must not matter: all bytes 0xFF are NaNs in every float type.
+  const std::vector<uint8_t> garbage(blocks * block_bytes, 0xFF);
+  backend_.Copy(*stream_, cache_.data(), garbage.data(), garbage.size());
+  attention_->BindCache(
+      {TensorView(cache_.data(), DType::kU8, {blocks, block_bytes}), block_tokens_});
+
+  const int tokens = options_.max_seqs * options_.max_tokens;
+  GALE_ASSIGN_OR_RETURN(
+      Buffer scratch, backend_.Allocate(loaded_.model->ScratchBytes(tokens), MemoryKind::kDevice));
+  scratch_ = ScratchArena(std::move(scratch));
+  return stream_->Synchronize();
+}
+
+int32_t ModelHarness::BlockOf(int seq, int index) const {
+  const int blocks = options_.max_seqs * max_blocks_;
+  const int dense = seq * max_blocks_ + index;
+  // 7919 is prime and larger than any pool here, so this is a permutation.
+  return options_.permute_blocks ? static_cast<int32_t>((int64_t{dense} * 7919 + 3) % blocks)
+                                 : dense;
+}
+
+HostBatch ModelHarness::MakeBatch(const std::vector<Piece>& pieces) {
+  HostBatch batch;
+  batch.cu_seqlens_q.push_back(0);
+  for (const Piece& piece : pieces) {
+    int& length = lengths_[piece.seq];
+    for (const TokenId token : piece.tokens) {
+      batch.token_ids.push_back(token);
+      batch.positions.push_back(length);
+      batch.slot_mapping.push_back(BlockOf(piece.seq, length / block_tokens_) * block_tokens_ +
+                                   length % block_tokens_);
+      ++length;
+    }
+    GALE_CHECK_LE(length, options_.max_tokens);
+    batch.cu_seqlens_q.push_back(static_cast<int32_t>(batch.token_ids.size()));
+    batch.seq_lens.push_back(length);
+    for (int i = 0; i < max_blocks_; ++i) batch.block_tables.push_back(BlockOf(piece.seq, i));
+  }
+  if (options_.falsify) options_.falsify(batch);
+  return batch;
+}
+
+TensorView ModelHarness::Upload(const std::vector<int32_t>& values) {
+  const size_t bytes = values.size() * sizeof(int32_t);
+  uploads_.push_back(Must(backend_.Allocate(bytes, MemoryKind::kDevice)));
+  backend_.Copy(*stream_, uploads_.back().data(), values.data(), bytes);
+  return TensorView(uploads_.back().data(), DType::kI32, {static_cast<int64_t>(values.size())});
+}
+
+std::vector<float> ModelHarness::Step(const std::vector<Piece>& pieces) {
+  const HostBatch host = MakeBatch(pieces);
+  const auto tokens = static_cast<int64_t>(host.token_ids.size());
+  const auto seqs = static_cast<int64_t>(pieces.size());
+  Model& model = *loaded_.model;
+  uploads_.clear();
+
+  AttentionBatch attention;
+  attention.cu_seqlens_q = host.cu_seqlens_q;
+  attention.seq_lens_upper = host.seq_lens;
+  attention.seq_lens = Upload(host.seq_lens);
+  attention.slot_mapping = Upload(host.slot_mapping);
+  const TensorView tables = Upload(host.block_tables);
+  attention.block_tables = TensorView(tables.data, DType::kI32, {seqs, max_blocks_});
+
+  ForwardBatch batch;
+  batch.token_ids = Upload(host.token_ids);
+  batch.positions = Upload(host.positions);
+  batch.attention = {attention};
+
+  const auto take = [&](DType dtype, int64_t columns) {
+    uploads_.push_back(
+        Must(backend_.Allocate(tokens * columns * DTypeBytes(dtype), MemoryKind::kDevice)));
+    return TensorView(uploads_.back().data(), dtype, {tokens, columns});
+  };
+  const TensorView hidden = take(model.dtype(), model.hidden_size());
+  const TensorView logits = take(DType::kF32, model.vocab_size());
+  scratch_.Reset();
+  ForwardContext context = {&backend_, stream_.get(), {attention_.get()}, &scratch_};
+  attention_->Plan(*stream_, batch.attention[0]);
+  model.Embed(context, batch, hidden);
+  model.Forward(context, batch, hidden);
+  GALE_CHECK_LE(scratch_.used(), model.ScratchBytes(static_cast<int>(tokens)));
+  model.ComputeLogits(context, hidden, logits);
+
+  std::vector<float> result(static_cast<size_t>(logits.NumElements()));
+  backend_.Copy(*stream_, result.data(), logits.data, logits.Bytes());
+  if (Status status = stream_->Synchronize(); !status) {
+    internal::CheckFailed(__FILE__, __LINE__, status.error().message);
+  }
+  return result;
+}
+
+}  // namespace gale
