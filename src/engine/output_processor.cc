@@ -15,10 +15,8 @@ void MoveAppend(std::vector<T>& to, std::vector<T>& from) {
 
 }  // namespace
 
-OutputProcessor::Sample::Sample(const Tokenizer* tokenizer, const SamplingParams& sampling)
-    : stop(sampling.stop, sampling.include_stop) {
-  if (tokenizer != nullptr) detokenizer.emplace(*tokenizer);
-}
+OutputProcessor::Sample::Sample(const SamplingParams& sampling)
+    : stop(sampling.stop, sampling.include_stop) {}
 
 OutputProcessor::OutputProcessor(const Tokenizer* tokenizer, Hooks hooks)
     : tokenizer_(tokenizer), hooks_(std::move(hooks)), thread_([this] { Run(); }) {}
@@ -34,7 +32,7 @@ void OutputProcessor::Add(std::shared_ptr<const Request> request, OutputCallback
   record.added_s = NowSeconds();
   record.num_running = request->sampling.n;
   for (int i = 0; i < request->sampling.n; ++i) {
-    record.samples.emplace_back(tokenizer_, request->sampling).delta.index = i;
+    record.samples.emplace_back(request->sampling).delta.index = i;
   }
   record.request = std::move(request);
   events_.Push(Added{std::move(record)});
@@ -95,6 +93,11 @@ void OutputProcessor::Apply(Record& record, SequenceUpdate& update) {
 void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceUpdate& update) {
   if (!update.tokens.empty() && record.times.first_token_s == 0) {
     record.times.first_token_s = NowSeconds() - record.added_s;
+  }
+  if (tokenizer_ != nullptr && !sample.detokenizer) {
+    // The text goes on from the prompt's: without it, a decoder would drop a leading space.
+    sample.detokenizer.emplace(*tokenizer_);
+    sample.detokenizer->Push(record.request->prompt.back());
   }
   for (size_t i = 0; i < update.tokens.size(); ++i) {
     sample.changed = true;

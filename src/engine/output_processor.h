@@ -42,8 +42,8 @@ class OutputProcessor {
 
  private:
   struct Sample {
-    Sample(const Tokenizer* tokenizer, const SamplingParams& sampling);
-    std::optional<IncrementalDetokenizer> detokenizer;
+    explicit Sample(const SamplingParams& sampling);
+    std::optional<IncrementalDetokenizer> detokenizer;  ///< from the first token on
     StopStrings stop;
     FinishReason finish_reason = FinishReason::kNone;
     bool changed = false;

@@ -14,7 +14,7 @@ struct Outcome {
 };
 
 Outcome StopAt(const std::vector<std::string>& stops, bool include,
-            const std::vector<std::string>& pieces) {
+               const std::vector<std::string>& pieces) {
   StopStrings matcher(stops, include);
   Outcome outcome;
   for (const std::string& piece : pieces) {
