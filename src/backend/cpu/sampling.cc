@@ -64,8 +64,9 @@ std::vector<Candidate> TopCandidates(const CpuKernels& kernels, std::span<const 
     const int64_t end = std::min(begin + kSkip, std::ssize(logits));
     if (full && !(kernels.max(&logits[static_cast<size_t>(begin)], end - begin) > bound)) continue;
     for (int64_t i = begin; i < end; ++i) {
-      const float logit = logits[static_cast<size_t>(i)];
+      float logit = logits[static_cast<size_t>(i)];
       if (full && !(logit > bound)) continue;
+      if (std::isnan(logit)) logit = kMinusInfinity;  // has no place in an order
       pool.push_back({logit, static_cast<int32_t>(i), 0});
       if (pool.size() == capacity) cut();
     }
@@ -116,70 +117,89 @@ class RowSampler {
     if (!(params_.temperature > 0) || !std::isfinite(max_)) return ArgMax(kernels_, logits_);
     // A denormal temperature would make it infinite, and 0 * inf is not a number.
     inverse_temperature_ = std::min(1.0F / params_.temperature, 1e30F);
-    const bool top_k = params_.top_k > 0 && params_.top_k < std::ssize(logits_);
-    if (top_k || params_.top_p < 1) return DrawFrom(top_k ? TopK() : TopPOfAll());
-    return DrawFromAll();
+    if (params_.top_k > 0 && params_.top_k < std::ssize(logits_)) return DrawFrom(TopK());
+    const double total = Weights(kernels_, logits_, max_, inverse_temperature_, weights_);
+    return params_.top_p < 1 ? DrawFrom(TopP(total)) : DrawFromAll();
   }
 
  private:
   int32_t DrawFromAll() const {
-    Weights(kernels_, logits_, max_, inverse_temperature_, weights_);
     return static_cast<int32_t>(InverseCdf(logits_.size(), params_.uniform, [this](size_t i) {
       return weights_[i] >= params_.min_p ? double{weights_[i]} : 0.0;
     }));
   }
 
-  /// min-p on what the other filters left, then the draw.
-  int32_t DrawFrom(std::vector<Candidate> candidates) const {
-    std::erase_if(candidates, [this](const Candidate& c) { return c.weight < params_.min_p; });
-    std::ranges::sort(candidates, {}, &Candidate::id);
-    const size_t drawn = InverseCdf(candidates.size(), params_.uniform,
-                                    [&](size_t i) { return candidates[i].weight; });
+  /// min-p on what the other filters left, then the draw. `candidates` come by ascending id.
+  int32_t DrawFrom(const std::vector<Candidate>& candidates) const {
+    const size_t drawn = InverseCdf(candidates.size(), params_.uniform, [&](size_t i) {
+      return candidates[i].weight >= params_.min_p ? candidates[i].weight : 0.0;
+    });
     return candidates[drawn].id;
   }
 
   std::vector<Candidate> TopK() const {
-    std::vector<Candidate> candidates = Best(params_.top_k);
+    std::vector<Candidate> candidates = TopCandidates(kernels_, logits_, params_.top_k);
     double total = 0;
-    for (const Candidate& c : candidates) total += c.weight;
-    candidates.resize(NucleusSize(candidates, total));
-    return candidates;
-  }
-
-  /// Top-p over the whole vocabulary: looks at more of the likeliest until they reach the mass.
-  std::vector<Candidate> TopPOfAll() const {
-    const double total = Weights(kernels_, logits_, max_, inverse_temperature_, weights_);
-    constexpr int64_t kFirstLook = 256;
-    for (int64_t n = kFirstLook;; n *= 8) {
-      std::vector<Candidate> candidates = Best(n);
-      const size_t size = NucleusSize(candidates, total);
-      if (size < candidates.size() || candidates.size() == logits_.size()) {
-        candidates.resize(size);
-        return candidates;
-      }
-    }
-  }
-
-  std::vector<Candidate> Best(int64_t n) const {
-    std::vector<Candidate> candidates = TopCandidates(kernels_, logits_, n);
     for (Candidate& c : candidates) {
       float weight = 0;
-      kernels_.exp_sum(&c.logit, max_, inverse_temperature_, &weight, 1);
+      total += kernels_.exp_sum(&c.logit, max_, inverse_temperature_, &weight, 1);
       c.weight = weight;
     }
+    candidates.resize(NucleusSize(candidates, params_.top_p * total));
+    std::ranges::sort(candidates, {}, &Candidate::id);
     return candidates;
   }
 
-  /// Length of the shortest prefix whose mass reaches top_p; the token that crosses it is kept.
-  size_t NucleusSize(std::span<const Candidate> candidates, double total) const {
+  /// Top-p over the whole vocabulary without sorting it: the mass is summed by bands of logits, and
+  /// only the band in which it crosses top_p is sorted.
+  std::vector<Candidate> TopP(double total) const {
+    std::vector<double> mass(kBands);
+    for (size_t i = 0; i < logits_.size(); ++i) mass[Band(logits_[i])] += weights_[i];
+    const double wanted = params_.top_p * total;
+    double above = 0;
+    size_t band = 0;
+    while (band + 1 < kBands && above + mass[band] < wanted) above += mass[band++];
+
+    std::vector<Candidate> edge;
+    for (size_t i = 0; i < logits_.size(); ++i) {
+      if (Band(logits_[i]) == band && !std::isnan(logits_[i])) {
+        edge.push_back({logits_[i], static_cast<int32_t>(i), weights_[i]});
+      }
+    }
+    if (edge.empty()) return Kept({kMinusInfinity, 0, 0});  // rounding: nothing is cut
+    std::ranges::sort(edge, Likelier);
+    return Kept(edge[NucleusSize(edge, wanted - above) - 1]);
+  }
+
+  /// Every token at least as likely as `last`, by ascending id.
+  std::vector<Candidate> Kept(const Candidate& last) const {
+    std::vector<Candidate> kept;
+    for (size_t i = 0; i < logits_.size(); ++i) {
+      const Candidate candidate{logits_[i], static_cast<int32_t>(i), weights_[i]};
+      if (!Likelier(last, candidate)) kept.push_back(candidate);
+    }
+    return kept;
+  }
+
+  /// Bands of an eighth of a nat below the maximum; the last one holds all the rest, whose weights
+  /// are below e^-127.
+  size_t Band(float logit) const {
+    const float distance = (max_ - logit) * inverse_temperature_ * 8;
+    return distance < kBands - 1 ? static_cast<size_t>(distance) : kBands - 1;
+  }
+
+  /// Length of the shortest prefix, of at least one token, whose mass reaches `wanted`.
+  size_t NucleusSize(std::span<const Candidate> candidates, double wanted) const {
     if (params_.top_p >= 1) return candidates.size();
     double mass = 0;
     for (size_t i = 0; i < candidates.size(); ++i) {
       mass += candidates[i].weight;
-      if (mass >= params_.top_p * total) return i + 1;
+      if (mass >= wanted) return i + 1;
     }
     return candidates.size();
   }
+
+  static constexpr size_t kBands = 1024;
 
   const CpuKernels& kernels_;
   std::span<const float> logits_;

@@ -1,0 +1,148 @@
+// Paged attention against an fp64 softmax over plain arrays.
+//
+// Bound: a score of D products in f32 is off by e <= (D + 4) u scale sum |q k|. The weights
+// exp(s - max) / sum are then off by a factor of at most 1 + 2 max e + (n + 32) u for n positions
+// (rescaling and summation), and so is every output relative to sum p |v|. A device may round its
+// weights to the activation dtype before the product with V (tensor cores do): + v sum p |v|.
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "conformance/attention_batch.h"
+#include "conformance/op_case.h"
+
+namespace gale::test {
+namespace {
+
+/// Outputs of the sequence's query at `position`, all heads.
+void AddRow(const AttentionProblem& problem, const AttentionInputs& inputs, size_t sequence,
+            int position, Mutation mutation, const HostTensor& got, int64_t row, OpResult* result) {
+  const AttentionSpec& spec = problem.spec;
+  const double u = Roundoff(DType::kF32);
+  const double v = spec.dtype == DType::kF32 ? 0 : Roundoff(spec.dtype);
+  const int dim = spec.head_dim;
+  int window = spec.kind == KvKind::kSlidingWindow ? spec.window : position + 1;
+  if (mutation == Mutation::kWindowOffByOne) ++window;
+  const int first = std::max(0, position - window + 1);
+  const int last = position - (mutation == Mutation::kMaskOffByOne ? 1 : 0);
+  const auto element = [&](const HostTensor& tensor, int64_t p, int head, int d) {
+    return tensor.values[static_cast<size_t>((p * tensor.dim(1) + head) * dim + d)];
+  };
+  const auto cached = [&](const HostTensor& tensor, int64_t p, int head, int d) {
+    return RoundTo(spec.kv, element(tensor, p, head, d));
+  };
+  for (int head = 0; head < spec.q_heads; ++head) {
+    int kv_head = head / (spec.q_heads / spec.kv_heads);
+    if (mutation == Mutation::kSwapKvHeads) kv_head = spec.kv_heads - 1 - kv_head;
+    std::vector<double> weights;
+    double score_error = 0;
+    for (int p = first; p <= last; ++p) {
+      double score = 0;
+      double magnitude = 0;
+      for (int d = 0; d < dim; ++d) {
+        const double product = element(inputs.q[sequence], position, head, d) *
+                               cached(inputs.k[sequence], p, kv_head, d) * spec.scale;
+        score += product;
+        magnitude += std::abs(product);
+      }
+      weights.push_back(score);
+      score_error = std::max(score_error, (dim + 4) * u * magnitude);
+    }
+    const double max = weights.empty() ? 0 : *std::ranges::max_element(weights);
+    double sum = 0;
+    for (double& weight : weights) sum += weight = std::exp(weight - max);
+    const auto n = static_cast<double>(weights.size());
+    for (int d = 0; d < dim; ++d) {
+      double want = 0;
+      double magnitude = 0;
+      for (size_t j = 0; j < weights.size(); ++j) {
+        const double term =
+            weights[j] / sum * cached(inputs.v[sequence], first + static_cast<int>(j), kv_head, d);
+        want += term;
+        magnitude += std::abs(term);
+      }
+      const double bound = magnitude * (2 * score_error + (n + 32) * u + v);
+      result->Add(element(got, row, head, d), want, bound + v * std::abs(want));
+    }
+  }
+}
+
+OpCase AttentionCase(std::string name, AttentionProblem problem, std::vector<Mutation> must_fail) {
+  problem.spec.scale = 1 / std::sqrt(static_cast<float>(problem.spec.head_dim));
+  const auto run = [problem](Device& device, Mutation mutation) {
+    const AttentionInputs inputs = RandomInputs(problem, 9);
+    const std::vector<HostTensor> got = RunAttention(device, problem, inputs);
+    OpResult result;
+    for (size_t s = 0; s < got.size(); ++s) {
+      const SequenceShape& shape = problem.sequences[s];
+      for (int i = 0; i < shape.queries; ++i) {
+        AddRow(problem, inputs, s, shape.context + i, mutation, got[s], i, &result);
+      }
+    }
+    return result;
+  };
+  return {"Attention/" + std::move(name), run, std::move(must_fail)};
+}
+
+AttentionSpec Spec(int q_heads, int kv_heads, int head_dim, DType dtype, DType kv, int window = 0) {
+  return {.kind = window > 0 ? KvKind::kSlidingWindow : KvKind::kFull,
+          .layers = 2,
+          .q_heads = q_heads,
+          .kv_heads = kv_heads,
+          .head_dim = head_dim,
+          .window = window,
+          .dtype = dtype,
+          .kv = kv};
+}
+
+}  // namespace
+
+std::vector<OpCase> AttentionCases() {
+  constexpr DType f32 = DType::kF32;
+  constexpr DType bf16 = DType::kBf16;
+  std::vector<OpCase> cases;
+  const auto add = [&](std::string name, AttentionProblem problem) {
+    std::vector<Mutation> must_fail = {Mutation::kMaskOffByOne};
+    if (problem.spec.kv_heads > 1) must_fail.push_back(Mutation::kSwapKvHeads);
+    if (problem.spec.window > 0) must_fail.push_back(Mutation::kWindowOffByOne);
+    cases.push_back(AttentionCase(std::move(name), std::move(problem), std::move(must_fail)));
+  };
+  for (int group = 1; group <= 8; ++group) {
+    add(fmt::format("group{}", group),
+        {Spec(2 * group, 2, 64, f32, f32), 16, {{20, 1, {}}, {0, 19, {}}}});
+  }
+  for (const int head_dim : {8, 20, 64, 80, 128}) {
+    add(fmt::format("dim{}_f32", head_dim),
+        {Spec(4, 2, head_dim, f32, f32), 16, {{0, 33, {}}, {47, 2, {}}}});
+    add(fmt::format("dim{}_bf16", head_dim),
+        {Spec(4, 2, head_dim, bf16, bf16), 16, {{0, 33, {}}, {47, 2, {}}}});
+  }
+  add("f32_over_bf16_cache", {Spec(4, 2, 64, f32, bf16), 16, {{5, 20, {}}}});
+  add("bf16_over_f32_cache", {Spec(4, 2, 64, bf16, f32), 16, {{5, 20, {}}}});
+  for (const int block_tokens : {16, 32, 64, 128}) {
+    add(fmt::format("block{}", block_tokens),
+        {Spec(4, 2, 64, f32, f32),
+         block_tokens,
+         {{130, 3, {}}, {0, 16, {}}, {127, 2, {}}, {15, 1, {}}},
+         192});
+  }
+  add("chunks", {Spec(4, 2, 64, f32, f32), 16, {{100, 9, {1, 31, 16, 52}}, {40, 1, {40}}}});
+  for (const DType dtype : {f32, bf16}) {
+    add(fmt::format("fused_write_{}", DTypeName(dtype)),
+        {Spec(4, 2, 64, dtype, dtype), 16, {{20, 3, {}}, {0, 17, {}}}, 0, true});
+  }
+  for (const int window : {1, 5, 16, 40}) {
+    add(fmt::format("window{}", window),
+        {Spec(4, 2, 64, f32, f32, window), 16, {{70, 40, {}}, {50, 1, {}}, {41, 2, {}}}});
+  }
+  // A softmax of one position is 1 whatever the mask's mistake leaves; only the values are checked.
+  cases.push_back(AttentionCase("one_position", {Spec(4, 2, 64, f32, f32), 16, {{0, 1, {}}}},
+                                {Mutation::kSwapKvHeads}));
+  cases.push_back(AttentionCase("no_sequences", {Spec(4, 2, 64, f32, f32), 16, {{16, 0, {}}}}, {}));
+  add("many_sequences",
+      {Spec(3, 1, 64, f32, f32), 16, std::vector<SequenceShape>(40, {17, 1, {}})});
+  return cases;
+}
+
+}  // namespace gale::test

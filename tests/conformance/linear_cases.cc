@@ -1,0 +1,113 @@
+// Linear layers against fp64 sums.
+//
+// Bound: k products and sums in f32, in any order, differ from the exact dot product by at most
+// (k + 2) u sum |x w| (Higham, Accuracy and Stability, section 3.1), u the roundoff of f32; the
+// bias adds one rounding, storing in the output dtype another.
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "conformance/op_case.h"
+
+namespace gale::test {
+namespace {
+
+struct LinearShape {
+  DType weight;
+  DType activation;
+  DType out;
+  int64_t rows;
+  int64_t in;
+  int64_t columns;
+  bool bias = false;
+  int64_t padding = 0;
+  double deviation = 1;
+};
+
+OpResult RunLinear(Device& device, const LinearShape& shape, Mutation mutation) {
+  std::mt19937_64 random(7);
+  const HostTensor x =
+      RandomTensor(random, shape.activation, {shape.rows, shape.in}, shape.deviation);
+  const HostTensor weight = RandomTensor(random, shape.weight, {shape.columns, shape.in});
+  const HostTensor bias = RandomTensor(random, shape.activation, {shape.columns}, shape.deviation);
+  const QuantFormat format{BlockCode::kNone, shape.weight};
+  const LinearKernel* kernel = device.backend().FindLinear(
+      {format, shape.in, shape.columns, shape.activation, Numerics::kBatchInvariant});
+  GALE_CHECK(kernel != nullptr);
+  // LinearWeight is host memory by contract.
+  Device host("cpu");
+  const DeviceTensor host_weight = host.Upload(weight);
+  const auto packed = kernel->Prepare({format, shape.in, shape.columns, host_weight.view()});
+  GALE_CHECK(packed.has_value());
+
+  const DeviceTensor device_x = device.Upload(x, shape.padding);
+  const DeviceTensor device_bias = device.Upload(bias);
+  const DeviceTensor out =
+      device.Upload(Zeros(shape.out, {shape.rows, shape.columns}), shape.padding);
+  kernel->Run(device.stream(), {.x = device_x.view(),
+                                .weight = &*packed,
+                                .bias = shape.bias ? device_bias.view() : TensorView(),
+                                .out = out.view()});
+  const HostTensor got = device.Download(out);
+  const double u = Roundoff(DType::kF32);
+  const double v = shape.out == DType::kF32 ? 0 : Roundoff(shape.out);
+  const int64_t terms = shape.in - (mutation == Mutation::kDropLastTerm ? 1 : 0);
+  OpResult result;
+  for (int64_t r = 0; r < shape.rows; ++r) {
+    for (int64_t c = 0; c < shape.columns; ++c) {
+      double sum = 0;
+      double magnitude = 0;
+      for (int64_t i = 0; i < terms; ++i) {
+        const double product = x.at(r, i) * weight.at(c, i);
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      if (shape.bias && mutation != Mutation::kSkipBias) sum += bias.values[static_cast<size_t>(c)];
+      const double bound = (static_cast<double>(shape.in) + 2) * u * magnitude + u * std::abs(sum);
+      result.Add(got.at(r, c), sum, bound + v * (std::abs(sum) + bound));
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<OpCase> LinearCases() {
+  constexpr DType f32 = DType::kF32;
+  constexpr DType bf16 = DType::kBf16;
+  constexpr DType f16 = DType::kF16;
+  std::vector<LinearShape> shapes = {
+      {f32, f32, f32, 0, 16, 16},
+      {f32, f32, f32, 1, 1, 1},
+      {f32, f32, f32, 1, 1024, 300},
+      {f32, f32, f32, 2, 77, 53, true},
+      {f32, f32, f32, 3, 256, 41, false, 5},
+      {f32, f32, f32, 17, 300, 25, true, 3},
+      {f32, f32, f32, 300, 33, 10},  // more rows than one block
+      {f32, f32, f32, 5, 512, 40, false, 0, 1e30},
+      {bf16, f32, f32, 7, 130, 31, true},
+      {f16, f32, f32, 13, 100, 30},
+      {bf16, bf16, bf16, 1, 768, 100},
+      {bf16, bf16, bf16, 33, 257, 70, true, 1},
+      {bf16, bf16, f32, 4, 256, 500},  // logits
+      {f32, bf16, bf16, 6, 64, 64, true},
+      {f16, bf16, bf16, 3, 48, 20},
+  };
+  for (int64_t rows = 4; rows <= 12; ++rows) shapes.push_back({bf16, f32, f32, rows, 65, 29});
+  std::vector<OpCase> cases;
+  for (const LinearShape& shape : shapes) {
+    OpCase op{
+        fmt::format("Linear/weight_{}_x_{}_out_{}_{}x{}_to_{}{}{}{}", DTypeName(shape.weight),
+                    DTypeName(shape.activation), DTypeName(shape.out), shape.rows, shape.in,
+                    shape.columns, shape.bias ? "_bias" : "", shape.padding > 0 ? "_strided" : "",
+                    shape.deviation == 1 ? "" : "_large"),
+        [shape](Device& device, Mutation mutation) { return RunLinear(device, shape, mutation); },
+        {}};
+    if (shape.rows > 0) op.must_fail.push_back(Mutation::kDropLastTerm);
+    if (shape.rows > 0 && shape.bias) op.must_fail.push_back(Mutation::kSkipBias);
+    cases.push_back(std::move(op));
+  }
+  return cases;
+}
+
+}  // namespace gale::test

@@ -1,0 +1,425 @@
+// Look-ups, norms, rotary embedding, activation and log-probabilities against fp64 references.
+//
+// Bounds: u is the unit roundoff of f32, v that of the output dtype. A device computes in f32 in
+// any order; a sum of n products has a relative error of at most (n + 2) u when all terms have one
+// sign. The result is then rounded once to the output dtype: + v |want|.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "conformance/op_case.h"
+
+namespace gale::test {
+namespace {
+
+constexpr double kU = 0x1p-24;
+
+double OutputRounding(DType dtype, double want) {
+  return dtype == DType::kF32 ? 0 : Roundoff(dtype) * std::abs(want) + 1e-38;
+}
+
+// ---- look-ups: exact up to the conversion ----
+
+OpCase EmbeddingCase(DType table_dtype, DType out_dtype, int64_t tokens, int64_t vocab,
+                     int64_t hidden, int64_t padding) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    std::mt19937_64 random(1);
+    const HostTensor table = RandomTensor(random, table_dtype, {vocab, hidden});
+    HostTensor ids = Zeros(DType::kI32, {tokens});
+    for (double& id : ids.values) id = static_cast<double>(random() % static_cast<uint64_t>(vocab));
+    const DeviceTensor device_table = device.Upload(table, padding);
+    const DeviceTensor device_ids = device.Upload(ids);
+    const DeviceTensor out = device.Upload(Zeros(out_dtype, {tokens, hidden}), padding);
+    device.backend().Embedding(device.stream(),
+                               {device_ids.view(), device_table.view(), out.view()});
+    const HostTensor got = device.Download(out);
+    OpResult result;
+    for (int64_t t = 0; t < tokens; ++t) {
+      auto id = static_cast<int64_t>(ids.values[static_cast<size_t>(t)]);
+      if (mutation == Mutation::kWrongRow) id = (id + 1) % vocab;
+      for (int64_t i = 0; i < hidden; ++i) {
+        result.Add(got.at(t, i), RoundTo(out_dtype, table.at(id, i)), 0);
+      }
+    }
+    return result;
+  };
+  OpCase op{fmt::format("Embedding/{}_to_{}_{}x{}_of_{}_pad{}", DTypeName(table_dtype),
+                        DTypeName(out_dtype), tokens, hidden, vocab, padding),
+            run,
+            {}};
+  if (tokens > 0) op.must_fail = {Mutation::kWrongRow};
+  return op;
+}
+
+OpCase GatherCase(DType dtype, int64_t rows, int64_t hidden, std::vector<double> picked) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    std::mt19937_64 random(2);
+    const HostTensor x = RandomTensor(random, dtype, {rows, hidden});
+    const auto n = static_cast<int64_t>(picked.size());
+    const DeviceTensor device_x = device.Upload(x, 5);
+    const DeviceTensor device_rows = device.Upload(Tensor(DType::kI32, {n}, picked));
+    const DeviceTensor out = device.Upload(Zeros(dtype, {n, hidden}), 3);
+    device.backend().GatherRows(device.stream(), {device_x.view(), device_rows.view(), out.view()});
+    const HostTensor got = device.Download(out);
+    OpResult result;
+    for (int64_t r = 0; r < n; ++r) {
+      auto row = static_cast<int64_t>(picked[static_cast<size_t>(r)]);
+      if (mutation == Mutation::kWrongRow) row = (row + 1) % rows;
+      for (int64_t i = 0; i < hidden; ++i) result.Add(got.at(r, i), x.at(row, i), 0);
+    }
+    return result;
+  };
+  OpCase op{fmt::format("GatherRows/{}_{}_of_{}x{}", DTypeName(dtype), picked.size(), rows, hidden),
+            run,
+            {}};
+  if (!picked.empty()) op.must_fail = {Mutation::kWrongRow};
+  return op;
+}
+
+// ---- RMSNorm ----
+
+struct NormShape {
+  DType dtype;
+  DType weight;
+  int64_t tokens;
+  int64_t hidden;
+  bool residual;
+  bool in_place;
+  double deviation = 1;
+};
+
+OpCase RmsNormCase(const NormShape& shape) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    std::mt19937_64 random(3);
+    const std::vector<int64_t> dims = {shape.tokens, shape.hidden};
+    const HostTensor x = RandomTensor(random, shape.dtype, dims, shape.deviation);
+    const HostTensor residual = RandomTensor(random, shape.dtype, dims, shape.deviation);
+    const HostTensor weight = RandomTensor(random, shape.weight, {shape.hidden});
+    const DeviceTensor device_x = device.Upload(x, 2);
+    const DeviceTensor device_weight = device.Upload(weight);
+    const DeviceTensor device_residual = device.Upload(residual, 7);
+    const DeviceTensor separate = device.Upload(Zeros(shape.dtype, dims), 1);
+    const DeviceTensor& out = shape.in_place ? device_x : separate;
+    constexpr float kEps = 1e-5F;
+    device.backend().RmsNorm(device.stream(),
+                             {.x = device_x.view(),
+                              .weight = device_weight.view(),
+                              .residual = shape.residual ? device_residual.view() : TensorView(),
+                              .out = out.view(),
+                              .eps = kEps});
+    const HostTensor got = device.Download(out);
+    const HostTensor got_residual = device.Download(device_residual);
+    const auto n = static_cast<double>(shape.hidden);
+    OpResult result;
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+      std::vector<double> row(static_cast<size_t>(shape.hidden));
+      for (int64_t i = 0; i < shape.hidden; ++i) {
+        double sum = x.at(t, i);
+        if (shape.residual && mutation != Mutation::kSkipResidual) sum += residual.at(t, i);
+        row[static_cast<size_t>(i)] = RoundTo(shape.dtype, sum);
+      }
+      double squares = 0;
+      for (const double value : row) squares += value * value;
+      if (mutation == Mutation::kDropLastTerm) squares -= row.back() * row.back();
+      const double scale = 1 / std::sqrt(squares / n + kEps);
+      for (int64_t i = 0; i < shape.hidden; ++i) {
+        const double stored = row[static_cast<size_t>(i)];
+        const double want = stored * scale * weight.values[static_cast<size_t>(i)];
+        // The root halves the relative error of the sum. A device may norm x + residual before or
+        // after it is rounded to storage: one more v.
+        double bound = std::abs(want) * ((n / 2 + 6) * kU) + OutputRounding(shape.dtype, want);
+        if (shape.residual) bound += Roundoff(shape.dtype) * std::abs(want);
+        result.Add(got.at(t, i), want, bound);
+        result.Add(got_residual.at(t, i), shape.residual ? stored : residual.at(t, i), 0);
+      }
+    }
+    return result;
+  };
+  OpCase op{fmt::format("RmsNorm/{}_weight_{}_{}x{}{}{}{}", DTypeName(shape.dtype),
+                        DTypeName(shape.weight), shape.tokens, shape.hidden,
+                        shape.residual ? "_residual" : "", shape.in_place ? "_in_place" : "",
+                        shape.deviation == 1 ? "" : fmt::format("_deviation{}", shape.deviation)),
+            run,
+            {}};
+  // In bf16, and where eps rules, one of many squares is below the rounding of the output.
+  if (shape.tokens > 0 && shape.dtype == DType::kF32 && shape.deviation >= 1) {
+    op.must_fail.push_back(Mutation::kDropLastTerm);
+  }
+  if (shape.tokens > 0 && shape.residual) op.must_fail.push_back(Mutation::kSkipResidual);
+  return op;
+}
+
+// ---- QkvRope ----
+
+struct RopeShape {
+  DType dtype;
+  int64_t tokens;
+  int q_heads;
+  int kv_heads;
+  int head_dim;
+  int rotary_dim;
+  bool norms;
+  float scale = 1;
+};
+
+/// One head, normed and rotated, with the bound of each element.
+struct HeadResult {
+  std::vector<double> want;
+  std::vector<double> bound;
+};
+
+HeadResult RotatedHead(const RopeShape& shape, std::vector<double> head, const HostTensor& norm,
+                       const std::vector<float>& inv_freq, int position, Mutation mutation) {
+  const auto dim = static_cast<double>(shape.head_dim);
+  constexpr double kEps = 1e-6F;
+  double relative = 4 * kU;
+  if (shape.norms && mutation != Mutation::kSkipHeadNorm) {
+    const double squares = std::inner_product(head.begin(), head.end(), head.begin(), 0.0);
+    const double scale = 1 / std::sqrt(squares / dim + kEps);
+    for (size_t i = 0; i < head.size(); ++i) head[i] *= scale * norm.values[i];
+    relative += (dim / 2 + 6) * kU;
+  }
+  HeadResult result{head, {}};
+  for (const double value : head) {
+    result.bound.push_back(std::abs(value) * relative + OutputRounding(shape.dtype, value));
+  }
+  const auto half = static_cast<size_t>(shape.rotary_dim / 2);
+  for (size_t i = 0; i < half && mutation != Mutation::kNoRope; ++i) {
+    const double frequency = mutation == Mutation::kWrongTheta ? inv_freq[i] * 1.01F : inv_freq[i];
+    // The angle is rounded to f32 by contract (models are trained with it).
+    const double angle = static_cast<float>(position) * static_cast<float>(frequency);
+    const double c = std::cos(angle) * shape.scale;
+    const double s = std::sin(angle) * shape.scale;
+    const double a = head[i];
+    const double b = head[i + half];
+    result.want[i] = a * c - b * s;
+    result.want[i + half] = b * c + a * s;
+    // A sine in f32 is off by at most 2 units of 1.
+    const double bound = (std::abs(a) + std::abs(b)) * shape.scale * (relative + 8 * kU);
+    result.bound[i] = bound + OutputRounding(shape.dtype, result.want[i]);
+    result.bound[i + half] = bound + OutputRounding(shape.dtype, result.want[i + half]);
+  }
+  return result;
+}
+
+OpCase QkvRopeCase(const RopeShape& shape) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    std::mt19937_64 random(4);
+    const int heads = shape.q_heads + 2 * shape.kv_heads;
+    const int64_t width = int64_t{heads} * shape.head_dim;
+    const HostTensor qkv = RandomTensor(random, shape.dtype, {shape.tokens, width});
+    const HostTensor q_norm = RandomTensor(random, shape.dtype, {shape.head_dim});
+    const HostTensor k_norm = RandomTensor(random, shape.dtype, {shape.head_dim});
+    HostTensor positions = Zeros(DType::kI32, {shape.tokens});
+    for (double& position : positions.values) position = static_cast<double>(random() % 40000);
+    HostTensor inv_freq = Zeros(DType::kF32, {shape.rotary_dim / 2});
+    std::vector<float> frequencies;
+    for (size_t i = 0; i < inv_freq.values.size(); ++i) {
+      frequencies.push_back(
+          std::pow(10000.0F, -2.0F * static_cast<float>(i) / static_cast<float>(shape.rotary_dim)));
+      inv_freq.values[i] = frequencies.back();
+    }
+    const DeviceTensor device_qkv = device.Upload(qkv, 9);
+    const DeviceTensor device_positions = device.Upload(positions);
+    const DeviceTensor device_q_norm = device.Upload(q_norm);
+    const DeviceTensor device_k_norm = device.Upload(k_norm);
+    const DeviceTensor device_freq = device.Upload(inv_freq);
+    device.backend().QkvRope(device.stream(),
+                             {.qkv = device_qkv.view(),
+                              .positions = device_positions.view(),
+                              .q_norm = shape.norms ? device_q_norm.view() : TensorView(),
+                              .k_norm = shape.norms ? device_k_norm.view() : TensorView(),
+                              .inv_freq = device_freq.view(),
+                              .rope_scale = shape.scale,
+                              .q_heads = shape.q_heads,
+                              .kv_heads = shape.kv_heads,
+                              .head_dim = shape.head_dim});
+    const HostTensor got = device.Download(device_qkv);
+    OpResult result;
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+      for (int h = 0; h < heads; ++h) {
+        const auto first = static_cast<size_t>(t * width + int64_t{h} * shape.head_dim);
+        const std::vector<double> head(
+            qkv.values.begin() + static_cast<ptrdiff_t>(first),
+            qkv.values.begin() + static_cast<ptrdiff_t>(first) + shape.head_dim);
+        const bool is_value = h >= shape.q_heads + shape.kv_heads;
+        const HeadResult want =
+            is_value
+                ? HeadResult{head, std::vector<double>(head.size())}
+                : RotatedHead(shape, head, h < shape.q_heads ? q_norm : k_norm, frequencies,
+                              static_cast<int>(positions.values[static_cast<size_t>(t)]), mutation);
+        for (size_t i = 0; i < head.size(); ++i) {
+          result.Add(got.values[first + i], want.want[i], want.bound[i]);
+        }
+      }
+    }
+    return result;
+  };
+  OpCase op{
+      fmt::format("QkvRope/{}_{}tokens_{}q_{}kv_dim{}_rotary{}{}{}", DTypeName(shape.dtype),
+                  shape.tokens, shape.q_heads, shape.kv_heads, shape.head_dim, shape.rotary_dim,
+                  shape.norms ? "_norms" : "", shape.scale == 1 ? "" : "_scaled"),
+      run,
+      {}};
+  if (shape.tokens > 0) op.must_fail = {Mutation::kNoRope, Mutation::kWrongTheta};
+  if (shape.tokens > 0 && shape.norms) op.must_fail.push_back(Mutation::kSkipHeadNorm);
+  return op;
+}
+
+// ---- SiluMul ----
+
+OpCase SiluMulCase(DType dtype, int64_t tokens, int64_t n, double deviation) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    std::mt19937_64 random(5);
+    const HostTensor gate_up = RandomTensor(random, dtype, {tokens, 2 * n}, deviation);
+    const DeviceTensor device_gate_up = device.Upload(gate_up, 3);
+    const DeviceTensor out = device.Upload(Zeros(dtype, {tokens, n}), 4);
+    device.backend().SiluMul(device.stream(), {device_gate_up.view(), out.view()});
+    const HostTensor got = device.Download(out);
+    OpResult result;
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int64_t i = 0; i < n; ++i) {
+        double gate = gate_up.at(t, i);
+        double up = gate_up.at(t, n + i);
+        if (mutation == Mutation::kSwapHalves) std::swap(gate, up);
+        const double want = gate / (1 + std::exp(-gate)) * up;
+        // exp: its argument is exact, so a few units; below -87 f32 cannot hold exp(gate).
+        const double bound =
+            16 * kU * std::abs(want) + OutputRounding(dtype, want) + 1e-35 * std::abs(up);
+        result.Add(got.at(t, i), want, bound);
+      }
+    }
+    return result;
+  };
+  OpCase op{
+      fmt::format("SiluMul/{}_{}x{}_deviation{}", DTypeName(dtype), tokens, n, deviation), run, {}};
+  if (tokens > 0) op.must_fail = {Mutation::kSwapHalves};
+  return op;
+}
+
+// ---- Logprobs ----
+
+OpCase LogprobsCase(int64_t rows, int64_t vocab, int64_t k, double deviation, bool ties) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    std::mt19937_64 random(6);
+    HostTensor logits = RandomTensor(random, DType::kF32, {rows, vocab}, deviation);
+    if (ties) {
+      for (double& value : logits.values) value = std::round(value);
+    }
+    HostTensor tokens = Zeros(DType::kI32, {rows});
+    for (double& token : tokens.values)
+      token = static_cast<double>(random() % static_cast<uint64_t>(vocab));
+    if (rows > 1) tokens.values[1] = -1;
+    constexpr double kUnset = 42;
+    const DeviceTensor device_logits = device.Upload(logits, 6);
+    const DeviceTensor device_tokens = device.Upload(tokens);
+    const DeviceTensor chosen = device.Upload(
+        Tensor(DType::kF32, {rows}, std::vector<double>(static_cast<size_t>(rows), kUnset)));
+    const DeviceTensor ids = device.Upload(Zeros(DType::kI32, {rows, k}));
+    const DeviceTensor logprobs = device.Upload(Zeros(DType::kF32, {rows, k}));
+    device.backend().Logprobs(device.stream(),
+                              {.logits = device_logits.view(),
+                               .tokens = device_tokens.view(),
+                               .chosen = chosen.view(),
+                               .top_ids = k > 0 ? ids.view() : TensorView(),
+                               .top_logprobs = k > 0 ? logprobs.view() : TensorView()});
+    const HostTensor got_chosen = device.Download(chosen);
+    const HostTensor got_ids = device.Download(ids);
+    const HostTensor got_logprobs = device.Download(logprobs);
+    OpResult result;
+    for (int64_t r = 0; r < rows; ++r) {
+      std::vector<int64_t> order(static_cast<size_t>(vocab));
+      std::iota(order.begin(), order.end(), 0);
+      std::ranges::stable_sort(
+          order, [&](int64_t a, int64_t b) { return logits.at(r, a) > logits.at(r, b); });
+      const double max = logits.at(r, order[0]);
+      double sum = 0;
+      for (int64_t i = 0; i < vocab; ++i) sum += std::exp(logits.at(r, i) - max);
+      if (mutation == Mutation::kDropLastTerm) sum -= std::exp(logits.at(r, order[0]) - max) / 2;
+      const double log_sum = max + std::log(sum);
+      // exp of a difference d rounded to f32 is off by |d| u, times a term exp(d) <= 1 with
+      // |d| exp(d) < 1; the sum of n positive terms by at most n u (pairs or lanes do better).
+      const double bound =
+          kU * (static_cast<double>(vocab) + 16 + 4 * std::abs(log_sum) + 4 * std::abs(max));
+      const auto row = static_cast<size_t>(r);
+      const double token = tokens.values[row];
+      const double want = token < 0 ? kUnset : logits.at(r, static_cast<int64_t>(token)) - log_sum;
+      result.Add(got_chosen.values[row], want, token < 0 ? 0 : bound + 2 * kU * std::abs(want));
+      for (int64_t i = 0; i < k; ++i) {
+        const int64_t id = order[static_cast<size_t>(i)];
+        const double top = logits.at(r, id) - log_sum;
+        result.Add(got_ids.at(r, i), static_cast<double>(id), 0);
+        result.Add(got_logprobs.at(r, i), top, bound + 2 * kU * std::abs(top));
+      }
+    }
+    return result;
+  };
+  OpCase op{fmt::format("Logprobs/{}x{}_top{}_deviation{}{}", rows, vocab, k, deviation,
+                        ties ? "_ties" : ""),
+            run,
+            {}};
+  if (rows > 0) op.must_fail = {Mutation::kDropLastTerm};
+  return op;
+}
+
+}  // namespace
+
+std::vector<OpCase> RowOpCases() {
+  constexpr DType f32 = DType::kF32;
+  constexpr DType bf16 = DType::kBf16;
+  constexpr DType f16 = DType::kF16;
+  return {
+      EmbeddingCase(f32, f32, 5, 11, 7, 0),
+      EmbeddingCase(f32, bf16, 3, 300, 64, 2),
+      EmbeddingCase(bf16, bf16, 700, 50, 33, 1),
+      EmbeddingCase(bf16, f32, 1, 9, 1, 0),
+      EmbeddingCase(f16, f32, 4, 9, 130, 0),
+      EmbeddingCase(f16, bf16, 4, 9, 17, 0),
+      EmbeddingCase(f32, f32, 0, 9, 8, 0),
+
+      GatherCase(f32, 6, 19, {5, 0, 0, 3}),
+      GatherCase(bf16, 4, 64, {3}),
+      GatherCase(bf16, 4, 64, {}),
+
+      RmsNormCase({f32, f32, 1, 1, false, false}),
+      RmsNormCase({f32, f32, 3, 64, false, true}),
+      RmsNormCase({f32, bf16, 5, 77, true, false}),
+      RmsNormCase({f32, f32, 130, 1000, true, true}),
+      RmsNormCase({f32, f32, 2, 129, false, false, 1e-6}),  // eps rules
+      RmsNormCase({f32, f32, 2, 257, false, false, 1e15}),  // squares near f32's end
+      RmsNormCase({f32, f16, 2, 40, false, false}),
+      RmsNormCase({bf16, bf16, 4, 256, true, true}),
+      RmsNormCase({bf16, bf16, 7, 1023, false, false}),
+      RmsNormCase({bf16, f32, 1, 4096, true, false}),
+      RmsNormCase({f32, f32, 0, 64, true, false}),
+
+      QkvRopeCase({f32, 3, 4, 2, 64, 64, false}),
+      QkvRopeCase({f32, 9, 5, 1, 80, 80, true}),
+      QkvRopeCase({f32, 2, 8, 1, 128, 128, true, 1.25F}),
+      QkvRopeCase({f32, 65, 1, 1, 20, 20, true}),
+      QkvRopeCase({f32, 4, 3, 3, 64, 16, false}),  // only a part of the head is rotated
+      QkvRopeCase({f32, 2, 1, 1, 2, 2, false}),
+      QkvRopeCase({bf16, 6, 6, 2, 128, 128, true}),
+      QkvRopeCase({bf16, 6, 6, 2, 36, 36, false}),
+      QkvRopeCase({f32, 0, 4, 2, 64, 64, true}),
+
+      SiluMulCase(f32, 1, 1, 1),
+      SiluMulCase(f32, 7, 100, 1),
+      SiluMulCase(f32, 2, 9001, 3),
+      SiluMulCase(f32, 3, 64, 60),
+      SiluMulCase(bf16, 5, 768, 2),
+      SiluMulCase(bf16, 1, 13, 40),
+      SiluMulCase(f32, 0, 16, 1),
+
+      LogprobsCase(1, 5, 5, 1, false),
+      LogprobsCase(4, 1000, 20, 3, false),
+      LogprobsCase(3, 50000, 7, 8, false),
+      LogprobsCase(3, 2000, 40, 2, true),
+      LogprobsCase(2, 700, 0, 30, false),
+      LogprobsCase(0, 10, 2, 1, false),
+  };
+}
+
+}  // namespace gale::test

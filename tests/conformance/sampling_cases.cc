@@ -1,0 +1,268 @@
+// Draws against exact probabilities: chi-square with fixed seeds, and what must hold for every
+// draw.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "base/rng.h"
+#include "conformance/op_case.h"
+#include "support/chi_square.h"
+
+namespace gale::test {
+namespace {
+
+struct Filters {
+  double temperature = 1;
+  int top_k = 0;
+  double top_p = 1;
+  double min_p = 0;
+  std::vector<int> forbidden;  ///< by the bitmask
+};
+
+/// Filters in the documented order, by a full sort in f64.
+std::vector<double> ExactProbabilities(const std::vector<double>& logits, const Filters& filters) {
+  const size_t vocab = logits.size();
+  std::vector<double> masked = logits;
+  for (const int id : filters.forbidden) masked[static_cast<size_t>(id)] = -INFINITY;
+  std::vector<size_t> order(vocab);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return masked[a] > masked[b]; });
+  std::vector<double> weights(vocab);
+  const double max = masked[order[0]];
+  const size_t kept =
+      filters.top_k > 0 ? std::min(vocab, static_cast<size_t>(filters.top_k)) : vocab;
+  double total = 0;
+  for (size_t i = 0; i < kept; ++i) {
+    total += weights[order[i]] = std::exp((masked[order[i]] - max) / filters.temperature);
+  }
+  double mass = 0;
+  for (size_t i = 0; i < kept; ++i) {
+    const double weight = weights[order[i]];
+    if (mass >= filters.top_p * total || weight < filters.min_p) weights[order[i]] = 0;
+    mass += weight;
+  }
+  const double left = std::accumulate(weights.begin(), weights.end(), 0.0);
+  for (double& weight : weights) weight /= left;
+  return weights;
+}
+
+/// Parameters of `rows` equal rows but for their counters, which begin at `first`.
+class SampleBatch {
+ public:
+  SampleBatch(Device& device, const HostTensor& logits, const Filters& filters, uint64_t seed,
+              int64_t first)
+      : device_(device) {
+    const int64_t rows = logits.dim(0);
+    const auto constant = [&](DType dtype, double value) {
+      return device.Upload(
+          Tensor(dtype, {rows}, std::vector<double>(static_cast<size_t>(rows), value)));
+    };
+    HostTensor counter = Zeros(DType::kU64, {rows, 2});
+    for (int64_t r = 0; r < rows; ++r) {
+      counter.at(r, 0) = static_cast<double>((first + r) % 1000);
+      counter.at(r, 1) = static_cast<double>(
+          RandomCounterHigh(static_cast<uint32_t>((first + r) / 1000), RandomStream::kSample));
+    }
+    tensors_.push_back(device.Upload(logits, 3));
+    tensors_.push_back(constant(DType::kF32, filters.temperature));
+    tensors_.push_back(constant(DType::kI32, filters.top_k));
+    tensors_.push_back(constant(DType::kF32, filters.top_p));
+    tensors_.push_back(constant(DType::kF32, filters.min_p));
+    tensors_.push_back(constant(DType::kU64, static_cast<double>(seed)));
+    tensors_.push_back(device.Upload(counter));
+    tensors_.push_back(device.Upload(Zeros(DType::kI32, {rows})));
+    tensors_.push_back(device.Upload(Bitmask(rows, logits.dim(1), filters.forbidden)));
+    args_ = {.logits = tensors_[0].view(),
+             .temperature = tensors_[1].view(),
+             .top_k = tensors_[2].view(),
+             .top_p = tensors_[3].view(),
+             .min_p = tensors_[4].view(),
+             .seed = tensors_[5].view(),
+             .counter = tensors_[6].view(),
+             .bitmask = filters.forbidden.empty() ? TensorView() : tensors_[8].view(),
+             .out = tensors_[7].view()};
+  }
+
+  std::vector<int64_t> Draw() {
+    device_.backend().Sample(device_.stream(), args_);
+    const HostTensor out = device_.Download(tensors_[7]);
+    return {out.values.begin(), out.values.end()};
+  }
+
+ private:
+  static HostTensor Bitmask(int64_t rows, int64_t vocab, const std::vector<int>& forbidden) {
+    HostTensor mask = Zeros(DType::kI32, {rows, (vocab + 31) / 32});
+    for (int64_t word = 0; word < mask.dim(1); ++word) {
+      uint32_t bits = 0xFFFFFFFFU;
+      for (const int id : forbidden) {
+        if (id / 32 == word) bits &= ~(1U << (id % 32));
+      }
+      for (int64_t r = 0; r < rows; ++r) mask.at(r, word) = static_cast<int32_t>(bits);
+    }
+    return mask;
+  }
+
+  Device& device_;
+  std::vector<DeviceTensor> tensors_;
+  SampleArgs args_;
+};
+
+HostTensor Repeat(const std::vector<double>& row, int64_t rows) {
+  HostTensor tensor = Zeros(DType::kF32, {rows, static_cast<int64_t>(row.size())});
+  for (int64_t r = 0; r < rows; ++r) {
+    std::ranges::copy(row, tensor.values.begin() + r * std::ssize(row));
+  }
+  return tensor;
+}
+
+std::vector<double> RandomLogits(size_t vocab, double deviation, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  return RandomTensor(random, DType::kF32, {static_cast<int64_t>(vocab)}, deviation).values;
+}
+
+std::vector<int64_t> CountDraws(Device& device, const std::vector<double>& logits,
+                                const Filters& filters, int64_t draws) {
+  constexpr int64_t kBatch = 4000;
+  std::vector<int64_t> counts(logits.size());
+  const HostTensor rows = Repeat(logits, kBatch);
+  for (int64_t first = 0; first < draws; first += kBatch) {
+    for (const int64_t id : SampleBatch(device, rows, filters, 1234, first).Draw()) {
+      ++counts[static_cast<size_t>(id)];
+    }
+  }
+  return counts;
+}
+
+constexpr double kSignificance = 1e-4;
+
+PropertyCase Distribution(std::string name, size_t vocab, Filters filters) {
+  return {"Sample/chi_square_" + std::move(name), [=](Device& device) -> std::string {
+            const std::vector<double> logits = RandomLogits(vocab, 1.5, 21);
+            const double p =
+                ChiSquareP(CountDraws(device, logits, filters, vocab < 1000 ? 60000 : 20000),
+                           ExactProbabilities(logits, filters));
+            return p > kSignificance ? "" : fmt::format("p = {}", p);
+          }};
+}
+
+/// Half of the tokens 3% likelier, half 3% less: the test must see it. The statistic's expectation
+/// grows by draws * 0.03^2 = 180, over 31 degrees of freedom.
+std::string BiasIsNoticed(Device& device) {
+  constexpr int64_t kDraws = 200000;
+  const std::vector<double> logits = RandomLogits(32, 1, 22);
+  std::vector<double> biased = logits;
+  for (size_t i = 0; i < biased.size(); ++i) {
+    biased[i] = RoundTo(DType::kF32, biased[i] + std::log(i % 2 == 0 ? 1.03 : 0.97));
+  }
+  const std::vector<double> exact = ExactProbabilities(logits, {});
+  const double honest = ChiSquareP(CountDraws(device, logits, {}, kDraws), exact);
+  const double cheated = ChiSquareP(CountDraws(device, biased, {}, kDraws), exact);
+  if (honest <= kSignificance) return fmt::format("unbiased: p = {}", honest);
+  return cheated <= kSignificance ? "" : fmt::format("biased by 3% and p = {}", cheated);
+}
+
+/// The lowest id of equal maxima, infinities included; no draw depends on the counter.
+std::string GreedyTakesTheLowest(Device& device) {
+  constexpr double kInf = INFINITY;
+  const std::vector<std::pair<std::vector<double>, int64_t>> rows = {
+      {{1, 3, 3, 2, 3}, 1},
+      {{-5, -5, -5, -5, -5}, 0},
+      {{-kInf, -kInf, -2, -2, -kInf}, 2},
+      {{0, 0, 0, 0, 1e-30}, 4},
+      {{-kInf, -kInf, -kInf, -kInf, 3e38}, 4},
+      {{-0.0, 0.0, -1, -1, -1}, 0}};
+  for (const auto& [row, want] : rows) {
+    Filters filters;
+    filters.temperature = 0;
+    for (int64_t first : {0, 5}) {
+      const auto drawn = SampleBatch(device, Repeat(row, 2), filters, 9, first).Draw();
+      if (drawn[0] != want || drawn[1] != want)
+        return fmt::format("drew {}, want {}", drawn[0], want);
+    }
+  }
+  return "";
+}
+
+/// Filters that leave one token, and a mask that leaves two.
+std::string TightFilters(Device& device) {
+  const std::vector<double> logits = RandomLogits(5000, 2, 23);
+  const auto best = std::ranges::max_element(logits) - logits.begin();
+  const Filters one[] = {{1, 1, 1, 0, {}},    {1, 0, 1e-9, 0, {}},  {1, 0, 1, 1, {}},
+                         {1e-4, 0, 1, 0, {}}, {1e-40, 0, 1, 0, {}}, {1, 40, 0, 0, {}},
+                         {1, 0, 0, 0, {}}};
+  for (const Filters& filters : one) {
+    for (const int64_t id : SampleBatch(device, Repeat(logits, 50), filters, 3, 0).Draw()) {
+      if (id != best) return fmt::format("drew {}, only {} is left", id, best);
+    }
+  }
+  Filters masked;
+  for (int id = 0; id < 70; ++id) {
+    if (id != 3 && id != 69) masked.forbidden.push_back(id);
+  }
+  int64_t seen[2] = {};
+  for (const int64_t id :
+       SampleBatch(device, Repeat(std::vector<double>(70, 0.0), 200), masked, 4, 0).Draw()) {
+    if (id != 3 && id != 69) return fmt::format("drew {} against the mask", id);
+    ++seen[id == 3 ? 0 : 1];
+  }
+  return seen[0] > 50 && seen[1] > 50 ? "" : "a mask of two equal tokens is drawn unevenly";
+}
+
+/// Ties at the cut of top-k stay with the lower ids, in a vocabulary larger than any first look.
+std::string TiesAtTheCut(Device& device) {
+  std::vector<double> logits(3000, 1.0);
+  logits[2999] = 2;
+  Filters filters;
+  filters.top_k = 3;
+  for (const int64_t id : SampleBatch(device, Repeat(logits, 300), filters, 5, 0).Draw()) {
+    if (id != 0 && id != 1 && id != 2999) return fmt::format("drew {}, kept are 0, 1 and 2999", id);
+  }
+  return "";
+}
+
+/// The same counters in another order and batch draw the same tokens; another seed does not.
+std::string DrawsAreFunctionsOfTheirCounter(Device& device) {
+  const HostTensor rows = Repeat(RandomLogits(400, 1, 24), 64);
+  Filters filters;
+  filters.top_p = 0.95;
+  const auto whole = SampleBatch(device, rows, filters, 6, 100).Draw();
+  for (int64_t r = 0; r < 64; r += 9) {
+    const HostTensor one = Repeat(RandomLogits(400, 1, 24), 1);
+    if (SampleBatch(device, one, filters, 6, 100 + r).Draw()[0] != whole[static_cast<size_t>(r)]) {
+      return fmt::format("row {} differs when drawn alone", r);
+    }
+  }
+  return SampleBatch(device, rows, filters, 7, 100).Draw() == whole ? "the seed changes nothing"
+                                                                    : "";
+}
+
+}  // namespace
+
+std::vector<PropertyCase> SamplingCases() {
+  return {
+      Distribution("plain", 50, {}),
+      Distribution("large_vocabulary", 1500, {}),
+      Distribution("cold", 50, {0.5, 0, 1, 0, {}}),
+      Distribution("hot", 50, {1.7, 0, 1, 0, {}}),
+      Distribution("top_k", 60, {1, 12, 1, 0, {}}),
+      Distribution("top_k_above_vocabulary", 20, {1, 100, 1, 0, {}}),
+      Distribution("top_p", 60, {1, 0, 0.8, 0, {}}),
+      Distribution("top_p_wide", 1000, {2, 0, 0.97, 0, {}}),
+      Distribution("min_p", 60, {1, 0, 1, 0.05, {}}),
+      Distribution("top_k_top_p", 60, {0.9, 20, 0.9, 0, {}}),
+      Distribution("top_k_min_p", 60, {1.1, 20, 1, 0.04, {}}),
+      Distribution("top_p_min_p", 60, {1.2, 0, 0.9, 0.04, {}}),
+      Distribution("all_filters", 300, {1.3, 50, 0.92, 0.02, {}}),
+      Distribution("bitmask", 40, {1, 0, 1, 0, {0, 7, 8, 31, 32, 39}}),
+      Distribution("bitmask_top_k_top_p", 40, {1, 10, 0.9, 0, {1, 2, 3, 20, 33}}),
+      {"Sample/bias_is_noticed", BiasIsNoticed},
+      {"Sample/greedy_takes_the_lowest", GreedyTakesTheLowest},
+      {"Sample/tight_filters", TightFilters},
+      {"Sample/ties_at_the_cut", TiesAtTheCut},
+      {"Sample/draws_are_functions_of_their_counter", DrawsAreFunctionsOfTheirCounter},
+  };
+}
+
+}  // namespace gale::test
