@@ -32,10 +32,11 @@ int CountBlocks(const std::vector<BlockList>& tables) {
 KvCacheManager::KvCacheManager(const KvCacheConfig& config)
     : groups_(config.spec.groups),
       max_step_tokens_(config.max_step_tokens),
-      enable_prefix_cache_(config.enable_prefix_cache && !groups_.empty()),
+      enable_prefix_cache_(config.enable_prefix_cache),
       prefix_cache_(num_groups(), config.num_blocks, RandomSeed(), config.prefix_hash),
       pool_(config.num_blocks, [this](BlockId id) { prefix_cache_.Forget(id); }),
       host_pool_(std::max(config.num_host_blocks, 1), [](BlockId) {}) {
+  GALE_CHECK(!groups_.empty());
   for (const KvGroup& group : groups_) {
     GALE_CHECK_GT(group.block_tokens, 0);
     has_recurrent_ |= group.kind == KvKind::kRecurrent;
@@ -174,10 +175,11 @@ void KvCacheManager::Adopt(Sequence& seq, const PrefixMatch& match) {
 /// At the start of a prompt chunk on a unit's border: copies the states, if there is room for it.
 void KvCacheManager::KeepStates(Sequence& seq) {
   const int begin = seq.num_launched();
-  const bool known = seq.prefix != nullptr && begin <= seq.prefix->num_units * unit_tokens_;
-  if (begin == 0 || begin % unit_tokens_ != 0 || begin >= seq.num_prompt || known) return;
+  if (begin == 0 || begin % unit_tokens_ != 0 || begin >= seq.num_prompt) return;
+  const bool at_prefix = seq.prefix != nullptr && seq.prefix->num_units * unit_tokens_ == begin;
   for (int g = 0; g < num_groups(); ++g) {
     if (groups_[g].kind != KvKind::kRecurrent || pool_.num_free() == 0) continue;
+    if (at_prefix && seq.prefix->blocks[g] != kNullBlock) continue;
     const BlockId kept = pool_.Take();
     moves_.copies.push_back({g, seq.blocks[g].front(), kept});
     seq.kept_states.push_back({g, begin, kept});

@@ -43,7 +43,7 @@ struct BlockMoves {
 /// to the step being scheduled. Every call costs O(blocks and tokens it adds), times groups.
 class KvCacheManager {
  public:
-  /// CHECKs that every group's block_tokens is a multiple of the smallest.
+  /// CHECKs that there are groups and that every block_tokens is a multiple of the smallest.
   explicit KvCacheManager(const KvCacheConfig& config);
   KvCacheManager(const KvCacheManager&) = delete;
   KvCacheManager& operator=(const KvCacheManager&) = delete;

@@ -179,6 +179,7 @@ void Scheduler::Serve(SchedulerOutput& plan, Sequence& seq, Work work, int chunk
 /// Sample 0 has computed all but the last token of the prompt: the others go on from there.
 void Scheduler::ForkSamples(Sequence& parent) {
   parent.has_forks = false;
+  parent.last_step = step_ + 1;  // the copies read its blocks
   ++decode_reserve_;
   for (int i = 1; i < parent.request->sampling.n; ++i) {
     Sequence& child = *sequences_.at(parent.id + i);
@@ -265,7 +266,7 @@ bool Scheduler::Start(SchedulerOutput& plan, Sequence& seq, int most_tokens) {
   PrefixMatch match;
   if (!WantsPromptLogprobs(seq)) match = kv_.MatchPrefix(seq, end - 1);
   const int needed = std::min(kv_.BlocksNeeded(seq, match, most_tokens - match.num_tokens),
-                        kv_.BlocksToHold(most_tokens));
+                              kv_.BlocksToHold(most_tokens));
   if (needed > kv_.num_free()) return false;
 
   Work work;
@@ -301,6 +302,7 @@ void Scheduler::Emit(SchedulerOutput& plan, Sequence& seq, const Work& work) {
   const int end = begin + work.num_tokens - work.num_draft;
   ScheduledSeq& scheduled = plan.seqs.emplace_back();
   scheduled.id = seq.id;
+  scheduled.begin = begin;
   scheduled.num_tokens = work.num_tokens;
   scheduled.draft.num_tokens = work.num_draft;
   scheduled.sample = end == seq.num_planned() && seq.num_planned() < seq.max_len;
@@ -359,18 +361,16 @@ void Scheduler::Absorb(const ScheduledSeq& scheduled, uint64_t step, SeqOutput o
   if (scheduled.sample) --seq.num_in_flight_samples;
   const auto accepted = static_cast<int32_t>(output.tokens.size());
   FinishReason reason = AppendTokens(seq, output);
-  // KV computed before a preemption is gone; tokens drawn then are not.
+  TakePromptLogprobs(seq, scheduled.begin, output.prompt_logprobs);
+  // KV computed before a preemption is gone; tokens drawn and prompts scored then are not.
   const bool is_resident = seq.first_step != 0 && step >= seq.first_step;
   if (is_resident) {
     const int32_t advance = scheduled.draft.num_tokens > 0 ? accepted : scheduled.num_tokens;
-    TakePromptLogprobs(seq, output);
     seq.num_in_flight -= scheduled.num_tokens;
     kv_.Commit(seq, std::min<int32_t>(seq.num_computed + advance, seq.tokens.size()));
     if (seq.max_len == seq.num_prompt && seq.num_computed == seq.num_prompt) {
       reason = FinishReason::kLength;
     }
-  } else {
-    output.prompt_logprobs.clear();
   }
   if (output.tokens.empty() && output.prompt_logprobs.empty() && reason == FinishReason::kNone) {
     return;
@@ -407,14 +407,13 @@ FinishReason Scheduler::AppendTokens(Sequence& seq, SeqOutput& output) {
   return reason;
 }
 
-/// Drops what was handed out before a preemption.
-void Scheduler::TakePromptLogprobs(Sequence& seq, SeqOutput& output) {
-  std::vector<PositionLogprobs>& news = output.prompt_logprobs;
+/// `news` are of the positions from `begin` on; those handed out before a preemption are dropped.
+void Scheduler::TakePromptLogprobs(Sequence& seq, int32_t begin,
+                                   std::vector<PositionLogprobs>& news) {
   if (news.empty()) return;
-  const int32_t end = seq.num_computed + static_cast<int32_t>(news.size());
-  const int32_t num_old = std::clamp<int32_t>(seq.num_prompt_logprobs - seq.num_computed, 0,
-                                              static_cast<int32_t>(news.size()));
-  news.erase(news.begin(), news.begin() + num_old);
+  GALE_CHECK_LE(begin, seq.num_prompt_logprobs);
+  const auto end = begin + static_cast<int32_t>(news.size());
+  news.erase(news.begin(), news.begin() + (std::min(seq.num_prompt_logprobs, end) - begin));
   seq.num_prompt_logprobs = std::max(seq.num_prompt_logprobs, end);
 }
 

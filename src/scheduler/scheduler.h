@@ -111,7 +111,7 @@ class Scheduler {
 
   void Absorb(const ScheduledSeq& scheduled, uint64_t step, SeqOutput output);
   FinishReason AppendTokens(Sequence& seq, SeqOutput& output);
-  static void TakePromptLogprobs(Sequence& seq, SeqOutput& output);
+  static void TakePromptLogprobs(Sequence& seq, int32_t begin, std::vector<PositionLogprobs>& news);
   void End(Sequence& seq, FinishReason reason, std::optional<Error> error = {});
   void End(Sequence& seq, SequenceUpdate last);
   Sequence* FindSequence(SeqId id);

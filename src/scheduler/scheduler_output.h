@@ -36,6 +36,7 @@ struct NewSeqData {
 /// last token may be unknown to the host; the runner reads it where the sampler wrote it.
 struct ScheduledSeq {
   SeqId id = 0;
+  int32_t begin = 0;  ///< its first position
   int32_t num_tokens = 0;
   std::optional<NewSeqData> first_time;  ///< set when the runner does not know `id`
   /// [kv group], appended to the sequence's table; empty when no group got any. With first_time:
@@ -46,8 +47,8 @@ struct ScheduledSeq {
   bool sample = false;  ///< draw a token from the last row
 };
 
-/// In a step's order: forget `finished` and `preempted`; swap_out; copies; swap_in (each in list
-/// order); then the forward pass of `seqs`. A recurrent state is zero where num_computed is 0.
+/// In a step's order: forget `finished` and `preempted`; swap_out; swap_in; copies (each in list
+/// order); then the forward pass of `seqs`. A recurrent state is zero where `begin` is 0.
 struct SchedulerOutput {
   uint64_t step = 0;               ///< counts from 1, without gaps over the plans that have seqs
   std::vector<ScheduledSeq> seqs;  ///< empty: nothing to launch, nor to pass to Update
