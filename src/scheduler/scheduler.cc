@@ -29,12 +29,15 @@ bool WantsPromptLogprobs(const Sequence& seq) {
          seq.num_prompt_logprobs < seq.num_prompt - 1;
 }
 
-/// Sample 0 stops one token short of its prompt's end until the other samples have forked off. When
-/// there is nothing to draw they do not fork: they end with it.
-bool StopsForForks(const Sequence& seq) { return seq.has_forks && seq.max_len > seq.num_prompt; }
+/// Sample 0 stops one token short of its prompt's end, and when that is confirmed the other samples
+/// fork off. When there is nothing to draw they do not fork: they end with it.
+bool WillFork(const Sequence& seq) { return seq.has_forks && seq.max_len > seq.num_prompt; }
+bool CanFork(const Sequence& seq) {
+  return WillFork(seq) && seq.num_computed == seq.num_prompt - 1;
+}
 
 int32_t EndOfWork(const Sequence& seq) {
-  return StopsForForks(seq) ? seq.num_prompt - 1 : seq.num_planned();
+  return WillFork(seq) && !CanFork(seq) ? seq.num_prompt - 1 : seq.num_planned();
 }
 
 SequenceUpdate UpdateOf(const Sequence& seq) {
@@ -151,10 +154,9 @@ void Scheduler::ScheduleRunning(SchedulerOutput& plan) {
     const Work work = WorkOf(*seq);
     if (work.is_decode) decode_reserve_ += work.num_tokens;
   }
-  // Serving may preempt from the end of running_; forks come in right behind their sample 0.
+  // Serving may preempt from the end of running_; forks come in behind their sample 0.
   for (size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence& seq = running_[i];
-    if (StopsForForks(seq) && seq.num_computed == seq.num_prompt - 1) ForkSamples(seq);
     const Work work = WorkOf(seq);
     if (work.is_decode) decode_reserve_ -= work.num_tokens;
     // The first in order always gets on, even if decodes would take the whole budget.
@@ -173,14 +175,14 @@ void Scheduler::Serve(SchedulerOutput& plan, Sequence& seq, Work work, int chunk
     work.num_tokens =
         kv_.ChunkEnd(seq, begin, begin + std::min(work.num_tokens, chunk_budget)) - begin;
   }
-  if (work.num_tokens > 0 && MakeRoom(seq, work.num_tokens)) Emit(plan, seq, work);
+  if (work.num_tokens == 0 || !MakeRoom(seq, work.num_tokens)) return;
+  if (CanFork(seq)) ForkSamples(seq);
+  Emit(plan, seq, work);
 }
 
-/// Sample 0 has computed all but the last token of the prompt: the others go on from there.
+/// The copies are made in a step that also computes the parent, which therefore keeps its blocks.
 void Scheduler::ForkSamples(Sequence& parent) {
   parent.has_forks = false;
-  parent.last_step = step_ + 1;  // the copies read its blocks
-  ++decode_reserve_;
   for (int i = 1; i < parent.request->sampling.n; ++i) {
     Sequence& child = *sequences_.at(parent.id + i);
     child.last_step = step_ + 1;
