@@ -1,4 +1,4 @@
-// LlmEngine::Create: from a configuration to the parts of a running engine.
+// From a configuration to the parts of an engine: devices, weights, memory plan, tokenizer.
 #include <filesystem>
 
 #include "backend/registry.h"
@@ -42,8 +42,7 @@ Status LoadText(const std::string& folder, EngineParts& parts) {
 
 }  // namespace
 
-Result<std::unique_ptr<LlmEngine>> LlmEngine::Create(const EngineConfig& config,
-                                                     const LoadProgress& progress) {
+Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgress& progress) {
   GALE_RETURN_IF_ERROR(config.Validate());
   EngineParts parts;
   parts.config = config;
@@ -76,6 +75,12 @@ Result<std::unique_ptr<LlmEngine>> LlmEngine::Create(const EngineConfig& config,
   parts.mapped_bytes = demand.weights_mapped_bytes;
   parts.private_bytes = demand.weights_private_bytes + plan.kv_bytes + demand.scratch_bytes;
   parts.executor = std::make_unique<LocalExecutor>(std::move(worker));
+  return parts;
+}
+
+Result<std::unique_ptr<LlmEngine>> LlmEngine::Create(const EngineConfig& config,
+                                                     const LoadProgress& progress) {
+  GALE_ASSIGN_OR_RETURN(EngineParts parts, LoadEngineParts(config, progress));
   return StartEngine(std::move(parts));
 }
 

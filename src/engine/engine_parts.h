@@ -1,5 +1,5 @@
-// What an engine is made of once everything is loaded. Layer L5; LlmEngine::Create fills it from a
-// model folder, tests from parts of their own.
+// What an engine is made of once everything is loaded. Layer L5; LlmEngine::Create loads and starts
+// them, tests put in parts of their own.
 #pragma once
 
 #include <memory>
@@ -21,6 +21,9 @@ struct EngineParts {
   uint64_t mapped_bytes = 0;  ///< as in EngineStats
   uint64_t private_bytes = 0;
 };
+
+/// Loads what `config` names and resolves its zeros and "auto"s.
+Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgress& progress);
 
 /// Starts the engine's threads.
 std::unique_ptr<LlmEngine> StartEngine(EngineParts parts);

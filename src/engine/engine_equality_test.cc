@@ -1,0 +1,199 @@
+// The same requests give exactly the same tokens and log-probabilities whatever the schedule, under
+// Numerics::kBatchInvariant, with a real (tiny) model on the CPU.
+#include <functional>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "gale/llm_engine.h"
+
+namespace gale {
+namespace {
+
+struct Variant {
+  std::string name;
+  std::function<void(EngineConfig&)> change;
+  int runs = 1;  ///< the last one counts
+  std::function<bool(const EngineStats&)> took_place = [](const EngineStats&) { return true; };
+};
+
+EngineConfig BaseConfig(ModelDType dtype) {
+  EngineConfig config;
+  config.model = GALE_SOURCE_DIR "/tests/data/models/qwen3_tied";
+  config.device = "cpu";
+  config.dtype = dtype;
+  config.threads = 2;
+  config.max_model_len = 128;
+  config.max_num_seqs = 16;
+  config.kv_cache_bytes = size_t{16} << 20;
+  config.overlap = false;
+  config.enable_prefix_cache = false;
+  return config;
+}
+
+std::vector<Variant> Variants() {
+  // Blocks of 16 tokens, 3 layers, 3 KV heads of 20, two tensors, 4 bytes: room for 10 to 20
+  // blocks.
+  const size_t tiny_pool = size_t{20} * 16 * 3 * 3 * 20 * 2 * 4;
+  const auto preempted = [](const EngineStats& stats) { return stats.preemptions > 0; };
+  const auto cached = [](const EngineStats& stats) { return stats.cached_tokens > 0; };
+  return {
+      {"batched", [](EngineConfig&) {}},
+      {"overlapped", [](EngineConfig& c) { c.overlap = true; }},
+      {"one thread", [](EngineConfig& c) { c.threads = 1; }},
+      {"overlapped, one at a time",
+       [](EngineConfig& c) {
+         c.overlap = true;
+         c.max_num_seqs = 1;
+       }},
+      {"chunked", [](EngineConfig& c) { c.max_num_batched_tokens = 7; }},
+      {"prefix-cached", [](EngineConfig& c) { c.enable_prefix_cache = true; }, 2, cached},
+      {"preempted", [=](EngineConfig& c) { c.kv_cache_bytes = tiny_pool; }, 1, preempted},
+      {"all at once",
+       [=](EngineConfig& c) {
+         c.overlap = true;
+         c.max_num_batched_tokens = 11;
+         c.enable_prefix_cache = true;
+         c.kv_cache_bytes = tiny_pool;
+       },
+       2, preempted},
+  };
+}
+
+std::vector<RequestParams> Requests() {
+  std::mt19937 random(3);
+  std::vector<TokenId> shared_prefix(40);
+  for (TokenId& token : shared_prefix) token = static_cast<TokenId>(random() % 113);
+  std::vector<RequestParams> requests;
+  for (int i = 0; i < 14; ++i) {
+    std::vector<TokenId> prompt(1 + random() % 50);
+    for (TokenId& token : prompt) token = static_cast<TokenId>(random() % 113);
+    if (i % 3 == 0) prompt.insert(prompt.begin(), shared_prefix.begin(), shared_prefix.end());
+    RequestParams& request = requests.emplace_back();
+    request.prompt = std::move(prompt);
+    SamplingParams& sampling = request.sampling;
+    sampling.max_tokens = 20 + i;
+    sampling.temperature = i % 2 == 0 ? 0.0F : 0.9F;
+    sampling.seed = static_cast<uint64_t>(100 + i);
+    if (i % 4 == 1) sampling.top_p = 0.9F;
+    if (i % 4 == 3) sampling.top_k = 20;
+    if (i % 5 == 1) sampling.n = 3;
+    if (i % 4 == 2) sampling.logprobs = 3;
+    if (i % 6 == 4) sampling.prompt_logprobs = 2;
+  }
+  return requests;
+}
+
+std::vector<RequestOutput> RunAll(const EngineConfig& config,
+                                  const std::vector<RequestParams>& requests,
+                                  const Variant& variant) {
+  auto engine = LlmEngine::Create(config);
+  if (!engine) {
+    ADD_FAILURE() << engine.error().message;
+    return {};
+  }
+  std::vector<RequestOutput> outputs;
+  for (int run = 0; run < variant.runs; ++run) outputs = (*engine)->Generate(requests);
+  EXPECT_TRUE(variant.took_place((*engine)->stats())) << variant.name;
+  return outputs;
+}
+
+void ExpectEqual(const std::vector<PositionLogprobs>& a, const std::vector<PositionLogprobs>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].chosen.token, b[i].chosen.token);
+    EXPECT_EQ(a[i].chosen.logprob, b[i].chosen.logprob);
+    ASSERT_EQ(a[i].top.size(), b[i].top.size());
+    for (size_t k = 0; k < a[i].top.size(); ++k) {
+      EXPECT_EQ(a[i].top[k].token, b[i].top[k].token);
+      EXPECT_EQ(a[i].top[k].logprob, b[i].top[k].logprob);
+    }
+  }
+}
+
+void ExpectEqual(const RequestOutput& a, const RequestOutput& b) {
+  ASSERT_FALSE(a.error) << a.error->message;
+  ASSERT_FALSE(b.error) << b.error->message;
+  ASSERT_EQ(a.samples.size(), b.samples.size());
+  for (size_t i = 0; i < a.samples.size(); ++i) {
+    EXPECT_EQ(a.samples[i].tokens, b.samples[i].tokens) << "sample " << i;
+    EXPECT_EQ(a.samples[i].finish_reason, b.samples[i].finish_reason);
+    ExpectEqual(a.samples[i].logprobs, b.samples[i].logprobs);
+  }
+  ExpectEqual(a.prompt_logprobs, b.prompt_logprobs);
+}
+
+class EngineEqualityTest : public ::testing::TestWithParam<ModelDType> {};
+
+INSTANTIATE_TEST_SUITE_P(DTypes, EngineEqualityTest,
+                         ::testing::Values(ModelDType::kF32, ModelDType::kBf16),
+                         [](const auto& tested) {
+                           return tested.param == ModelDType::kF32 ? "F32" : "Bf16";
+                         });
+
+TEST_P(EngineEqualityTest, TokensDoNotDependOnTheSchedule) {
+  const std::vector<RequestParams> requests = Requests();
+  EngineConfig alone = BaseConfig(GetParam());
+  alone.max_num_seqs = 1;
+  const std::vector<RequestOutput> expected =
+      RunAll(alone, requests, {"alone", [](EngineConfig&) {}});
+  ASSERT_EQ(expected.size(), requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const SamplingParams& sampling = requests[i].sampling;
+    EXPECT_EQ(expected[i].samples.size(), static_cast<size_t>(sampling.n));
+    EXPECT_EQ(expected[i].samples[0].tokens.size(), static_cast<size_t>(sampling.max_tokens));
+    const size_t num_prompt = std::get<std::vector<TokenId>>(requests[i].prompt).size();
+    EXPECT_EQ(expected[i].prompt_logprobs.size(), sampling.prompt_logprobs ? num_prompt - 1 : 0);
+  }
+  for (const Variant& variant : Variants()) {
+    EngineConfig config = BaseConfig(GetParam());
+    variant.change(config);
+    const std::vector<RequestOutput> outputs = RunAll(config, requests, variant);
+    ASSERT_EQ(outputs.size(), expected.size());
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      SCOPED_TRACE(variant.name + ", request " + std::to_string(i));
+      ExpectEqual(outputs[i], expected[i]);
+    }
+  }
+}
+
+TEST_P(EngineEqualityTest, FirstOfManySamplesIsTheOnlyOneOfOne) {
+  auto engine = LlmEngine::Create(BaseConfig(GetParam()));
+  ASSERT_TRUE(engine) << engine.error().message;
+  RequestParams one;
+  one.prompt = std::vector<TokenId>{5, 17, 99, 3, 42};
+  one.sampling.max_tokens = 30;
+  one.sampling.seed = 11;
+  RequestParams many = one;
+  many.sampling.n = 4;
+  const std::vector<RequestOutput> outputs = (*engine)->Generate({one, many});
+  EXPECT_EQ(outputs[0].samples[0].tokens, outputs[1].samples[0].tokens);
+  EXPECT_NE(outputs[1].samples[0].tokens, outputs[1].samples[1].tokens);
+  EXPECT_NE(outputs[1].samples[1].tokens, outputs[1].samples[2].tokens);
+}
+
+TEST_P(EngineEqualityTest, PromptLogprobsScoreWhatGenerationDrew) {
+  // Generated tokens, fed back as a prompt, have the log-probabilities they were drawn with.
+  auto engine = LlmEngine::Create(BaseConfig(GetParam()));
+  ASSERT_TRUE(engine) << engine.error().message;
+  RequestParams request;
+  request.prompt = std::vector<TokenId>{5, 17, 99};
+  request.sampling.max_tokens = 25;
+  request.sampling.seed = 2;
+  request.sampling.logprobs = 20;
+  const RequestOutput drawn = (*engine)->Generate({request})[0];
+  std::vector<TokenId> all = {5, 17, 99};
+  all.insert(all.end(), drawn.samples[0].tokens.begin(), drawn.samples[0].tokens.end());
+  request.prompt = all;
+  request.sampling.max_tokens = 0;
+  request.sampling.prompt_logprobs = 20;
+  const RequestOutput scored = (*engine)->Generate({request})[0];
+  ASSERT_EQ(scored.prompt_logprobs.size(), all.size() - 1);
+  EXPECT_EQ(scored.samples[0].finish_reason, FinishReason::kLength);
+  EXPECT_TRUE(scored.samples[0].tokens.empty());
+  ExpectEqual({scored.prompt_logprobs.begin() + 2, scored.prompt_logprobs.end()},
+              drawn.samples[0].logprobs);
+}
+
+}  // namespace
+}  // namespace gale
