@@ -1,0 +1,246 @@
+#include "weights/hf_config.h"
+
+#include <gtest/gtest.h>
+
+#include "weights/presets.h"
+
+namespace gale {
+namespace {
+
+const std::vector<std::string> kKnown = {"LlamaForCausalLM", "Qwen3ForCausalLM", "Qwen2ForCausalLM",
+                                         "Qwen3MoeForCausalLM"};
+
+constexpr char kRequired[] = R"("architectures":["LlamaForCausalLM"],"vocab_size":100,
+    "hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,
+    "max_position_embeddings":128)";
+
+Result<HfConfig> Parse(const std::string& json) {
+  return ParseHfConfig(json, "config.json", kKnown);
+}
+/// The required fields and `more`.
+Result<HfConfig> ParseWith(const std::string& more) {
+  return Parse("{" + std::string(kRequired) + (more.empty() ? "" : ",") + more + "}");
+}
+
+HfConfig MustParseWith(const std::string& more) {
+  const auto config = ParseWith(more);
+  EXPECT_TRUE(config) << config.error().message;
+  return config.value_or(HfConfig{});
+}
+
+TEST(HfConfig, FillsInWhatTransformersFillsIn) {
+  const HfConfig config = MustParseWith("");
+  EXPECT_EQ(config.architecture, "LlamaForCausalLM");
+  EXPECT_EQ(config.num_kv_heads, 4);
+  EXPECT_EQ(config.head_dim, 16);
+  EXPECT_EQ(config.rope.theta, 10000);
+  EXPECT_EQ(config.rope.type, RopeType::kDefault);
+  EXPECT_EQ(config.rms_norm_eps, 1e-6);
+  EXPECT_FALSE(config.dtype);
+  EXPECT_FALSE(config.tie_word_embeddings);
+  EXPECT_TRUE(config.eos_token_ids.empty());
+  EXPECT_EQ(config.quant_method, "none");
+}
+
+TEST(HfConfig, ReadsWhatIsGiven) {
+  const HfConfig config = MustParseWith(
+      R"("head_dim":24,"num_key_value_heads":2,"rms_norm_eps":1e-05,"rope_theta":500000,
+         "tie_word_embeddings":true,"attention_bias":true,"mlp_bias":true,"eos_token_id":[2,7],
+         "torch_dtype":"bfloat16","quantization_config":{"quant_method":"awq","bits":4},
+         "pad_token_id":null,"use_cache":true,"something_new":{"x":[1]})");
+  EXPECT_EQ(config.head_dim, 24);
+  EXPECT_EQ(config.num_kv_heads, 2);
+  EXPECT_EQ(config.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config.rope.theta, 500000);
+  EXPECT_TRUE(config.tie_word_embeddings);
+  EXPECT_TRUE(config.attention_bias);
+  EXPECT_TRUE(config.mlp_bias);
+  EXPECT_EQ(config.eos_token_ids, (std::vector<TokenId>{2, 7}));
+  EXPECT_EQ(config.dtype, DType::kBf16);
+  EXPECT_EQ(config.quant_method, "awq");
+}
+
+TEST(HfConfig, BothSpellingsOfDTypeAndEos) {
+  EXPECT_EQ(MustParseWith(R"("dtype":"float32")").dtype, DType::kF32);
+  EXPECT_EQ(MustParseWith(R"("torch_dtype":"float16")").dtype, DType::kF16);
+  EXPECT_EQ(MustParseWith(R"("dtype":"float32","torch_dtype":"float16")").dtype, DType::kF32);
+  EXPECT_EQ(MustParseWith(R"("eos_token_id":99)").eos_token_ids, std::vector<TokenId>{99});
+  EXPECT_TRUE(MustParseWith(R"("eos_token_id":null)").eos_token_ids.empty());
+}
+
+TEST(HfConfig, RopeInTheSpellingsOfTransformers4And5) {
+  const std::string llama3 = R"("factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,
+      "original_max_position_embeddings":8192)";
+  for (const std::string& more :
+       {R"("rope_theta":500000.0,"rope_scaling":{"rope_type":"llama3",)" + llama3 + "}",
+        R"("rope_theta":500000.0,"rope_scaling":{"type":"llama3",)" + llama3 + "}",
+        R"("rope_parameters":{"rope_theta":500000.0,"rope_type":"llama3",)" + llama3 + "}"}) {
+    const HfConfig config = MustParseWith(more);
+    EXPECT_EQ(config.rope.type, RopeType::kLlama3) << more;
+    EXPECT_EQ(config.rope.theta, 500000) << more;
+    EXPECT_EQ(config.rope.factor, 8);
+    EXPECT_EQ(config.rope.low_freq_factor, 1);
+    EXPECT_EQ(config.rope.high_freq_factor, 4);
+    EXPECT_EQ(config.rope.original_max_position, 8192);
+  }
+  EXPECT_EQ(MustParseWith(R"("rope_scaling":null,"rope_theta":7)").rope.theta, 7);
+  EXPECT_EQ(MustParseWith(R"("rope_parameters":{"rope_type":"default","rope_theta":9})").rope.theta,
+            9);
+}
+
+TEST(HfConfig, EveryRequiredFieldIsMissed) {
+  const std::string whole = "{" + std::string(kRequired) + "}";
+  for (const std::string name :
+       {"architectures", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+        "num_attention_heads", "max_position_embeddings"}) {
+    std::string json = whole;
+    json.replace(json.find(name), name.size(), "other");
+    const auto config = Parse(json);
+    ASSERT_FALSE(config) << name;
+    EXPECT_EQ(config.error().message, "config.json: " + name + ": missing");
+  }
+}
+
+TEST(HfConfig, RefusesBadFieldsByName) {
+  struct Bad {
+    const char* more;
+    ErrorCode code;
+    const char* message;  ///< a part of it
+  };
+  constexpr ErrorCode kCorrupt = ErrorCode::kDataCorrupt;
+  constexpr ErrorCode kUnsupported = ErrorCode::kUnsupported;
+  const Bad cases[] = {
+      {R"("vocab_size":1)", kCorrupt, "\"vocab_size\" stands twice"},
+      {R"("num_key_value_heads":3)", kCorrupt,
+       "num_key_value_heads: expected a divisor of num_attention_heads = 4, got 3"},
+      {R"("num_key_value_heads":0)", kCorrupt, "num_key_value_heads: expected an integer in [1,"},
+      {R"("num_key_value_heads":"2")", kCorrupt, "num_key_value_heads"},
+      {R"("head_dim":17)", kCorrupt, "even head_dim"},
+      {R"("head_dim":16.5)", kCorrupt, "head_dim: expected an integer"},
+      {R"("head_dim":1000000)", kCorrupt, "head_dim: expected an integer"},
+      {R"("rms_norm_eps":"1e-6")", kCorrupt, "rms_norm_eps: expected a number"},
+      {R"("rms_norm_eps":-1)", kCorrupt, "rms_norm_eps: expected a number in [0, 1], got -1"},
+      {R"("rope_theta":0)", kCorrupt, "rope_theta: expected a number"},
+      {R"("tie_word_embeddings":1)", kCorrupt,
+       "tie_word_embeddings: expected true or false, got 1"},
+      {R"("attention_bias":"yes")", kCorrupt, "attention_bias: expected true or false"},
+      {R"("mlp_bias":{})", kCorrupt, "mlp_bias: expected true or false, got an object"},
+      {R"("eos_token_id":100)", kCorrupt, "eos_token_id: expected an integer in [0, 99], got 100"},
+      {R"("eos_token_id":[1,-1])", kCorrupt, "eos_token_id[1]"},
+      {R"("eos_token_id":"2")", kCorrupt, "eos_token_id: expected an integer"},
+      {R"("dtype":"float8")", kUnsupported,
+       "dtype: expected \"float32\", \"float16\" or \"bfloat16\""},
+      {R"("dtype":16)", kCorrupt, "dtype: expected a string"},
+      {R"("hidden_act":"gelu")", kUnsupported, "hidden_act: expected \"silu\", got \"gelu\""},
+      {R"("use_sliding_window":true)", kUnsupported, "use_sliding_window"},
+      {R"("layer_types":["full_attention","sliding_attention"])", kUnsupported, "layer_types[1]"},
+      {R"("rope_scaling":{"rope_type":"yarn","factor":4})", kUnsupported,
+       "rope_scaling.rope_type: expected \"default\" or \"llama3\", got \"yarn\""},
+      {R"("rope_scaling":{"rope_type":"llama3"})", kCorrupt, "rope_scaling.factor: missing"},
+      {R"("rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4,
+         "original_max_position_embeddings":64})",
+       kCorrupt, "high_freq_factor over low_freq_factor"},
+      {R"("rope_scaling":{"rope_type":"llama3","factor":0,"low_freq_factor":1,"high_freq_factor":4,
+         "original_max_position_embeddings":64})",
+       kCorrupt, "rope_scaling.factor"},
+      {R"("rope_parameters":{"rope_theta":1e4,"partial_rotary_factor":0.5})", kUnsupported,
+       "partial_rotary_factor"},
+      {R"("rope_parameters":[])", kCorrupt, "rope_parameters: expected an object"},
+      {R"("num_experts":8)", kCorrupt, "num_experts_per_tok: missing"},
+      {R"("num_experts":8,"num_experts_per_tok":9,"moe_intermediate_size":8)", kCorrupt,
+       "num_experts_per_tok"},
+      {R"("quantization_config":{"bits":4})", kCorrupt,
+       "quantization_config.quant_method: missing"},
+  };
+  for (const Bad& bad : cases) {
+    const auto config = ParseWith(bad.more);
+    ASSERT_FALSE(config) << bad.more;
+    EXPECT_EQ(config.error().code, bad.code) << config.error().message;
+    EXPECT_NE(config.error().message.find(bad.message), std::string::npos)
+        << bad.more << ": " << config.error().message;
+  }
+  EXPECT_FALSE(Parse(""));
+  EXPECT_FALSE(Parse("[]"));
+  EXPECT_FALSE(Parse("{\"architectures\":["));
+  EXPECT_FALSE(Parse(R"({"architectures":[]})"));
+  EXPECT_FALSE(Parse(R"({"architectures":[7]})"));
+}
+
+TEST(HfConfig, UndividedHeadsNeedAHeadDim) {
+  const std::string fields = R"({"architectures":["LlamaForCausalLM"],"vocab_size":100,
+      "hidden_size":65,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,
+      "max_position_embeddings":128)";
+  EXPECT_EQ(Parse(fields + "}").error().message,
+            "config.json: num_attention_heads: expected a divisor of hidden_size = 65, as there is "
+            "no head_dim, got 4");
+  EXPECT_TRUE(Parse(fields + ",\"head_dim\":10}"));
+}
+
+TEST(HfConfig, UnknownArchitectureListsTheKnown) {
+  const auto config = Parse(R"({"architectures":["GPT2LMHeadModel"],"n_embd":768})");
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(config.error().message,
+            "config.json: unknown architecture \"GPT2LMHeadModel\"; known: LlamaForCausalLM, "
+            "Qwen3ForCausalLM, Qwen2ForCausalLM, Qwen3MoeForCausalLM");
+}
+
+TEST(HfConfig, EveryPresetParses) {
+  for (const std::string& name : PresetNames()) {
+    const auto config = Parse(std::string(PresetConfig(name)));
+    EXPECT_TRUE(config) << config.error().message;
+  }
+  EXPECT_TRUE(PresetConfig("gpt-5").empty());
+}
+
+Result<GenerationConfig> ParseGeneration(std::string_view json) {
+  return ParseGenerationConfig(json, "generation_config.json", 100);
+}
+
+TEST(GenerationConfig, ReadsAdvice) {
+  const auto config = ParseGeneration(
+      R"({"temperature":0.6,"top_k":20,"top_p":0.95,"min_p":0.01,"do_sample":true,
+          "eos_token_id":[2,3],"bos_token_id":1,"transformers_version":"4.51.0"})");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_FLOAT_EQ(config->sampling.temperature, 0.6F);
+  EXPECT_EQ(config->sampling.top_k, 20);
+  EXPECT_FLOAT_EQ(config->sampling.top_p, 0.95F);
+  EXPECT_FLOAT_EQ(config->sampling.min_p, 0.01F);
+  EXPECT_EQ(config->eos_token_ids, (std::vector<TokenId>{2, 3}));
+}
+
+TEST(GenerationConfig, LeavesDefaultsAndHonoursGreedy) {
+  const auto empty = ParseGeneration("{}");
+  ASSERT_TRUE(empty);
+  EXPECT_EQ(empty->sampling.temperature, SamplingParams().temperature);
+  EXPECT_EQ(empty->sampling.top_k, SamplingParams().top_k);
+  EXPECT_TRUE(empty->eos_token_ids.empty());
+  EXPECT_EQ(ParseGeneration(R"({"do_sample":false,"temperature":0.6})")->sampling.temperature, 0);
+}
+
+TEST(GenerationConfig, RefusesBadFieldsByName) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"temperature":-0.1})", "temperature"},
+      {R"({"temperature":"hot"})", "temperature"},
+      {R"({"top_k":-1})", "top_k"},
+      {R"({"top_k":1.5})", "top_k"},
+      {R"({"top_p":0})", "top_p"},
+      {R"({"top_p":1.5})", "top_p"},
+      {R"({"min_p":2})", "min_p"},
+      {R"({"do_sample":"no"})", "do_sample"},
+      {R"({"eos_token_id":100})", "eos_token_id"},
+      {R"({"eos_token_id":[[2]]})", "eos_token_id[0]"},
+      {"[]", "top level"},
+      {"{", "not valid JSON"},
+  };
+  for (const auto& [json, name] : cases) {
+    const auto config = ParseGeneration(json);
+    ASSERT_FALSE(config) << json;
+    EXPECT_EQ(config.error().code, ErrorCode::kDataCorrupt);
+    EXPECT_EQ(config.error().message.find(std::string("generation_config.json: ") + name), 0U)
+        << config.error().message;
+  }
+}
+
+}  // namespace
+}  // namespace gale
