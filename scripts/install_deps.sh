@@ -4,7 +4,7 @@
 set -euo pipefail
 
 readonly BUILD_PACKAGES=(
-  g++ cmake ninja-build
+  g++ cmake ninja-build pkgconf git
   libexpected-dev libfmt-dev libsimdjson-dev libboost1.81-dev libpcre2-dev libutf8proc-dev
   libxxhash-dev libcli11-dev
 )

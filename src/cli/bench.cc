@@ -232,7 +232,7 @@ All prompts of a repeat start together and stay together: --batch 1 is one user'
 are the median of the repeats, with the smallest and the largest:
   first_token_s             from the request to its first token
   token_s                   from token to token after that (one decode step of the batch)
-  read_bytes_per_s          what the same threads read from memory, measured between the repeats in a
+  read_bytes_per_s          what as many threads read from memory, measured between repeats in a
                             buffer as large as what a decode step reads (at most 1 GiB)
   decode_fraction_of_limit  time to read a step's bytes at that speed, over token_s
 

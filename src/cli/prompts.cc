@@ -58,14 +58,14 @@ Result<std::vector<Prompt>> ReadPromptFile(const std::string& path) {
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     Result<Prompt> prompt = ReadPrompt(line);
     if (!prompt) {
-      return MakeError(prompt.error().code,
-                       fmt::format("{}, line {}: {}", path == "-" ? "standard input" : path, number,
-                                   prompt.error().message));
+      return MakeError(prompt.error().code, fmt::format("{}, line {}: {}", InputName(path), number,
+                                                        prompt.error().message));
     }
     prompts.push_back(*std::move(prompt));
   }
   if (prompts.empty()) {
-    return MakeError(ErrorCode::kInvalidArgument, fmt::format("{} holds no prompts", path));
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("{} holds no prompts", InputName(path)));
   }
   return prompts;
 }

@@ -46,12 +46,14 @@ Status WriteOut(std::string_view text) {
   return {};
 }
 
+std::string InputName(const std::string& path) { return path == "-" ? "standard input" : path; }
+
 Result<std::string> ReadFile(const std::string& path) {
   const bool is_stdin = path == "-";
-  const std::string name = is_stdin ? "standard input" : path;
   const int fd = is_stdin ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
-    return MakeError(ErrorCode::kNotFound, fmt::format("cannot read {}: {}", name, ErrnoText()));
+    return MakeError(ErrorCode::kNotFound,
+                     fmt::format("cannot read {}: {}", InputName(path), ErrnoText()));
   }
   std::string text;
   std::array<char, kReadBytes> chunk;
@@ -66,7 +68,8 @@ Result<std::string> ReadFile(const std::string& path) {
   const std::string reason = count < 0 ? ErrnoText() : "";
   if (!is_stdin) close(fd);
   if (!reason.empty()) {
-    return MakeError(ErrorCode::kNotFound, fmt::format("cannot read {}: {}", name, reason));
+    return MakeError(ErrorCode::kNotFound,
+                     fmt::format("cannot read {}: {}", InputName(path), reason));
   }
   return text;
 }

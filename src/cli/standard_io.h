@@ -17,6 +17,9 @@ Status PrepareStandardStreams();
 /// Writes all of `text` to standard output at once. Errors: kResourceExhausted with the reason.
 Status WriteOut(std::string_view text);
 
+/// What messages call the input `path`: "standard input" for "-".
+std::string InputName(const std::string& path);
+
 /// The whole of a file, or of standard input for "-".
 Result<std::string> ReadFile(const std::string& path);
 

@@ -1,0 +1,108 @@
+"""Figures about models: info, perplexity, log probabilities, benchmarks."""
+
+import json
+import unittest
+
+from gale_process import EXACT, GOLDEN, TEXT, TINY, gale
+
+
+class Info(unittest.TestCase):
+    def test_json_says_what_the_config_says(self):
+        config = json.loads((TINY / "config.json").read_text())
+        info = gale("info", TINY, "--json").json()
+        for ours, theirs in [("num_layers", "num_hidden_layers"), ("hidden_size", "hidden_size"),
+                             ("num_heads", "num_attention_heads"), ("head_dim", "head_dim"),
+                             ("num_kv_heads", "num_key_value_heads"), ("vocab_size", "vocab_size"),
+                             ("max_position", "max_position_embeddings"),
+                             ("tied_embeddings", "tie_word_embeddings")]:
+            self.assertEqual(info[ours], config[theirs], ours)
+        self.assertEqual(info["architecture"], "Qwen3ForCausalLM")
+        self.assertEqual(info["eos_token_ids"], [2])
+        self.assertEqual(info["weight_bytes"], 2 * info["num_parameters"])
+        sampling = info["default_sampling"]
+        self.assertAlmostEqual(sampling["temperature"], 0.7, places=6)
+        self.assertEqual(sampling["top_k"], 20)
+        self.assertTrue(info["has_tokenizer"] and info["has_chat_template"])
+
+    def test_presets_have_the_published_sizes(self):
+        presets = gale("info", "--json").json()["presets"]
+        billions = {"qwen3-0.6b": 0.596, "qwen2.5-1.5b": 1.544, "qwen3-1.7b": 1.72,
+                    "llama3-8b": 8.03, "llama3-70b": 70.55}
+        for preset, expected in billions.items():
+            self.assertIn(preset, presets)
+            info = gale("info", preset, "--json").json()
+            self.assertAlmostEqual(info["num_parameters"] / 1e9, expected, delta=0.006 * expected)
+
+
+class Perplexity(unittest.TestCase):
+    def test_equals_transformers(self):
+        for golden in GOLDEN["perplexity"]:
+            window = ["--window", golden["window"], "--stride", golden["stride"]]
+            for dtype, tolerance in ("f32", 1e-4), ("bf16", 1e-2):
+                with self.subTest(window=window, dtype=dtype):
+                    run = gale("eval", "perplexity", "--text", TEXT, "--json", *window,
+                               "--dtype", dtype, "--model", TINY)
+                    self.assertEqual(run.code, 0, run.err)
+                    figures = run.json()
+                    self.assertEqual(figures["tokens"], GOLDEN["text_tokens"])
+                    self.assertEqual(figures["scored_tokens"], golden["scored_tokens"])
+                    self.assertAlmostEqual(figures["nll_per_token"] / golden["nll_per_token"], 1,
+                                           delta=tolerance)
+
+    def test_window_over_the_context_is_refused(self):
+        run = gale("eval", "perplexity", "--text", TEXT, "--window", 40000, *EXACT)
+        self.assertEqual(run.code, 1)
+        self.assertIn("2 <= window <= 32768", run.err)
+
+
+class Logprobs(unittest.TestCase):
+    def test_equal_transformers(self):
+        golden = GOLDEN["logprobs"]
+        run = gale("eval", "logprobs", "--tokens", ",".join(map(str, golden["tokens"])),
+                   "--top", 5, "--json", *EXACT)
+        self.assertEqual(run.code, 0, run.err)
+        record = run.json()
+        self.assertEqual([p["token"] for p in record["positions"]], golden["tokens"])
+        tops = [p["top"] for p in record["positions"][1:]] + [record["next"]["top"]]
+        for i, (position, expected) in enumerate(zip(record["positions"], golden["logprobs"])):
+            if i == 0:
+                self.assertIsNone(position["logprob"])
+            else:
+                self.assertAlmostEqual(position["logprob"], expected, delta=1e-3)
+        for top, ids, values in zip(tops, golden["top_ids"], golden["top_logprobs"], strict=True):
+            for entry, token, value in zip(top, ids, values, strict=True):
+                self.assertEqual(entry["token"], token)
+                self.assertAlmostEqual(entry["logprob"], value, delta=1e-3)
+
+
+class Bench(unittest.TestCase):
+    SMALL = ["--prompt-tokens", 8, "--output-tokens", 4, "--json", *EXACT]
+
+    def test_latency_figures_hang_together(self):
+        record = gale("bench", "latency", "--batch", 2, *self.SMALL).json()
+        for key in "first_token_s", "token_s", "total_s", "read_bytes_per_s":
+            spread = record[key]
+            self.assertLessEqual(0, spread["min"])
+            self.assertLessEqual(spread["min"], spread["median"])
+            self.assertLessEqual(spread["median"], spread["max"])
+        self.assertEqual((record["prompts"], record["repeats"], record["dtype"]), (2, 5, "f32"))
+        limit = record["decode_step_bytes"] / record["read_bytes_per_s"]["median"]
+        self.assertAlmostEqual(record["decode_step_limit_s"] / limit, 1, places=3)
+
+    def test_throughput_counts_all_prompts(self):
+        record = gale("bench", "throughput", "--prompts", 3, *self.SMALL).json()
+        ratio = record["total_tokens_per_s"]["median"] / record["output_tokens_per_s"]["median"]
+        self.assertAlmostEqual(ratio, (8 + 4) / 4, places=3)
+
+    def test_random_weights_from_a_preset_run(self):
+        config = TINY / "config.json"
+        run = gale("run", "--json", "--model", config, "--load-format", "dummy", stdin="x")
+        self.assertEqual(run.code, 1)  # a config.json alone has no tokenizer
+        self.assertIn("tokenizer", run.json()["error"]["message"] if run.out else run.err)
+        bench = gale("bench", "latency", "--prompt-tokens", 4, "--output-tokens", 2, "--json",
+                     "--model", config, "--load-format", "dummy")
+        self.assertEqual(bench.json()["weights"], "random")
+
+
+if __name__ == "__main__":
+    unittest.main()

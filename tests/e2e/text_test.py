@@ -1,0 +1,107 @@
+"""What comes out: golden tokens, streams, batches, samples, tokens and back, chats."""
+
+import re
+import unittest
+
+from gale_process import EXACT, GOLDEN, TINY, gale, jsonl
+
+GREEDY = ["--greedy", "--ignore-eos", "--max-tokens", 24]
+FIGURES = re.compile(
+    r"^(\d+) prompt tokens(?: \(\d+ cached\))?, (\d+) generated tokens, first token after "
+    r"[\d.]+ (?:us|ms|s), [\d.]+ tokens/s, memory [\d.]+ \w+ mapped, [\d.]+ \w+ private\n$")
+
+
+class Run(unittest.TestCase):
+    def test_golden_greedy_tokens(self):
+        for case in GOLDEN["prompts"]:
+            for mode in ([], ["--no-overlap"], ["--max-num-batched-tokens", 1],
+                         ["--threads", 1, "--no-prefix-cache"]):
+                with self.subTest(prompt=case["prompt"], mode=mode):
+                    run = gale("run", case["prompt"], "--json", *GREEDY, *EXACT, *mode)
+                    self.assertEqual(run.code, 0, run.err)
+                    record = run.json()
+                    self.assertEqual(record["samples"][0]["tokens"], case["greedy_ids"])
+                    self.assertEqual(record["samples"][0]["text"], case["greedy_text"])
+                    self.assertEqual(record["prompt_tokens"], len(case["ids"]))
+
+    def test_stream_is_the_same_text(self):
+        for case in GOLDEN["prompts"]:
+            run = gale("run", case["prompt"], *GREEDY, *EXACT)
+            self.assertEqual(run.out, case["greedy_text"] + "\n")
+            figures = FIGURES.match(run.err)
+            self.assertTrue(figures, run.err)
+            self.assertEqual(figures.groups(), (str(len(case["ids"])), "24"))
+
+    def test_prompt_from_standard_input_loses_one_line_break(self):
+        case = GOLDEN["prompts"][0]
+        run = gale("run", "--quiet", *GREEDY, *EXACT, stdin=case["prompt"] + "\n")
+        self.assertEqual((run.code, run.out, run.err), (0, case["greedy_text"] + "\n", ""))
+
+    def test_batch_equals_single_runs(self):
+        prompts = [f"{case['prompt']} {i}" for i in range(12) for case in GOLDEN["prompts"]]
+        lines = [{"prompt": prompt, "temperature": 0.9, "seed": i, "max_tokens": 5 + i % 7}
+                 for i, prompt in enumerate(prompts)]
+        batch = gale("run", "--prompts", "-", *EXACT, "--ignore-eos", stdin=jsonl(lines))
+        self.assertEqual(batch.code, 0, batch.err)
+        records = batch.json_lines()
+        self.assertEqual([record["prompt"] for record in records], prompts)
+        self.assertEqual([record["index"] for record in records], list(range(len(prompts))))
+        for i in range(0, len(lines), 8):
+            alone = gale("run", "--prompts", "-", *EXACT, "--ignore-eos", stdin=jsonl([lines[i]]))
+            self.assertEqual(alone.json()["samples"], records[i]["samples"])
+
+    def test_seed_decides_the_draw(self):
+        def text(seed):
+            return gale("run", "Once", "--temperature", 1, "--ignore-eos", "--seed", seed, *EXACT).out
+
+        self.assertEqual(text(1), text(1))
+        self.assertNotEqual(text(1), text(2))
+
+    def test_samples(self):
+        run = gale("run", "Once", "-n", 3, "--temperature", 1, "--max-tokens", 8, "--json", *EXACT)
+        samples = [sample["text"] for sample in run.json()["samples"]]
+        self.assertEqual(len(set(samples)), 3)
+
+    def test_stop_string_ends_before_it(self):
+        case = GOLDEN["prompts"][0]
+        stop = case["greedy_text"][5:8]
+        run = gale("run", case["prompt"], "--stop", stop, "--json", *GREEDY, *EXACT)
+        sample = run.json()["samples"][0]
+        self.assertEqual(sample["text"], case["greedy_text"][:case["greedy_text"].index(stop)])
+        self.assertEqual(sample["finish_reason"], "stop")
+
+    def test_chat_renders_the_template_and_keeps_user_text_text(self):
+        messages = GOLDEN["chat"]["messages"]
+        rendered = GOLDEN["chat"]["text"]
+        chat = gale("run", "--chat", messages[1]["content"], "--system", messages[0]["content"],
+                    "--json", *GREEDY, *EXACT).json()
+        as_text = gale("run", rendered, "--json", *GREEDY, *EXACT).json()
+        all_special = gale("run", rendered, "--parse-special", "--json", *GREEDY, *EXACT).json()
+        # "<|im_end|>" in the system message stays text; those of the template do not.
+        self.assertGreater(chat["prompt_tokens"], all_special["prompt_tokens"])
+        self.assertLess(chat["prompt_tokens"], as_text["prompt_tokens"])
+
+
+class Tokenize(unittest.TestCase):
+    def test_golden_ids_and_back(self):
+        for case in GOLDEN["prompts"]:
+            tokens = gale("tokenize", case["prompt"], "--json", "-m", TINY).json()
+            self.assertEqual(tokens["tokens"], case["ids"])
+            self.assertEqual(tokens["count"], len(case["ids"]))
+            ids = ",".join(map(str, case["ids"]))
+            back = gale("tokenize", "--decode", ids, "-m", TINY)
+            self.assertEqual(back.out, case["prompt"] + "\n")
+
+    def test_special_tokens_only_when_asked(self):
+        count = gale("tokenize", "<|im_end|>", "--count", "-m", TINY)
+        self.assertGreater(int(count.out), 1)
+        special = gale("tokenize", "<|im_end|>", "--parse-special", "--json", "-m", TINY).json()
+        self.assertEqual((special["tokens"], special["pieces"]), ([2], ["<|im_end|>"]))
+
+    def test_input_is_taken_byte_for_byte(self):
+        count = gale("tokenize", "--json", "-m", TINY, stdin="a\n").json()["count"]
+        self.assertEqual(count, 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
