@@ -7,14 +7,10 @@
 namespace gale {
 namespace {
 
-// Bounds the f32 logits: 110 rows of the largest vocabularies (152k), so that prompt
-// log-probabilities of a long chunk take tiles, and a batch of decodes mostly one.
-constexpr size_t kLogitsBytes = size_t{64} << 20;
-
 int MaxLogitsRows(const Model& model, const StepLimits& limits) {
   const size_t row_bytes = static_cast<size_t>(model.vocab_size()) * sizeof(float);
-  return static_cast<int>(
-      std::clamp<size_t>(kLogitsBytes / row_bytes, 1, static_cast<size_t>(limits.max_tokens)));
+  return static_cast<int>(std::clamp<size_t>(limits.logits_bytes / row_bytes, 1,
+                                             static_cast<size_t>(limits.max_tokens)));
 }
 
 size_t HiddenBytes(const Model& model, int rows) {

@@ -1,0 +1,198 @@
+// A rank driven by hand-written plans, with a tiny model on the CPU.
+#include "runner/model_runner.h"
+
+#include <numeric>
+
+#include <gtest/gtest.h>
+
+#include "backend/registry.h"
+#include "models/load_model.h"
+#include "runner/local_executor.h"
+#include "runner/worker.h"
+
+namespace gale {
+namespace {
+
+constexpr StepLimits kLimits{.max_tokens = 64, .max_seqs = 8, .max_model_len = 128};
+
+std::unique_ptr<Worker> MakeWorker(const StepLimits& limits) {
+  auto backend = *CreateBackend("cpu", {.threads = 1});
+  Result<LoadedModel> loaded =
+      LoadModel({.model = GALE_SOURCE_DIR "/tests/data/models/qwen3_tied"}, *backend);
+  if (!loaded) ADD_FAILURE() << loaded.error().message;
+  auto worker = *Worker::Create(std::move(backend), std::move(loaded->model), 16);
+  EXPECT_TRUE(worker->Allocate(32, limits));
+  return worker;
+}
+
+std::vector<TokenId> Prompt(int num_tokens) {
+  std::vector<TokenId> tokens(static_cast<size_t>(num_tokens));
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<TokenId>(i * 31 % 113);
+  return tokens;
+}
+
+ScheduledSeq First(SeqId id, const std::vector<TokenId>& tokens, int num_tokens, BlockList blocks,
+                   SamplingParams sampling = {}) {
+  ScheduledSeq seq;
+  seq.id = id;
+  seq.num_tokens = num_tokens;
+  seq.first_time = NewSeqData{.tokens = tokens,
+                              .num_prompt = static_cast<int32_t>(tokens.size()),
+                              .num_computed = 0,
+                              .sample_index = 0,
+                              .sampling = std::move(sampling)};
+  seq.new_blocks = {std::move(blocks)};
+  seq.sample = num_tokens == static_cast<int>(tokens.size());
+  seq.logits = seq.sample ? LogitsRows::kLast : LogitsRows::kNone;
+  return seq;
+}
+
+ScheduledSeq Next(SeqId id, int num_tokens, bool sample) {
+  ScheduledSeq seq;
+  seq.id = id;
+  seq.num_tokens = num_tokens;
+  seq.sample = sample;
+  seq.logits = sample ? LogitsRows::kLast : LogitsRows::kNone;
+  return seq;
+}
+
+SchedulerOutput Plan(uint64_t step, std::vector<ScheduledSeq> seqs) {
+  SchedulerOutput plan;
+  plan.step = step;
+  plan.seqs = std::move(seqs);
+  return plan;
+}
+
+ModelRunnerOutput RunStep(Worker& worker, const SchedulerOutput& plan) {
+  const Status forward = worker.runner().Forward(plan);
+  EXPECT_TRUE(forward) << forward.error().message;
+  Result<ModelRunnerOutput> output = worker.runner().Sample({});
+  EXPECT_TRUE(output) << output.error().message;
+  return *std::move(output);
+}
+
+SamplingParams Greedy() {
+  SamplingParams sampling;
+  sampling.temperature = 0;
+  return sampling;
+}
+
+TEST(ModelRunnerTest, ChunksBlocksAndNeighboursChangeNothing) {
+  const std::vector<TokenId> prompt = Prompt(40);
+  const auto whole = MakeWorker(kLimits);
+  std::vector<TokenId> expected =
+      RunStep(*whole, Plan(1, {First(1, prompt, 40, {1, 2, 3}, Greedy())})).seqs[0].tokens;
+  ASSERT_EQ(expected.size(), 1);
+  expected.push_back(RunStep(*whole, Plan(2, {Next(1, 1, true)})).seqs[0].tokens.at(0));
+
+  const auto chunked = MakeWorker(kLimits);
+  ModelRunnerOutput output = RunStep(*chunked, Plan(1, {First(9, prompt, 17, {30, 4}, Greedy())}));
+  EXPECT_TRUE(output.seqs[0].tokens.empty());
+  ScheduledSeq rest = Next(9, 23, true);
+  rest.new_blocks = {{11}};
+  output = RunStep(*chunked, Plan(2, {First(8, Prompt(20), 20, {5, 6}), rest}));
+  ASSERT_EQ(output.seqs.size(), 2);
+  EXPECT_EQ(output.seqs[1].id, 9);
+  EXPECT_EQ(output.seqs[1].tokens.at(0), expected[0]);
+  output = RunStep(*chunked, Plan(3, {Next(9, 1, true), Next(8, 1, true)}));
+  EXPECT_EQ(output.seqs[0].tokens.at(0), expected[1]);
+}
+
+TEST(ModelRunnerTest, CopiedBlocksHoldTheSameKv) {
+  const std::vector<TokenId> prompt = Prompt(20);
+  const auto worker = MakeWorker(kLimits);
+  RunStep(*worker, Plan(1, {First(1, prompt, 20, {1, 2}, Greedy())}));
+  const TokenId expected = RunStep(*worker, Plan(2, {Next(1, 1, true)})).seqs[0].tokens.at(0);
+
+  // Another sequence that starts from copies of both blocks, with the prompt's 20 positions known.
+  std::vector<TokenId> tokens = prompt;
+  tokens.push_back(
+      RunStep(*worker, Plan(3, {First(2, prompt, 20, {5, 6}, Greedy())})).seqs[0].tokens.at(0));
+  ScheduledSeq fork = First(3, tokens, 1, {7, 8}, Greedy());
+  fork.first_time->num_computed = 20;
+  fork.sample = true;
+  SchedulerOutput plan = Plan(4, {fork});
+  plan.copies = {{.group = 0, .src = 1, .dst = 7}, {.group = 0, .src = 2, .dst = 8}};
+  EXPECT_EQ(RunStep(*worker, plan).seqs[0].tokens.at(0), expected);
+}
+
+TEST(ModelRunnerTest, LogitsTilesChangeNothing) {
+  SamplingParams scored = Greedy();
+  scored.prompt_logprobs = 2;
+  scored.logprobs = 2;
+  std::vector<ModelRunnerOutput> outputs;
+  for (const size_t rows : {64, 7, 1}) {
+    StepLimits limits = kLimits;
+    limits.logits_bytes = rows * 113 * sizeof(float);
+    const auto worker = MakeWorker(limits);
+    std::vector<ScheduledSeq> seqs;
+    for (SeqId id = 1; id <= 3; ++id) {
+      seqs.push_back(First(id, Prompt(15), 15, {static_cast<BlockId>(id)}, scored));
+      seqs.back().logits = LogitsRows::kAll;
+    }
+    outputs.push_back(RunStep(*worker, Plan(1, seqs)));
+  }
+  for (const ModelRunnerOutput& output : outputs) {
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(output.seqs[i].tokens, outputs[0].seqs[0].tokens);
+      ASSERT_EQ(output.seqs[i].logprobs.size(), 1);
+      ASSERT_EQ(output.seqs[i].prompt_logprobs.size(), 14);
+      for (size_t k = 0; k < 14; ++k) {
+        const PositionLogprobs& expected = outputs[0].seqs[0].prompt_logprobs[k];
+        EXPECT_EQ(output.seqs[i].prompt_logprobs[k].chosen.token, Prompt(15)[k + 1]);
+        EXPECT_EQ(output.seqs[i].prompt_logprobs[k].chosen.logprob, expected.chosen.logprob);
+      }
+    }
+  }
+}
+
+TEST(ModelRunnerTest, StepOfAForgottenSequenceFailsAndTheRestLives) {
+  const auto worker = MakeWorker(kLimits);
+  RunStep(*worker, Plan(1, {First(1, Prompt(4), 4, {1}, Greedy())}));
+  SchedulerOutput plan = Plan(2, {First(2, Prompt(5), 5, {2}, Greedy())});
+  plan.finished = {1};
+  RunStep(*worker, plan);
+  const Status failed = worker->runner().Forward(Plan(3, {Next(1, 1, true)}));
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().code, ErrorCode::kInternal);
+  EXPECT_EQ(RunStep(*worker, Plan(4, {Next(2, 1, true)})).seqs[0].tokens.size(), 1);
+}
+
+TEST(LocalExecutorTest, OverlappedStepsEqualSynchronousOnes) {
+  constexpr int kSteps = 12;
+  const auto run = [](bool overlapped) {
+    LocalExecutor executor(MakeWorker(kLimits));
+    std::vector<TokenId> tokens;
+    const auto collect = [&](uint64_t step) {
+      Result<ModelRunnerOutput> output = executor.Collect({step});
+      ASSERT_TRUE(output) << output.error().message;
+      EXPECT_EQ(output->step, step);
+      tokens.push_back(output->seqs[0].tokens.at(0));
+    };
+    for (uint64_t step = 1; step <= kSteps; ++step) {
+      const StepHandle handle =
+          executor.Launch(step == 1 ? Plan(1, {First(1, Prompt(10), 10, {1, 2}, Greedy())})
+                                    : Plan(step, {Next(1, 1, true)}));
+      executor.Sample(handle, {});
+      if (!overlapped) collect(step);
+      if (overlapped && step > 1) collect(step - 1);
+    }
+    if (overlapped) collect(kSteps);
+    return tokens;
+  };
+  EXPECT_EQ(run(true), run(false));
+  EXPECT_EQ(run(true).size(), kSteps);
+}
+
+TEST(WorkerTest, RefusesABlockSizeThatTheAttentionDoesNotTake) {
+  auto backend = *CreateBackend("cpu", {.threads = 1});
+  auto loaded = LoadModel({.model = GALE_SOURCE_DIR "/tests/data/models/qwen3_tied"}, *backend);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const auto worker = Worker::Create(std::move(backend), std::move(loaded->model), 13);
+  ASSERT_FALSE(worker);
+  EXPECT_EQ(worker.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_NE(worker.error().message.find("block_tokens"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace gale
