@@ -1,0 +1,80 @@
+#include "kv_cache/prefix_cache.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace gale {
+namespace {
+
+using Tokens = std::vector<TokenId>;
+
+TEST(PrefixCacheTest, FindsAChainByItsTokens) {
+  PrefixCache cache(1, 8, 42);
+  PrefixNode& root = cache.Root("");
+  cache.Pin(root);
+  PrefixNode& ab = cache.Child(root, Tokens{1, 2});
+  cache.SetBlock(ab, 0, 3);
+  PrefixNode& abcd = cache.Child(ab, Tokens{3, 4});
+  cache.SetBlock(abcd, 0, 5);
+  EXPECT_EQ(cache.FindRoot(""), &root);
+  EXPECT_EQ(cache.FindChild(root, Tokens{1, 2}), &ab);
+  EXPECT_EQ(cache.FindChild(ab, Tokens{3, 4}), &abcd);
+  EXPECT_EQ(cache.FindChild(root, Tokens{3, 4}), nullptr);  // the same unit after another prefix
+  EXPECT_EQ(cache.FindChild(ab, Tokens{4, 3}), nullptr);
+  EXPECT_EQ(abcd.num_units, 2);
+  EXPECT_TRUE(cache.CheckIntegrity());
+}
+
+TEST(PrefixCacheTest, SaltsShareNothing) {
+  PrefixCache cache(1, 8, 42);
+  PrefixNode& a = cache.Root("a");
+  cache.SetBlock(cache.Child(a, Tokens{1, 2}), 0, 1);
+  EXPECT_EQ(cache.FindRoot("b"), nullptr);
+  PrefixNode& b = cache.Root("b");
+  EXPECT_NE(&a, &b);
+  EXPECT_EQ(cache.FindChild(b, Tokens{1, 2}), nullptr);
+}
+
+TEST(PrefixCacheTest, HashesDependOnTheSeed) {
+  PrefixCache a(1, 8, 1);
+  PrefixCache b(1, 8, 2);
+  EXPECT_NE(a.Root("").hash, b.Root("").hash);
+  EXPECT_NE(a.Child(a.Root(""), Tokens{1}).hash, b.Child(b.Root(""), Tokens{1}).hash);
+}
+
+TEST(PrefixCacheTest, CollisionsAreToldApartByTheirTokens) {
+  PrefixCache cache(1, 8, 42, [](const void*, size_t, uint64_t) -> uint64_t { return 7; });
+  PrefixNode& root = cache.Root("");
+  PrefixNode& a = cache.Child(root, Tokens{1, 2});
+  cache.SetBlock(a, 0, 1);
+  EXPECT_EQ(cache.FindChild(root, Tokens{5, 6}), nullptr);
+  PrefixNode& b = cache.Child(root, Tokens{5, 6});
+  cache.SetBlock(b, 0, 2);
+  EXPECT_NE(&a, &b);
+  EXPECT_EQ(cache.FindChild(root, Tokens{1, 2}), &a);
+  EXPECT_EQ(cache.FindChild(root, Tokens{5, 6}), &b);
+  EXPECT_EQ(cache.FindChild(a, Tokens{1, 2}), nullptr);
+}
+
+TEST(PrefixCacheTest, NodesLiveWhileTheyHaveABlockAChildOrAPin) {
+  PrefixCache cache(1, 8, 42);
+  PrefixNode& root = cache.Root("");
+  PrefixNode& parent = cache.Child(root, Tokens{1});
+  cache.SetBlock(parent, 0, 1);
+  PrefixNode& child = cache.Child(parent, Tokens{2});
+  cache.SetBlock(child, 0, 2);
+  cache.Pin(child);
+  EXPECT_EQ(cache.num_nodes(), 3U);
+  cache.Forget(1);  // the child keeps its parents
+  EXPECT_EQ(cache.num_nodes(), 3U);
+  EXPECT_EQ(parent.blocks[0], kNullBlock);
+  cache.Forget(2);  // the pin keeps the child
+  EXPECT_EQ(cache.num_nodes(), 3U);
+  EXPECT_TRUE(cache.CheckIntegrity());
+  cache.Unpin(child);
+  EXPECT_EQ(cache.num_nodes(), 0U);
+}
+
+}  // namespace
+}  // namespace gale
