@@ -38,6 +38,15 @@ struct Scenario {
   SchedulerConfig scheduler = {
       .max_num_seqs = 8, .max_num_batched_tokens = 48, .max_model_len = 160};
   bool enable_prefix_cache = true;
+  bool is_tight = true;  ///< the pool is too small for what runs: preemptions must happen
+};
+
+/// What a simulation has put to the test.
+struct Coverage {
+  size_t num_copies = 0;
+  size_t num_swapped_in = 0;
+  size_t num_drafts = 0;
+  size_t num_decodes_of_unknown = 0;  ///< from a token that the host did not know
 };
 
 KvGroup Full(int block_tokens) { return {.kind = KvKind::kFull, .block_tokens = block_tokens}; }
@@ -94,7 +103,8 @@ class Simulation {
     if (!live_.empty()) live_[choice % live_.size()]->cancelled = true;
   }
 
-  const SchedulerStats stats() const { return scheduler_.stats(); }
+  SchedulerStats stats() const { return scheduler_.stats(); }
+  const Coverage& coverage() const { return coverage_; }
 
  private:
   static KvCacheConfig KvConfig(const Scenario& scenario) {
@@ -176,7 +186,22 @@ class Simulation {
     ASSERT_LE(static_cast<int>(plan.seqs.size()), scenario_.scheduler.max_num_seqs);
     ASSERT_LE(scheduler_.stats().running_seqs, scenario_.scheduler.max_num_seqs);
     std::set<SeqId> ids;
-    for (const ScheduledSeq& seq : plan.seqs) ASSERT_TRUE(ids.insert(seq.id).second);
+    for (const ScheduledSeq& seq : plan.seqs) {
+      ASSERT_TRUE(ids.insert(seq.id).second);
+      coverage_.num_drafts += seq.draft.num_tokens;
+      coverage_.num_decodes_of_unknown += IsInFlight(seq.id) && seq.num_tokens == 1 ? 1 : 0;
+    }
+    coverage_.num_copies += plan.copies.size();
+    coverage_.num_swapped_in += plan.swap_in.size();
+  }
+
+  bool IsInFlight(SeqId id) const {
+    for (const SchedulerOutput& plan : in_flight_) {
+      for (const ScheduledSeq& seq : plan.seqs) {
+        if (seq.id == id && seq.sample) return true;
+      }
+    }
+    return false;
   }
 
   void CheckIntegrity() {
@@ -291,6 +316,7 @@ class Simulation {
   std::mutex live_mutex_;
   std::vector<std::shared_ptr<Request>> live_;
   int num_added_ = 0;
+  Coverage coverage_;
   size_t num_updates_ = 0;
   SeqId last_seen_ = 0;
 };
@@ -304,24 +330,25 @@ std::vector<Scenario> Scenarios() {
     scenario.num_blocks = num_blocks;
     return list.emplace_back(std::move(scenario));
   };
-  add("Full", {Full(4)}, 400);
+  add("Full", {Full(4)}, 400).is_tight = false;
   add("FullTinyPool", {Full(4)}, 48);
   add("FullTooSmallForSome", {Full(4)}, 22);
   add("FullNoPrefixCache", {Full(8)}, 40).enable_prefix_cache = false;
   add("FullSwap", {Full(4)}, 48).num_host_blocks = 60;
   add("Window", {Full(4), Window(4, 10)}, 110);
-  add("WindowAlone", {Window(8, 24)}, 40);
+  add("WindowAlone", {Window(8, 24)}, 36).is_tight = false;  // what has left the window is free
   add("WindowUnequalBlocks", {Full(8), Window(4, 9)}, 80);
   add("WindowSwap", {Full(4), Window(4, 10)}, 110).num_host_blocks = 50;
   add("Recurrent", {Full(4), Recurrent(4)}, 60);
-  add("RecurrentAlone", {Recurrent(4)}, 9);
+  add("RecurrentAlone", {Recurrent(4)}, 9).is_tight = false;  // never grows
   add("RecurrentSwap", {Full(4), Recurrent(4)}, 52).num_host_blocks = 70;
   add("DraftGroup", {Full(4), Full(4)}, 110).scheduler.num_draft_tokens = 3;
   add("DraftWindow", {Full(4), Window(4, 10), Full(8)}, 140).scheduler.num_draft_tokens = 4;
   add("NarrowBudget", {Full(4)}, 60).scheduler = {
       .max_num_seqs = 8, .max_num_batched_tokens = 5, .max_model_len = 120};
-  add("OneSequence", {Full(4)}, 64).scheduler = {
-      .max_num_seqs = 1, .max_num_batched_tokens = 16, .max_model_len = 120};
+  Scenario& one = add("OneSequence", {Full(4)}, 64);
+  one.scheduler = {.max_num_seqs = 1, .max_num_batched_tokens = 16, .max_model_len = 120};
+  one.is_tight = false;
   const size_t num_synchronous = list.size();
   for (size_t i = 0; i < num_synchronous; ++i) {
     Scenario scenario = list[i];
@@ -342,6 +369,13 @@ TEST_P(SchedulerStressTest, EverySequenceSaysWhatItSaysAlone) {
     if (HasFatalFailure()) return;
     EXPECT_GT(simulation.stats().generated_tokens, 0U);
     EXPECT_EQ(simulation.stats().cached_tokens > 0, GetParam().enable_prefix_cache);
+    EXPECT_EQ(simulation.stats().preemptions > 0, GetParam().is_tight);
+    const Coverage& coverage = simulation.coverage();
+    EXPECT_EQ(coverage.num_copies > 0, GetParam().scheduler.max_num_seqs > 1);
+    EXPECT_EQ(coverage.num_swapped_in > 0, GetParam().num_host_blocks > 0);
+    EXPECT_EQ(coverage.num_drafts > 0, GetParam().scheduler.num_draft_tokens > 0);
+    EXPECT_EQ(coverage.num_decodes_of_unknown > 0,
+              GetParam().overlap && GetParam().scheduler.num_draft_tokens == 0);
   }
 }
 
