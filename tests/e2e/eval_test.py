@@ -1,9 +1,26 @@
 """Figures about models: info, perplexity, log probabilities, benchmarks."""
 
 import json
+import math
+import struct
 import unittest
 
-from gale_process import EXACT, GOLDEN, TEXT, TINY, gale
+from gale_process import EXACT, GOLDEN, ROOT, TEXT, TINY, gale
+
+
+def read_safetensors(path):
+    """{name: (shape, values)} of a file of f32 and i32 tensors."""
+    data = path.read_bytes()
+    (header_bytes,) = struct.unpack_from("<Q", data)
+    tensors = {}
+    for name, entry in json.loads(data[8:8 + header_bytes]).items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            code = {"F32": "f", "I32": "i"}[entry["dtype"]]
+            values = struct.unpack_from(f"<{(end - begin) // 4}{code}", data,
+                                        8 + header_bytes + begin)
+            tensors[name] = (entry["shape"], values)
+    return tensors
 
 
 class Info(unittest.TestCase):
@@ -73,6 +90,28 @@ class Logprobs(unittest.TestCase):
             for entry, token, value in zip(top, ids, values, strict=True):
                 self.assertEqual(entry["token"], token)
                 self.assertAlmostEqual(entry["logprob"], value, delta=1e-3)
+
+
+    def test_equal_transformers_on_models_of_odd_sizes(self):
+        """From the stored logits of every golden checkpoint; those have no tokenizers."""
+        goldens = sorted((ROOT / "tests/data/models").glob("*/golden.safetensors"))
+        self.assertGreaterEqual(len(goldens), 4)
+        for golden in goldens:
+            tensors = read_safetensors(golden)
+            _, tokens = tensors["prompt.1"]
+            (_, vocab), logits = tensors["logits.1"]
+            with self.subTest(model=golden.parent.name):
+                record = gale("eval", "logprobs", "--tokens", ",".join(map(str, tokens)), "--json",
+                              "--model", golden.parent, "--dtype", "f32").json()
+                for i, position in enumerate(record["positions"][1:]):
+                    row = logits[i * vocab:(i + 1) * vocab]
+                    largest = max(row)
+                    log_sum = largest + math.log(sum(math.exp(x - largest) for x in row))
+                    tolerance = 2e-4 * max(map(abs, row))
+                    self.assertAlmostEqual(position["logprob"], row[tokens[i + 1]] - log_sum,
+                                           delta=tolerance)
+                    self.assertAlmostEqual(position["top"][0]["logprob"], largest - log_sum,
+                                           delta=tolerance)
 
 
 class Bench(unittest.TestCase):
