@@ -81,7 +81,7 @@ Result<MemoryPlan> PlanMemory(const EngineConfig& config, const MemoryDemand& de
   plan.kv_bytes = static_cast<size_t>(plan.num_blocks) * plan.block_bytes;
 
   const int longest = LongestSequence(demand.kv, blocks, plan.max_model_len);
-  if (config.max_model_len == 0) plan.max_model_len = longest;
+  if (config.max_model_len == 0 && longest > 0) plan.max_model_len = longest;
   if (longest < plan.max_model_len || longest < 1) {
     const size_t one =
         static_cast<size_t>(BlocksPerSequence(demand.kv, plan.max_model_len)) * plan.block_bytes;
