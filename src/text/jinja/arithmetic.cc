@@ -1,0 +1,215 @@
+#include "text/jinja/arithmetic.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "text/jinja/builtins.h"
+#include "text/jinja/interpreter.h"
+#include "text/utf8.h"
+
+namespace gale::jinja {
+namespace {
+
+std::string_view Symbol(BinaryOp op) {
+  switch (op) {
+    case BinaryOp::kAdd: return "+";
+    case BinaryOp::kSubtract: return "-";
+    case BinaryOp::kMultiply: return "*";
+    case BinaryOp::kDivide: return "/";
+    case BinaryOp::kFloorDivide: return "//";
+    case BinaryOp::kModulo: return "%";
+    case BinaryOp::kPower: return "**";
+    case BinaryOp::kConcat: return "~";
+  }
+  return "?";
+}
+
+[[noreturn]] void FailTypes(BinaryOp op, const Value& a, const Value& b) {
+  if (a.is_undefined()) throw TemplateError(a.UndefinedWhat());
+  if (b.is_undefined()) throw TemplateError(b.UndefinedWhat());
+  if (op == BinaryOp::kAdd && a.is_string()) {
+    throw TemplateError(
+        fmt::format("can only concatenate str (not \"{}\") to str", b.TypeName()));
+  }
+  throw TemplateError(fmt::format("unsupported operand types for {}: '{}' and '{}'", Symbol(op),
+                                  a.TypeName(), b.TypeName()));
+}
+
+int64_t FloorDivide(int64_t a, int64_t b) {
+  const int64_t quotient = a / b;
+  return a % b != 0 && (a < 0) != (b < 0) ? quotient - 1 : quotient;
+}
+
+[[noreturn]] void FailOverflow() { throw TemplateError("an integer leaves 64 bits"); }
+
+Value IntegerPower(int64_t base, int64_t exponent) {
+  if (exponent < 0) return Value::Float(std::pow(static_cast<double>(base), exponent));
+  int64_t result = 1;
+  while (exponent > 0) {
+    if ((exponent & 1) != 0 && __builtin_mul_overflow(result, base, &result)) FailOverflow();
+    exponent >>= 1;
+    if (exponent > 0 && __builtin_mul_overflow(base, base, &base)) FailOverflow();
+  }
+  return Value::Int(result);
+}
+
+Value IntegerArithmetic(BinaryOp op, int64_t a, int64_t b) {
+  int64_t result = 0;
+  const bool divides = op == BinaryOp::kDivide || op == BinaryOp::kFloorDivide || op == BinaryOp::kModulo;
+  if (divides && b == 0) throw TemplateError("division by zero");
+  if (divides && b == -1 && a == std::numeric_limits<int64_t>::min()) FailOverflow();
+  switch (op) {
+    case BinaryOp::kAdd:
+      if (__builtin_add_overflow(a, b, &result)) FailOverflow();
+      return Value::Int(result);
+    case BinaryOp::kSubtract:
+      if (__builtin_sub_overflow(a, b, &result)) FailOverflow();
+      return Value::Int(result);
+    case BinaryOp::kMultiply:
+      if (__builtin_mul_overflow(a, b, &result)) FailOverflow();
+      return Value::Int(result);
+    case BinaryOp::kDivide: return Value::Float(static_cast<double>(a) / static_cast<double>(b));
+    case BinaryOp::kFloorDivide: return Value::Int(FloorDivide(a, b));
+    case BinaryOp::kModulo: return Value::Int(a - FloorDivide(a, b) * b);
+    case BinaryOp::kPower: return IntegerPower(a, b);
+    case BinaryOp::kConcat: break;
+  }
+  return {};
+}
+
+Value FloatArithmetic(BinaryOp op, double a, double b) {
+  const bool divides = op == BinaryOp::kDivide || op == BinaryOp::kFloorDivide || op == BinaryOp::kModulo;
+  if (divides && b == 0) throw TemplateError("division by zero");
+  switch (op) {
+    case BinaryOp::kAdd: return Value::Float(a + b);
+    case BinaryOp::kSubtract: return Value::Float(a - b);
+    case BinaryOp::kMultiply: return Value::Float(a * b);
+    case BinaryOp::kDivide: return Value::Float(a / b);
+    case BinaryOp::kFloorDivide: return Value::Float(std::floor(a / b));
+    case BinaryOp::kModulo: return Value::Float(a - std::floor(a / b) * b);
+    case BinaryOp::kPower: return Value::Float(std::pow(a, b));
+    case BinaryOp::kConcat: break;
+  }
+  return {};
+}
+
+Value Repeat(Interpreter& interpreter, const Value& sequence, int64_t count) {
+  const auto times = static_cast<size_t>(std::max<int64_t>(count, 0));
+  const size_t size = sequence.is_string() ? sequence.bytes().size()
+                                           : sequence.AsList().items.size() * sizeof(Value);
+  if (size > 0 && times > std::numeric_limits<uint32_t>::max() / size) {
+    throw TemplateError("a repetition is too long");
+  }
+  interpreter.Charge(size * times);
+  if (sequence.is_string()) {
+    MarkedString text;
+    if (size > 0) {
+      for (size_t i = 0; i < times; ++i) text.Append(sequence.AsString());
+    }
+    return Value::String(std::move(text));
+  }
+  std::vector<Value> items;
+  const auto& source = sequence.AsList().items;
+  for (size_t i = 0; i < times && !source.empty(); ++i) {
+    items.insert(items.end(), source.begin(), source.end());
+  }
+  return interpreter.NewList(std::move(items), sequence.AsList().is_tuple);
+}
+
+}  // namespace
+
+Value Arithmetic(Interpreter& interpreter, BinaryOp op, const Value& a, const Value& b) {
+  if (op == BinaryOp::kConcat || (op == BinaryOp::kAdd && a.is_string() && b.is_string())) {
+    MarkedString text = ToText(a);
+    text.Append(ToText(b));
+    return interpreter.NewString(std::move(text));
+  }
+  if (a.is_integral() && b.is_integral()) return IntegerArithmetic(op, a.AsInt(), b.AsInt());
+  if (a.is_number() && b.is_number()) return FloatArithmetic(op, a.AsFloat(), b.AsFloat());
+  if (op == BinaryOp::kModulo && a.is_string()) {
+    CallArguments arguments;
+    arguments.positional = b.is_list() && b.AsList().is_tuple ? b.AsList().items : std::vector{b};
+    return interpreter.Filter("format", a, arguments);
+  }
+  if (op == BinaryOp::kMultiply) {
+    const bool a_repeats = a.is_string() || a.is_list();
+    if (a_repeats && b.is_integral()) return Repeat(interpreter, a, b.AsInt());
+    if (a.is_integral() && (b.is_string() || b.is_list())) return Repeat(interpreter, b, a.AsInt());
+  }
+  if (op == BinaryOp::kAdd && a.is_list() && b.is_list() &&
+      a.AsList().is_tuple == b.AsList().is_tuple) {
+    std::vector<Value> items = a.AsList().items;
+    items.insert(items.end(), b.AsList().items.begin(), b.AsList().items.end());
+    return interpreter.NewList(std::move(items), a.AsList().is_tuple);
+  }
+  FailTypes(op, a, b);
+}
+
+Value Negate(const Value& value) {
+  if (value.is_float()) return Value::Float(-value.AsFloat());
+  if (value.is_integral()) return IntegerArithmetic(BinaryOp::kSubtract, 0, value.AsInt());
+  if (value.is_undefined()) throw TemplateError(value.UndefinedWhat());
+  throw TemplateError(fmt::format("bad operand type for unary -: '{}'", value.TypeName()));
+}
+
+std::vector<size_t> CharacterOffsets(std::string_view text) {
+  std::vector<size_t> offsets;
+  offsets.reserve(text.size() + 1);
+  for (size_t pos = 0; pos < text.size(); pos += text::Utf8Size(text[pos])) offsets.push_back(pos);
+  offsets.push_back(text.size());
+  return offsets;
+}
+
+Value Slice(Interpreter& interpreter, const Value& object, const Value& begin, const Value& end,
+            const Value& step) {
+  if (object.is_undefined()) throw TemplateError(object.UndefinedWhat());
+  if (!object.is_list() && !object.is_string()) {
+    throw TemplateError(fmt::format("'{}' object cannot be sliced", object.TypeName()));
+  }
+  const auto number = [](const Value& value, int64_t fallback) {
+    if (value.is_undefined() || value.is_none()) return fallback;
+    if (!value.is_integral()) throw TemplateError("slice indices must be integers");
+    return value.AsInt();
+  };
+  const std::vector<size_t> offsets =
+      object.is_string() ? CharacterOffsets(object.bytes()) : std::vector<size_t>();
+  const auto size =
+      static_cast<int64_t>(object.is_string() ? offsets.size() - 1 : object.AsList().items.size());
+  const int64_t stride = number(step, 1);
+  if (stride == 0) throw TemplateError("slice step cannot be zero");
+  // Python's slice.indices().
+  const int64_t lowest = stride > 0 ? 0 : -1;
+  const int64_t highest = stride > 0 ? size : size - 1;
+  const auto clamp = [&](const Value& value, int64_t fallback) {
+    int64_t index = number(value, fallback);
+    const bool given = !value.is_undefined() && !value.is_none();
+    if (given && index < 0) index = index < -size ? lowest : index + size;
+    return std::min(std::max(index, lowest), highest);
+  };
+  const int64_t from = clamp(begin, stride > 0 ? lowest : highest);
+  const int64_t to = clamp(end, stride > 0 ? highest : lowest);
+
+  if (object.is_string() && stride == 1) {
+    return interpreter.NewString(object.AsString().Slice(
+        offsets[static_cast<size_t>(from)], offsets[static_cast<size_t>(std::max(from, to))]));
+  }
+  const int64_t jump = stride > 0 ? std::min(stride, size + 1) : std::max(stride, -size - 1);
+  std::vector<size_t> picked;
+  for (int64_t i = from; jump > 0 ? i < to : i > to; i += jump) picked.push_back(static_cast<size_t>(i));
+  interpreter.Charge(picked.size() * sizeof(Value));
+  if (object.is_list()) {
+    std::vector<Value> items;
+    for (const size_t i : picked) items.push_back(object.AsList().items[i]);
+    return interpreter.NewList(std::move(items), object.AsList().is_tuple);
+  }
+  const MarkedString& text = object.AsString();
+  interpreter.Charge(text.marks().size() * picked.size());
+  MarkedString result;
+  for (const size_t i : picked) result.Append(text.Slice(offsets[i], offsets[i + 1]));
+  return interpreter.NewString(std::move(result));
+}
+
+}  // namespace gale::jinja

@@ -1,0 +1,48 @@
+// What templates find ready-made: filters, tests, methods and global functions, by name.
+#pragma once
+
+#include <functional>
+#include <string_view>
+#include <unordered_map>
+
+#include "text/jinja/interpreter.h"
+
+namespace gale::jinja {
+
+using FilterFunction = Value (*)(Interpreter& interpreter, const Value& operand,
+                                 const CallArguments& arguments);
+using TestFunction = bool (*)(Interpreter& interpreter, const Value& operand,
+                              const CallArguments& arguments);
+
+/// Null when there is none of that name.
+FilterFunction FindFilter(std::string_view name);
+TestFunction FindTest(std::string_view name);
+/// A method of str, list or dict.
+FilterFunction FindMethod(const Value& object, std::string_view name);
+
+/// A method with the object it belongs to.
+Value BindMethod(Interpreter& interpreter, const Value& object, std::string_view name,
+                 FilterFunction function);
+/// Adds range, dict, namespace, raise_exception, strftime_now, joiner and cycler.
+void AddGlobalFunctions(Interpreter& interpreter);
+
+/// {% set ns.x = v %}: throws unless `object` is a namespace.
+void SetNamespaceAttribute(const Value& object, std::string_view name, Value value);
+
+// Shared between filters and methods.
+
+/// json.dumps(value, ensure_ascii=False), with its indent, separators and sort_keys.
+MarkedString ToJson(const Value& value, const CallArguments& arguments);
+/// str.strip: of white space, or of the characters in `characters` when it is a string.
+Value StripText(Interpreter& interpreter, const Value& text, const Value& characters, bool left,
+                bool right);
+Value ReplaceText(Interpreter& interpreter, const Value& text, const Value& from, const Value& to,
+                  int64_t max_count);
+Value JoinText(Interpreter& interpreter, const std::vector<Value>& items, const MarkedString& between);
+/// Rewrites character by character; `is_start` tells where a word begins.
+enum class LetterCase { kUpper, kLower, kTitle, kCapitalize };
+Value ChangeCase(Interpreter& interpreter, const Value& text, LetterCase letter_case);
+/// The operand as a string; throws, naming `what`, when it is none.
+const MarkedString& ExpectString(const Value& value, std::string_view what);
+
+}  // namespace gale::jinja

@@ -1,0 +1,96 @@
+// The tests of `x is ...`.
+#include <fmt/format.h>
+
+#include "text/jinja/builtins.h"
+
+namespace gale::jinja {
+namespace {
+
+using In = Interpreter&;
+using Self = const Value&;
+using Args = const CallArguments&;
+
+bool IsSequence(Self self) { return self.is_string() || self.is_list() || self.is_dict(); }
+
+template <int kExpectedSign, bool kOrEqual>
+bool Ordered(In /*in*/, Self self, Args args) {
+  const int order = Compare(self, args.Get(0, "other"));
+  return (order > 0) - (order < 0) == kExpectedSign || (kOrEqual && order == 0);
+}
+
+int64_t Remainder(Self self, int64_t divisor) {
+  if (!self.is_integral()) throw TemplateError(fmt::format("'{}' is no integer", self.TypeName()));
+  if (divisor == 0) throw TemplateError("division by zero");
+  return divisor == -1 ? 0 : self.AsInt() % divisor;
+}
+
+bool SameAs(In /*in*/, Self self, Args args) {
+  const Value other = args.Get(0, "other");
+  if (self.kind() != other.kind()) return false;
+  if (self.is_list()) return &self.AsList() == &other.AsList();
+  if (self.is_dict()) return &self.AsDict() == &other.AsDict();
+  return Equal(self, other);
+}
+
+const std::unordered_map<std::string_view, TestFunction>& Tests() {
+  static const TestFunction equal = [](In, Self s, Args a) { return Equal(s, a.Get(0, "other")); };
+  static const TestFunction not_equal = [](In, Self s, Args a) {
+    return !Equal(s, a.Get(0, "other"));
+  };
+  static const std::unordered_map<std::string_view, TestFunction> table = {
+      {"boolean", [](In, Self s, Args) { return s.is_bool(); }},
+      {"callable", [](In, Self s, Args) { return s.is_object() && s.AsObject().is_callable(); }},
+      {"defined", [](In, Self s, Args) { return !s.is_undefined(); }},
+      {"divisibleby", [](In, Self s, Args a) { return Remainder(s, a.Int(0, "num", 0)) == 0; }},
+      {"even", [](In, Self s, Args) { return Remainder(s, 2) == 0; }},
+      {"false", [](In, Self s, Args) { return s.is_bool() && !s.AsBool(); }},
+      {"filter", [](In, Self s, Args) { return s.is_string() && FindFilter(s.bytes()) != nullptr; }},
+      {"float", [](In, Self s, Args) { return s.is_float(); }},
+      {"in", [](In, Self s, Args a) { return Contains(a.Get(0, "seq"), s); }},
+      {"integer", [](In, Self s, Args) { return s.is_int(); }},
+      {"iterable", [](In, Self s, Args) { return IsSequence(s) || s.is_undefined(); }},
+      {"lower",
+       [](In in, Self s, Args) {
+         return FindMethod(Value::String(""), "islower")(in, Value::String(ToText(s)), {}).Truth();
+       }},
+      {"mapping", [](In, Self s, Args) { return s.is_dict(); }},
+      {"none", [](In, Self s, Args) { return s.is_none(); }},
+      {"number", [](In, Self s, Args) { return s.is_number(); }},
+      {"odd", [](In, Self s, Args) { return Remainder(s, 2) != 0; }},
+      {"sameas", SameAs},
+      {"sequence", [](In, Self s, Args) { return IsSequence(s) || s.is_undefined(); }},
+      {"string", [](In, Self s, Args) { return s.is_string(); }},
+      {"test", [](In, Self s, Args) { return s.is_string() && FindTest(s.bytes()) != nullptr; }},
+      {"true", [](In, Self s, Args) { return s.is_bool() && s.AsBool(); }},
+      {"undefined", [](In, Self s, Args) { return s.is_undefined(); }},
+      {"upper",
+       [](In in, Self s, Args) {
+         return FindMethod(Value::String(""), "isupper")(in, Value::String(ToText(s)), {}).Truth();
+       }},
+      {"==", equal},
+      {"eq", equal},
+      {"equalto", equal},
+      {"!=", not_equal},
+      {"ne", not_equal},
+      {"<", Ordered<-1, false>},
+      {"lt", Ordered<-1, false>},
+      {"lessthan", Ordered<-1, false>},
+      {"<=", Ordered<-1, true>},
+      {"le", Ordered<-1, true>},
+      {">", Ordered<1, false>},
+      {"gt", Ordered<1, false>},
+      {"greaterthan", Ordered<1, false>},
+      {">=", Ordered<1, true>},
+      {"ge", Ordered<1, true>},
+  };
+  return table;
+}
+
+}  // namespace
+
+TestFunction FindTest(std::string_view name) {
+  const auto it = Tests().find(name);
+  return it == Tests().end() ? nullptr : it->second;
+}
+
+}  // namespace gale::jinja
