@@ -20,6 +20,7 @@ struct RmsNormArgs {
   TensorView x;         ///< [tokens, hidden]
   TensorView weight;    ///< [hidden]
   TensorView residual;  ///< [tokens, hidden] or empty; becomes x + residual before the norm
+                        ///< (rounded to its dtype; the norm may see the sum before or after that)
   TensorView out;       ///< [tokens, hidden]; may alias x
   float eps = 1e-6F;
 };
@@ -31,7 +32,8 @@ struct QkvRopeArgs {
   TensorView positions;  ///< i32 [tokens]
   TensorView q_norm;     ///< [head_dim] or empty
   TensorView k_norm;     ///< [head_dim] or empty
-  TensorView inv_freq;   ///< f32 [rotary_dim / 2]; scaling schemes are folded in at load
+  TensorView inv_freq;   ///< f32 [rotary_dim / 2]; scaling schemes are folded in at load; an
+                         ///< angle is position * inv_freq rounded to f32
   float rope_scale = 1;  ///< multiplies cos and sin (YaRN's attention factor)
   float norm_eps = 1e-6F;
   int q_heads = 0;
@@ -52,14 +54,17 @@ struct GatherRowsArgs {
   TensorView out;   ///< [n, hidden]
 };
 
-/// One draw per row: temperature, top-k, top-p, min-p, then inverse CDF with one Philox number.
-/// A pure function of the row, its parameters and its counter: no draw depends on its neighbours.
+/// One draw per row: temperature, top-k, top-p, min-p, then inverse CDF over ascending ids with one
+/// Philox number (base/rng.h). A pure function of the row, its parameters and its counter: no draw
+/// depends on its neighbours. Likelier means a higher logit, then a lower id. top-k keeps the k
+/// likeliest; top-p the fewest of those, likeliest first, whose share of what top-k left reaches
+/// top_p (at least one); min-p drops those less likely than min_p times the likeliest.
 struct SampleArgs {
   TensorView logits;       ///< f32 [rows, vocab]; may be overwritten
   TensorView temperature;  ///< f32 [rows]; 0 = greedy, the lowest id among equal maxima
   TensorView top_k;        ///< i32 [rows]; 0 = off
-  TensorView top_p;        ///< f32 [rows]
-  TensorView min_p;        ///< f32 [rows]
+  TensorView top_p;        ///< f32 [rows]; 1 = off
+  TensorView min_p;        ///< f32 [rows]; 0 = off
   TensorView seed;         ///< u64 [rows]; Philox key
   TensorView counter;      ///< u64 [rows, 2]; {position, sample index << 32 | RandomStream}
   TensorView bitmask;      ///< i32 [rows, ceil(vocab / 32)] of allowed tokens, or empty

@@ -1,0 +1,113 @@
+// Every table of kernels that this machine can run, at the lengths and values where vector code
+// goes wrong: tails, every half-precision number, the ends of exp.
+#include "backend/cpu/kernels.h"
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tensor/bf16.h"
+#include "tensor/f16.h"
+
+namespace gale {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+class KernelsTest : public testing::TestWithParam<const CpuKernels*> {
+ protected:
+  const CpuKernels& kernels() const { return *GetParam(); }
+};
+
+template <class Half>
+void ExpectAllHalvesConvert(const CpuKernels& kernels, DType dtype) {
+  std::vector<Half> halves(1 << 16);
+  for (size_t i = 0; i < halves.size(); ++i) halves[i].bits = static_cast<uint16_t>(i);
+  std::vector<float> floats(halves.size());
+  kernels.to_f32(halves.data(), dtype, floats.data(), std::ssize(halves));
+  for (size_t i = 0; i < halves.size(); ++i) {
+    const float want = ToFloat(halves[i]);
+    if (std::isnan(want)) {
+      ASSERT_TRUE(std::isnan(floats[i])) << i;
+    } else {
+      ASSERT_EQ(std::bit_cast<uint32_t>(floats[i]), std::bit_cast<uint32_t>(want)) << i;
+    }
+  }
+}
+
+TEST_P(KernelsTest, EveryHalfConverts) {
+  ExpectAllHalvesConvert<Bf16>(kernels(), DType::kBf16);
+  ExpectAllHalvesConvert<F16>(kernels(), DType::kF16);
+}
+
+TEST_P(KernelsTest, RoundsToBf16LikeTheScalarCode) {
+  std::vector<float> floats;
+  for (uint32_t bits = 0; bits < 0xFFFF0000U; bits += 0x7FF1U)
+    floats.push_back(std::bit_cast<float>(bits));
+  std::vector<Bf16> halves(floats.size());
+  kernels().from_f32(floats.data(), halves.data(), DType::kBf16, std::ssize(floats));
+  for (size_t i = 0; i < floats.size(); ++i)
+    ASSERT_EQ(halves[i].bits, ToBf16(floats[i]).bits) << floats[i];
+}
+
+TEST_P(KernelsTest, TailsAreReadAndWrittenExactly) {
+  constexpr float kGuard = 77;
+  for (int64_t n = 0; n < 70; ++n) {
+    std::vector<float> x(static_cast<size_t>(n));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i) - 3;
+    std::vector<float> out(x.size() + 1, kGuard);
+    kernels().to_f32(x.data(), DType::kF32, out.data(), n);
+    EXPECT_TRUE(std::equal(x.begin(), x.end(), out.begin()));
+    EXPECT_EQ(out.back(), kGuard);
+    EXPECT_EQ(kernels().max(x.data(), n), n == 0 ? -kInfinity : static_cast<float>(n - 4));
+    const float sum = kernels().exp_sum(x.data(), static_cast<float>(n), 1, out.data(), n);
+    EXPECT_EQ(out.back(), kGuard);
+    double want = 0;
+    for (const float value : x) want += std::exp(double{value} - static_cast<double>(n));
+    EXPECT_NEAR(sum, want, 1e-5 * want);
+  }
+}
+
+TEST_P(KernelsTest, ExpIsAccurateAndEndsInZero) {
+  std::vector<float> x;
+  for (float value = -87; value <= 0; value += 0.00137F) x.push_back(value);
+  std::vector<float> out(x.size());
+  kernels().exp_sum(x.data(), 0, 1, out.data(), std::ssize(x));
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double want = std::exp(double{x[i]});
+    ASSERT_NEAR(out[i], want, 2e-7 * want) << x[i];
+  }
+  std::vector<float> ends(16, -kInfinity);
+  ends[1] = -88;
+  ends[2] = -1e30F;
+  ends[3] = 0;
+  EXPECT_EQ(kernels().exp_sum(ends.data(), 0, 1, ends.data(), 16), 1.0F);
+  EXPECT_EQ(ends[0], 0.0F);
+  EXPECT_EQ(ends[3], 1.0F);
+}
+
+TEST_P(KernelsTest, SiluMulAtTheEnds) {
+  std::vector<float> gate = {0, -0.0F, 100, 1e30F, -100, -1e30F, -kInfinity, kInfinity};
+  const std::vector<float> up(gate.size(), 2);
+  std::vector<float> out(gate.size());
+  kernels().silu_mul(gate.data(), up.data(), out.data(), std::ssize(gate));
+  EXPECT_EQ(out[0], 0.0F);
+  EXPECT_EQ(out[1], 0.0F);
+  EXPECT_EQ(out[2], 200.0F);
+  EXPECT_EQ(out[3], 2e30F);
+  EXPECT_NEAR(out[4], 0, 1e-30);
+  EXPECT_EQ(out[7], kInfinity);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  kernels().silu_mul(&nan, up.data(), out.data(), 1);
+  EXPECT_TRUE(std::isnan(out[0]));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, KernelsTest,
+                         testing::ValuesIn(AvailableKernels().begin(), AvailableKernels().end()),
+                         [](const auto& table) { return std::string(table.param->name); });
+
+}  // namespace
+}  // namespace gale
