@@ -12,6 +12,7 @@
 namespace gale {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::unique_ptr<Backend> CreateCpu(int threads) {
@@ -28,6 +29,10 @@ TEST(CpuBackend, DescribesItself) {
   EXPECT_GT(info.free_bytes, 0U);
   EXPECT_GE(info.total_bytes, info.free_bytes);
   EXPECT_THAT(CreateCpu(3)->info().description, HasSubstr(", 3 threads"));
+}
+
+TEST(CpuBackend, IsTheOnlyDeviceOfThisBuild) {
+  EXPECT_THAT(BackendNames(), ElementsAre("cpu"));
 }
 
 TEST(CpuBackend, RefusesImpossibleOptions) {
