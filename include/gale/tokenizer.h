@@ -15,7 +15,8 @@ namespace gale {
 
 struct EncodeOptions {
   bool add_special_tokens = true;  ///< what the post-processor adds, such as BOS
-  bool parse_special = false;      ///< special tokens spelled out in the text become their ids; off: they stay text
+  bool parse_special =
+      false;  ///< special tokens spelled out in the text become their ids; off: they stay text
 };
 
 /// A stretch of a rendered prompt that came from the user: special tokens in it stay plain text.
@@ -39,13 +40,14 @@ class Tokenizer {
   /// Any bytes are accepted; invalid UTF-8 is read as U+FFFD.
   std::vector<TokenId> Encode(std::string_view text, const EncodeOptions& options = {}) const;
   /// Encodes a rendered chat prompt: special tokens are recognized except inside `user_spans`.
-  std::vector<TokenId> EncodePrompt(std::string_view text, std::span<const TextSpan> user_spans) const;
+  std::vector<TokenId> EncodePrompt(std::string_view text,
+                                    std::span<const TextSpan> user_spans) const;
   /// Ids outside the vocabulary are skipped.
   std::string Decode(std::span<const TokenId> tokens, bool skip_special = true) const;
 
-  int vocab_size() const;                                  ///< largest id + 1, added tokens included
+  int vocab_size() const;  ///< largest id + 1, added tokens included
   std::optional<TokenId> TokenToId(std::string_view token) const;
-  std::string_view IdToToken(TokenId id) const;            ///< the vocabulary's own spelling; "" when unknown
+  std::string_view IdToToken(TokenId id) const;  ///< the vocabulary's own spelling; "" when unknown
   bool IsSpecial(TokenId id) const;
 
  private:

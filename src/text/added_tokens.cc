@@ -50,7 +50,8 @@ void TokenTrie::Insert(std::string_view content, int index) {
   int node = 0;
   for (const char c : content) {
     const uint64_t edge = static_cast<uint64_t>(node) << 8 | static_cast<uint8_t>(c);
-    const auto [child, is_new] = children_.try_emplace(edge, static_cast<int>(index_of_node_.size()));
+    const auto [child, is_new] =
+        children_.try_emplace(edge, static_cast<int>(index_of_node_.size()));
     if (is_new) index_of_node_.push_back(-1);
     node = child->second;
   }

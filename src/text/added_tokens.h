@@ -63,8 +63,8 @@ class AddedTokens {
 
   /// Whether an occurrence of `token` at [begin, end) counts.
   using Filter = std::function<bool(const AddedToken& token, size_t begin, size_t end)>;
-  /// Cuts `text` at added tokens, leftmost first, longest first among those; text stretches that are
-  /// empty are left out. `normalized` picks the tokens that are looked for in normalized text.
+  /// Cuts `text` at added tokens, leftmost first, longest first among those; text stretches that
+  /// are empty are left out. `normalized` picks the tokens that are looked for in normalized text.
   std::vector<Section> Find(std::string_view text, bool normalized, const Filter& filter) const;
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }

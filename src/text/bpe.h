@@ -48,8 +48,8 @@ class Bpe : public TokenModel {
   struct Options {
     std::optional<TokenId> unk;  ///< for characters that are not in the vocabulary; unset: dropped
     bool fuse_unk;               ///< a run of unknown characters is one unk
-    bool byte_fallback;          ///< unknown characters become <0xXX> tokens where all of them exist
-    bool ignore_merges;          ///< a piece that is a token as a whole stays one
+    bool byte_fallback;  ///< unknown characters become <0xXX> tokens where all of them exist
+    bool ignore_merges;  ///< a piece that is a token as a whole stays one
     std::string prefix, suffix;  ///< of characters inside a word, and at its end
   };
 

@@ -1,6 +1,4 @@
 // Chat templates: finds a model's template and renders messages through the Jinja engine.
-#include "gale/chat.h"
-
 #include <filesystem>
 #include <fstream>
 #include <utility>
@@ -10,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/status_macros.h"
+#include "gale/chat.h"
 #include "text/jinja/builtins.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/json.h"
@@ -187,10 +186,11 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::FromFolder(const std::string
     }
   }
   if (!found) {
-    return MakeError(ErrorCode::kNotFound,
-                     fmt::format("{}: the model has no chat template (neither chat_template.jinja nor "
-                                 "\"chat_template\" in tokenizer_config.json)",
-                                 folder));
+    return MakeError(
+        ErrorCode::kNotFound,
+        fmt::format("{}: the model has no chat template (neither chat_template.jinja nor "
+                    "\"chat_template\" in tokenizer_config.json)",
+                    folder));
   }
   return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(impl)));
 }

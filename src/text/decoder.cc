@@ -72,9 +72,11 @@ Result<Decoder> Decoder::Parse(const JsonValue& value) {
                                 StringOr(part.object, "replacement", "▁"));
           GALE_ASSIGN_OR_RETURN(Pattern replacement_pattern, Pattern::Literal(replacement));
           GALE_ASSIGN_OR_RETURN(const bool prefix, BoolOr(part.object, "add_prefix_space", true));
-          GALE_ASSIGN_OR_RETURN(const std::string_view scheme,
-                                StringOr(part.object, "prepend_scheme", prefix ? "always" : "never"));
-          decoder.stages_.emplace_back(Metaspace{std::move(replacement_pattern), scheme != "never"});
+          GALE_ASSIGN_OR_RETURN(
+              const std::string_view scheme,
+              StringOr(part.object, "prepend_scheme", prefix ? "always" : "never"));
+          decoder.stages_.emplace_back(
+              Metaspace{std::move(replacement_pattern), scheme != "never"});
         } else if (part.type == "Replace" && !fused) {
           GALE_ASSIGN_OR_RETURN(const JsonValue pattern_value, part.object.Get("pattern"));
           GALE_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Parse(pattern_value));

@@ -1,5 +1,6 @@
-// The "decoder" of tokenizer.json: turns the spellings of tokens into text. It works token by token,
-// so that decoding a whole sequence and streaming it are the same code and give the same text.
+// The "decoder" of tokenizer.json: turns the spellings of tokens into text. It works token by
+// token, so that decoding a whole sequence and streaming it are the same code and give the same
+// text.
 #pragma once
 
 #include <functional>
@@ -17,9 +18,9 @@ class Decoder {
  public:
   /// What one stage keeps between tokens.
   struct StageState {
-    std::string held;       ///< text or bytes that later tokens decide about
+    std::string held;  ///< text or bytes that later tokens decide about
     size_t num_stripped = 0;
-    bool started = false;   ///< a token has passed, or stripping at the start is over
+    bool started = false;  ///< a token has passed, or stripping at the start is over
   };
   using State = std::vector<StageState>;
 

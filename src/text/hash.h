@@ -1,4 +1,5 @@
-// The hash of text/'s tables: XXH3 over bytes. Not for untrusted keys without a bound on their number.
+// The hash of text/'s tables: XXH3 over bytes. Not for untrusted keys without a bound on their
+// number.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,9 @@
 
 namespace gale::text {
 
-inline uint64_t HashBytes(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+inline uint64_t HashBytes(std::string_view bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
 
 struct StringHash {
   size_t operator()(std::string_view s) const { return HashBytes(s); }

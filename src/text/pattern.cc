@@ -46,7 +46,8 @@ std::string WithoutMongolianVowelSeparator(std::string_view text) {
   return copy;
 }
 
-void Append(size_t begin, size_t end, bool is_match, size_t offset, std::vector<Segment>* segments) {
+void Append(size_t begin, size_t end, bool is_match, size_t offset,
+            std::vector<Segment>* segments) {
   if (begin < end) segments->push_back({begin + offset, end + offset, is_match});
 }
 
@@ -80,9 +81,9 @@ Result<Pattern> Pattern::Regex(std::string_view expression) {
   int error = 0;
   size_t error_offset = 0;
   // Multi-line as in Oniguruma's Ruby syntax, where ^ and $ always stand at line borders.
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()),
-                                   expression.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
-                                   &error, &error_offset, nullptr);
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &error_offset, nullptr);
   if (code == nullptr) {
     std::array<PCRE2_UCHAR, 256> message{};
     pcre2_get_error_message(error, message.data(), message.size());
@@ -123,8 +124,9 @@ void Pattern::SplitRegex(std::string_view text, size_t offset,
   const PCRE2_SIZE* match = pcre2_get_ovector_pointer(scratch.data);
   size_t done = 0;
   for (size_t start = 0; start <= text.size();) {
-    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                                  start, PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
+    const int found =
+        pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), start,
+                    PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
     if (found < 0) break;
     // \K in a lookahead can put the end of a match before its begin or the last match.
     const size_t begin = std::max<size_t>(match[0], done);

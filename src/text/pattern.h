@@ -1,6 +1,7 @@
-// What normalizers and pre-tokenizers look for: {"String": ...} or {"Regex": ...} of tokenizer.json.
-// Regular expressions run on PCRE2 with JIT; `tokenizers` runs them on Oniguruma, and the two agree
-// on the patterns of the field (lookahead, Unicode classes) but for what pattern.cc levels out.
+// What normalizers and pre-tokenizers look for: {"String": ...} or {"Regex": ...} of
+// tokenizer.json. Regular expressions run on PCRE2 with JIT; `tokenizers` runs them on Oniguruma,
+// and the two agree on the patterns of the field (lookahead, Unicode classes) but for what
+// pattern.cc levels out.
 #pragma once
 
 #include <memory>
@@ -29,9 +30,9 @@ class Pattern {
   static Result<Pattern> Literal(std::string_view text);
   static Result<Pattern> Regex(std::string_view expression);
 
-  /// Appends matches and the text between them in order, with `offset` added to each position; empty
-  /// stretches are left out. `text` must be valid UTF-8. A match that exceeds PCRE2's limits ends the
-  /// search: the rest is one stretch without a match.
+  /// Appends matches and the text between them in order, with `offset` added to each position;
+  /// empty stretches are left out. `text` must be valid UTF-8. A match that exceeds PCRE2's limits
+  /// ends the search: the rest is one stretch without a match.
   void Split(std::string_view text, size_t offset, std::vector<Segment>* segments) const;
 
   std::string ReplaceAll(std::string_view text, std::string_view replacement) const;

@@ -71,8 +71,8 @@ void CutPieces(PieceList* list, MatchRole role, Find&& find) {
 
 Result<PreTokenizer> PreTokenizer::Parse(const JsonValue& value) {
   PreTokenizer result;
-  GALE_RETURN_IF_ERROR(
-      ForEachPart(value, "pretokenizers", [&](const JsonValue& at, const Component& part) -> Status {
+  GALE_RETURN_IF_ERROR(ForEachPart(
+      value, "pretokenizers", [&](const JsonValue& at, const Component& part) -> Status {
         if (part.type == "Split") {
           GALE_ASSIGN_OR_RETURN(Split split, ParseSplit(part.object));
           result.steps_.emplace_back(std::move(split));
@@ -202,9 +202,9 @@ void PreTokenizer::Apply(const ByteLevel& byte_level, PieceList* list) {
 void PreTokenizer::Apply(const Metaspace& metaspace, PieceList* list) {
   const bool at_text_start = list->at_text_start;
   RewritePieces(list, [&](std::string_view piece, bool is_first, std::string* out) {
-    const bool may_prepend = metaspace.prepend == Metaspace::Prepend::kAlways ||
-                             (metaspace.prepend == Metaspace::Prepend::kFirst && is_first &&
-                              at_text_start);
+    const bool may_prepend =
+        metaspace.prepend == Metaspace::Prepend::kAlways ||
+        (metaspace.prepend == Metaspace::Prepend::kFirst && is_first && at_text_start);
     const bool has_one = piece.starts_with(' ') || piece.starts_with(metaspace.replacement);
     if (may_prepend && !has_one) out->append(metaspace.replacement);
     for (const char c : piece) {

@@ -137,11 +137,10 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject
 
 void Tokenizer::Impl::Encode(std::string_view text, std::span<const TextSpan> plain,
                              std::vector<TokenId>* ids) const {
-  const auto sections =
-      added_tokens.Find(text, /*normalized=*/false,
-                        [&](const text::AddedToken& token, size_t begin, size_t end) {
-                          return !token.special || !OverlapsAny(plain, begin, end);
-                        });
+  const auto sections = added_tokens.Find(
+      text, /*normalized=*/false, [&](const text::AddedToken& token, size_t begin, size_t end) {
+        return !token.special || !OverlapsAny(plain, begin, end);
+      });
   for (const text::Section& section : sections) {
     if (section.token != nullptr) {
       ids->push_back(section.token->id);
@@ -173,10 +172,10 @@ void Tokenizer::Impl::EncodeNormalized(std::string normalized, std::span<const T
       continue;
     }
     const bool is_all = section.end - section.begin == normalized.size();
-    const text::PieceList list = pre_tokenizer.Cut(
-        is_all ? std::move(normalized)
-               : normalized.substr(section.begin, section.end - section.begin),
-        at_text_start && section.begin == 0);
+    const text::PieceList list =
+        pre_tokenizer.Cut(is_all ? std::move(normalized)
+                                 : normalized.substr(section.begin, section.end - section.begin),
+                          at_text_start && section.begin == 0);
     for (size_t i = 0; i < list.pieces.size(); ++i) model->Tokenize(list[i], ids);
   }
 }

@@ -65,7 +65,8 @@ void AppendLossyUtf8(std::string_view text, std::string* out) {
   }
   while (!text.empty()) {
     const Utf8Char c = DecodeUtf8(text);
-    out->append(c.state == Utf8Char::State::kValid ? text.substr(0, c.size) : kReplacementCharacter);
+    out->append(c.state == Utf8Char::State::kValid ? text.substr(0, c.size)
+                                                   : kReplacementCharacter);
     text.remove_prefix(c.size);
   }
 }

@@ -15,8 +15,8 @@ inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";
 struct Utf8Char {
   enum class State : uint8_t { kValid, kInvalid, kIncomplete };
   State state;
-  uint8_t size;        ///< bytes to step over; of an invalid sequence, its maximal subpart
-  char32_t code_point; ///< meaningful when valid
+  uint8_t size;         ///< bytes to step over; of an invalid sequence, its maximal subpart
+  char32_t code_point;  ///< meaningful when valid
 };
 
 /// Reads the character at the front of `text`, which must not be empty. kIncomplete means that

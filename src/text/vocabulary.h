@@ -40,8 +40,8 @@ class Vocabulary {
   int size() const { return static_cast<int>(tokens_.size()); }  ///< largest id + 1
 
  private:
-  std::vector<char> spellings_;             ///< all tokens, one after the other; never reallocated
-  std::vector<std::string_view> tokens_;    ///< [id]; null data where an id is not used
+  std::vector<char> spellings_;           ///< all tokens, one after the other; never reallocated
+  std::vector<std::string_view> tokens_;  ///< [id]; null data where an id is not used
   std::unordered_map<std::string_view, TokenId, StringHash> ids_;
 };
 

@@ -64,7 +64,8 @@ class WordCache {
 
   struct Entry {
     Entry(uint64_t h, std::string_view word, std::span<const TokenId> from)
-        : hash(h), num_bytes(static_cast<uint8_t>(word.size())),
+        : hash(h),
+          num_bytes(static_cast<uint8_t>(word.size())),
           num_ids(static_cast<uint8_t>(from.size())) {
       std::memcpy(bytes.data(), word.data(), word.size());
       std::memcpy(ids.data(), from.data(), from.size_bytes());

@@ -31,8 +31,7 @@ std::string_view Symbol(BinaryOp op) {
   if (a.is_undefined()) throw TemplateError(a.UndefinedWhat());
   if (b.is_undefined()) throw TemplateError(b.UndefinedWhat());
   if (op == BinaryOp::kAdd && a.is_string()) {
-    throw TemplateError(
-        fmt::format("can only concatenate str (not \"{}\") to str", b.TypeName()));
+    throw TemplateError(fmt::format("can only concatenate str (not \"{}\") to str", b.TypeName()));
   }
   throw TemplateError(fmt::format("unsupported operand types for {}: '{}' and '{}'", Symbol(op),
                                   a.TypeName(), b.TypeName()));
@@ -58,7 +57,8 @@ Value IntegerPower(int64_t base, int64_t exponent) {
 
 Value IntegerArithmetic(BinaryOp op, int64_t a, int64_t b) {
   int64_t result = 0;
-  const bool divides = op == BinaryOp::kDivide || op == BinaryOp::kFloorDivide || op == BinaryOp::kModulo;
+  const bool divides =
+      op == BinaryOp::kDivide || op == BinaryOp::kFloorDivide || op == BinaryOp::kModulo;
   if (divides && b == 0) throw TemplateError("division by zero");
   if (divides && b == -1 && a == std::numeric_limits<int64_t>::min()) FailOverflow();
   switch (op) {
@@ -81,7 +81,8 @@ Value IntegerArithmetic(BinaryOp op, int64_t a, int64_t b) {
 }
 
 Value FloatArithmetic(BinaryOp op, double a, double b) {
-  const bool divides = op == BinaryOp::kDivide || op == BinaryOp::kFloorDivide || op == BinaryOp::kModulo;
+  const bool divides =
+      op == BinaryOp::kDivide || op == BinaryOp::kFloorDivide || op == BinaryOp::kModulo;
   if (divides && b == 0) throw TemplateError("division by zero");
   switch (op) {
     case BinaryOp::kAdd: return Value::Float(a + b);
@@ -198,7 +199,8 @@ Value Slice(Interpreter& interpreter, const Value& object, const Value& begin, c
   }
   const int64_t jump = stride > 0 ? std::min(stride, size + 1) : std::max(stride, -size - 1);
   std::vector<size_t> picked;
-  for (int64_t i = from; jump > 0 ? i < to : i > to; i += jump) picked.push_back(static_cast<size_t>(i));
+  for (int64_t i = from; jump > 0 ? i < to : i > to; i += jump)
+    picked.push_back(static_cast<size_t>(i));
   interpreter.Charge(picked.size() * sizeof(Value));
   if (object.is_list()) {
     std::vector<Value> items;

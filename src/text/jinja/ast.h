@@ -84,8 +84,8 @@ struct TestCall {
 };
 
 struct Expr {
-  std::variant<Literal, Name, ListLiteral, DictLiteral, Unary, Binary, Logical, Comparison, Conditional,
-               GetAttribute, GetItem, GetSlice, Call, FilterCall, TestCall>
+  std::variant<Literal, Name, ListLiteral, DictLiteral, Unary, Binary, Logical, Comparison,
+               Conditional, GetAttribute, GetItem, GetSlice, Call, FilterCall, TestCall>
       node;
   Position position;
   int depth;  ///< of the tree below, itself included
@@ -149,8 +149,8 @@ struct Break {};
 struct Continue {};
 
 struct Statement {
-  std::variant<Data, Print, For, If, Set, SetBlock, MacroDefinition, CallBlock, FilterBlock, With, Break,
-               Continue>
+  std::variant<Data, Print, For, If, Set, SetBlock, MacroDefinition, CallBlock, FilterBlock, With,
+               Break, Continue>
       node;
   Position position;
 };

@@ -38,9 +38,11 @@ Value StripText(Interpreter& interpreter, const Value& text, const Value& charac
                 bool right);
 Value ReplaceText(Interpreter& interpreter, const Value& text, const Value& from, const Value& to,
                   int64_t max_count);
-Value JoinText(Interpreter& interpreter, const std::vector<Value>& items, const MarkedString& between);
-/// Rewrites character by character; `is_start` tells where a word begins.
-enum class LetterCase { kUpper, kLower, kTitle, kCapitalize };
+Value JoinText(Interpreter& interpreter, const std::vector<Value>& items,
+               const MarkedString& between);
+/// kTitle begins a word behind whatever is no letter, as str.title(); kTitleWords behind space,
+/// hyphens and opening brackets, as the filter. Characters map one to one ("ß" stays).
+enum class LetterCase { kUpper, kLower, kTitle, kTitleWords, kCapitalize };
 Value ChangeCase(Interpreter& interpreter, const Value& text, LetterCase letter_case);
 /// The operand as a string; throws, naming `what`, when it is none.
 const MarkedString& ExpectString(const Value& value, std::string_view what);

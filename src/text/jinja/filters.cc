@@ -18,8 +18,8 @@ using In = Interpreter&;
 using Self = const Value&;
 using Args = const CallArguments&;
 
-/// "a.b.0": attributes and indices, one after the other.
-Value Path(In in, Value value, const Value& path) {
+/// "a.b.0": attributes and indices, one after the other; `fallback` for each that is undefined.
+Value Path(In in, Value value, const Value& path, const Value& fallback = {}) {
   if (!path.is_string()) return in.Item(value, path);
   const std::string& text = path.bytes();
   for (size_t begin = 0; begin <= text.size();) {
@@ -29,6 +29,7 @@ Value Path(In in, Value value, const Value& path) {
     const auto [rest, error] = std::from_chars(part.data(), part.data() + part.size(), index);
     const bool is_index = error == std::errc() && rest == part.data() + part.size();
     value = in.Item(value, is_index ? Value::Int(index) : Value::String(part));
+    if (value.is_undefined() && !fallback.is_undefined()) value = fallback;
     begin = end + 1;
   }
   return value;
@@ -95,8 +96,9 @@ Value Indent(In in, Self self, Args args) {
   const int64_t spaces = width.is_string() ? 0 : args.Int(0, "width", 4);
   if (spaces > kMaxWidth) throw TemplateError("indent: the width is too large");
   const MarkedString indention =
-      width.is_string() ? width.AsString()
-                        : MarkedString(std::string(static_cast<size_t>(std::max<int64_t>(spaces, 0)), ' '));
+      width.is_string()
+          ? width.AsString()
+          : MarkedString(std::string(static_cast<size_t>(std::max<int64_t>(spaces, 0)), ' '));
   const bool first = args.Bool(1, "first", false);
   const bool blank = args.Bool(2, "blank", false);
   const MarkedString text = ToText(self);
@@ -145,7 +147,8 @@ Value Format(In in, Self self, Args args) {
     if (flags.size() > 4 || flags.find_first_not_of("0123456789.") != std::string::npos) {
       throw TemplateError(fmt::format("format: \"%{}\" is not supported", flags));
     }
-    if (next == args.positional.size()) throw TemplateError("not enough arguments for format string");
+    if (next == args.positional.size())
+      throw TemplateError("not enough arguments for format string");
     const Value& value = args.positional[next++];
     in.Charge(64);
     const std::string spec = fmt::format("{{:{}{}}}", flags, bytes[end] == 'i' ? 'd' : bytes[end]);
@@ -157,9 +160,10 @@ Value Format(In in, Self self, Args args) {
       case 'x':
         if (!value.is_number()) throw TemplateError("format: a number is required");
         if (flags.find('.') != std::string::npos) throw TemplateError("format: no precision here");
-        out.Append(fmt::format(fmt::runtime(spec), value.is_float()
-                                                       ? static_cast<int64_t>(std::clamp(value.AsFloat(), -9e18, 9e18))
-                                                       : value.AsInt()));
+        out.Append(fmt::format(fmt::runtime(spec),
+                               value.is_float()
+                                   ? static_cast<int64_t>(std::clamp(value.AsFloat(), -9e18, 9e18))
+                                   : value.AsInt()));
         break;
       default:
         if (!value.is_number()) throw TemplateError("format: a number is required");
@@ -250,7 +254,8 @@ Value Items(In in, Self self, Args /*args*/) {
 
 Value DictSort(In in, Self self, Args args) {
   args.Check("dictsort", {"case_sensitive", "by", "reverse"});
-  const bool by_value = args.Has(1, "by") && ExpectString(args.Get(1, "by"), "by").bytes() == "value";
+  const bool by_value =
+      args.Has(1, "by") && ExpectString(args.Get(1, "by"), "by").bytes() == "value";
   std::vector<Keyed> keyed;
   for (const Value& pair : Items(in, self, {}).AsList().items) {
     keyed.emplace_back(SortKey(in, pair.AsList().items[by_value ? 1 : 0], Value(),
@@ -333,9 +338,7 @@ Value Map(In in, Self self, Args args) {
   std::vector<Value> results;
   if (args.positional.empty()) {
     for (const Value& item : in.Iterate(self)) {
-      Value value = Path(in, item, args.Get(0, "attribute"));
-      if (value.is_undefined() && args.Has(SIZE_MAX, "default")) value = args.Get(SIZE_MAX, "default");
-      results.push_back(std::move(value));
+      results.push_back(Path(in, item, args.Get(0, "attribute"), args.Get(1, "default")));
     }
     return in.NewList(std::move(results));
   }
@@ -349,7 +352,8 @@ Value Map(In in, Self self, Args args) {
 /// attribute).
 template <size_t kFirst, bool kKeeps>
 Value Select(In in, Self self, Args args) {
-  if (args.positional.size() < kFirst) throw TemplateError("selectattr/rejectattr: name an attribute");
+  if (args.positional.size() < kFirst)
+    throw TemplateError("selectattr/rejectattr: name an attribute");
   const bool has_test = args.positional.size() > kFirst;
   const std::string test = has_test ? ExpectString(args.positional[kFirst], "select").bytes() : "";
   const CallArguments rest = Rest(args, kFirst + 1);
@@ -369,7 +373,8 @@ Value Batch(In in, Self self, Args args) {
   std::vector<Value> rows;
   std::vector<Value> row;
   for (const Value& item : in.Iterate(self)) {
-    if (static_cast<int64_t>(row.size()) == size) rows.push_back(in.NewList(std::exchange(row, {})));
+    if (static_cast<int64_t>(row.size()) == size)
+      rows.push_back(in.NewList(std::exchange(row, {})));
     row.push_back(item);
   }
   if (row.empty()) return in.NewList(std::move(rows));
@@ -401,7 +406,8 @@ Value ToString(In in, Self self, Args /*args*/) {
 }
 
 Value Abs(In /*in*/, Self self, Args /*args*/) {
-  if (!self.is_number()) throw TemplateError(fmt::format("bad operand type for abs(): '{}'", self.TypeName()));
+  if (!self.is_number())
+    throw TemplateError(fmt::format("bad operand type for abs(): '{}'", self.TypeName()));
   if (self.is_float()) return Value::Float(std::abs(self.AsFloat()));
   return self.AsInt() < 0 ? Negate(self) : Value::Int(self.AsInt());
 }
@@ -505,7 +511,7 @@ const std::unordered_map<std::string_view, FilterFunction>& Filters() {
       {"sort", Sort},
       {"string", ToString},
       {"sum", Sum},
-      {"title", Case<LetterCase::kTitle>},
+      {"title", Case<LetterCase::kTitleWords>},
       {"tojson", Json},
       {"trim", Trim},
       {"unique", Unique},

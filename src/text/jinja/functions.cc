@@ -54,13 +54,15 @@ class Cycler : public Object {
   }
 
  private:
-  static Value Next(Interpreter& /*interpreter*/, const Value& self, const CallArguments& /*args*/) {
+  static Value Next(Interpreter& /*interpreter*/, const Value& self,
+                    const CallArguments& /*args*/) {
     auto& cycler = static_cast<Cycler&>(self.AsObject());
     const size_t now = cycler.position_;
     cycler.position_ = (now + 1) % cycler.items_.size();
     return cycler.items_[now];
   }
-  static Value Reset(Interpreter& /*interpreter*/, const Value& self, const CallArguments& /*args*/) {
+  static Value Reset(Interpreter& /*interpreter*/, const Value& self,
+                     const CallArguments& /*args*/) {
     static_cast<Cycler&>(self.AsObject()).position_ = 0;
     return Value::None();
   }
@@ -89,7 +91,8 @@ class Joiner : public Object {
 template <class T, class... Args>
 Value NewObject(Interpreter& interpreter, Args&&... args) {
   interpreter.Charge(sizeof(T));
-  return Value::Of(static_cast<Object*>(interpreter.heap().NewObject<T>(std::forward<Args>(args)...)));
+  return Value::Of(
+      static_cast<Object*>(interpreter.heap().NewObject<T>(std::forward<Args>(args)...)));
 }
 
 Value Range(Interpreter& interpreter, const CallArguments& arguments) {
@@ -147,7 +150,8 @@ Value RaiseException(Interpreter& /*interpreter*/, const CallArguments& argument
 Value StrftimeNow(Interpreter& interpreter, const CallArguments& arguments) {
   constexpr size_t kMaxFormatBytes = 256;
   const std::string& format = ExpectString(arguments.Get(0, "format"), "strftime_now").bytes();
-  if (format.size() > kMaxFormatBytes) throw TemplateError("strftime_now(): the format is too long");
+  if (format.size() > kMaxFormatBytes)
+    throw TemplateError("strftime_now(): the format is too long");
   const std::time_t now = std::time(nullptr);
   std::tm local{};
   localtime_r(&now, &local);
@@ -177,9 +181,12 @@ void SetNamespaceAttribute(const Value& object, std::string_view name, Value val
 
 void AddGlobalFunctions(Interpreter& interpreter) {
   static constexpr std::pair<std::string_view, Function::Body> kFunctions[] = {
-      {"range", Range},           {"dict", MakeDict},
-      {"namespace", MakeNamespace}, {"raise_exception", RaiseException},
-      {"strftime_now", StrftimeNow}, {"cycler", MakeCycler},
+      {"range", Range},
+      {"dict", MakeDict},
+      {"namespace", MakeNamespace},
+      {"raise_exception", RaiseException},
+      {"strftime_now", StrftimeNow},
+      {"cycler", MakeCycler},
       {"joiner", MakeJoiner},
   };
   for (const auto& [name, body] : kFunctions) {

@@ -66,8 +66,10 @@ class Loop : public Object {
     if (name == "length") return Value::Int(size);
     if (name == "depth") return Value::Int(depth_ + 1);
     if (name == "depth0") return Value::Int(depth_);
-    if (name == "previtem") return index > 0 ? items_[index_ - 1] : NoItem("there is no previous item");
-    if (name == "nextitem") return index + 1 < size ? items_[index_ + 1] : NoItem("there is no next item");
+    if (name == "previtem")
+      return index > 0 ? items_[index_ - 1] : NoItem("there is no previous item");
+    if (name == "nextitem")
+      return index + 1 < size ? items_[index_ + 1] : NoItem("there is no next item");
     const Value self = Value::Of(static_cast<Object*>(this));
     if (name == "cycle") return BindMethod(interpreter, self, name, &Cycle);
     if (name == "changed") return BindMethod(interpreter, self, name, &Changed);
@@ -81,13 +83,16 @@ class Loop : public Object {
  private:
   static Value NoItem(const char* what) { return Value::Undefined(what); }
 
-  static Value Cycle(Interpreter& /*interpreter*/, const Value& self, const CallArguments& arguments) {
-    if (arguments.positional.empty()) throw TemplateError("loop.cycle() needs items to cycle through");
+  static Value Cycle(Interpreter& /*interpreter*/, const Value& self,
+                     const CallArguments& arguments) {
+    if (arguments.positional.empty())
+      throw TemplateError("loop.cycle() needs items to cycle through");
     const auto& loop = static_cast<const Loop&>(self.AsObject());
     return arguments.positional[loop.index_ % arguments.positional.size()];
   }
 
-  static Value Changed(Interpreter& interpreter, const Value& self, const CallArguments& arguments) {
+  static Value Changed(Interpreter& interpreter, const Value& self,
+                       const CallArguments& arguments) {
     auto& loop = static_cast<Loop&>(self.AsObject());
     const Value now = interpreter.NewList(arguments.positional, /*is_tuple=*/true);
     const bool changed = loop.last_.is_undefined() || !Equal(loop.last_, now);
@@ -132,7 +137,8 @@ class Interpreter::DepthGuard {
 class Interpreter::ScopeGuard {
  public:
   ScopeGuard(Interpreter* interpreter, Scope* parent)
-      : interpreter_(interpreter), outer_(interpreter->scope_),
+      : interpreter_(interpreter),
+        outer_(interpreter->scope_),
         num_captures_(interpreter->num_captures_) {
     interpreter->Charge(sizeof(Scope));
     interpreter->scopes_.push_back(std::make_unique<Scope>(parent));
@@ -328,8 +334,8 @@ void Interpreter::Assign(const Target& target, Value value) {
   }
   const std::vector<Value> parts = Iterate(value);
   if (parts.size() != target.names.size()) {
-    throw TemplateError(fmt::format("expected {} values to unpack, got {}", target.names.size(),
-                                    parts.size()));
+    throw TemplateError(
+        fmt::format("expected {} values to unpack, got {}", target.names.size(), parts.size()));
   }
   for (size_t i = 0; i < parts.size(); ++i) scope_->Set(target.names[i], parts[i]);
 }
@@ -451,12 +457,8 @@ bool Interpreter::CompareOnce(CompareOp op, const Value& a, const Value& b) {
     case CompareOp::kLessEqual: return Compare(a, b) <= 0;
     case CompareOp::kGreater: return Compare(a, b) > 0;
     case CompareOp::kGreaterEqual: return Compare(a, b) >= 0;
-    case CompareOp::kIn:
-      Charge(b.is_string() ? b.bytes().size() : 0);
-      return Contains(b, a);
-    case CompareOp::kNotIn:
-      Charge(b.is_string() ? b.bytes().size() : 0);
-      return !Contains(b, a);
+    case CompareOp::kIn: Charge(b.is_string() ? b.bytes().size() : 0); return Contains(b, a);
+    case CompareOp::kNotIn: Charge(b.is_string() ? b.bytes().size() : 0); return !Contains(b, a);
   }
   return false;
 }
@@ -521,7 +523,8 @@ Value Interpreter::Evaluate(const TestCall& node) {
   return Value::Bool(Test(node.name, operand, EvaluateArguments(node.arguments)));
 }
 
-bool Interpreter::Test(std::string_view name, const Value& operand, const CallArguments& arguments) {
+bool Interpreter::Test(std::string_view name, const Value& operand,
+                       const CallArguments& arguments) {
   const TestFunction function = FindTest(name);
   if (function == nullptr) throw TemplateError(fmt::format("there is no test named '{}'", name));
   return function(*this, operand, arguments);

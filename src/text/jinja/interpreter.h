@@ -14,9 +14,9 @@ namespace gale::jinja {
 
 /// Bounds on one rendering; templates come from downloads and are not trusted.
 struct Limits {
-  int max_depth = 600;                    ///< nested evaluations, macro calls included
-  int64_t max_steps = 20'000'000;         ///< one for each node evaluated and each 16 bytes made
-  size_t max_output_bytes = 64U << 20;    ///< of the output, and of any string on the way
+  int max_depth = 600;                  ///< nested evaluations, macro calls included
+  int64_t max_steps = 10'000'000;       ///< one for each node evaluated and each 16 bytes made
+  size_t max_output_bytes = 64U << 20;  ///< of the output, and of any string on the way
 };
 
 /// Names of one block. Scopes live on the interpreter's heap because macros keep those around them.

@@ -30,7 +30,7 @@ class JsonWriter {
       indent_ = std::string(static_cast<size_t>(std::max<int64_t>(spaces, 0)), ' ');
       multi_line_ = true;
     }
-    if (multi_line_) item_separator_ = ",";
+    if (multi_line_) item_separator_ = std::string(1, ',');
     const Value separators = arguments.Get(2, "separators");
     if (separators.is_list() && separators.AsList().items.size() == 2) {
       item_separator_ = ExpectString(separators.AsList().items[0], "separators").bytes();
@@ -46,7 +46,8 @@ class JsonWriter {
 
  private:
   void Put(const Value& value, int depth) {
-    if (depth > kMaxDepth) throw TemplateError("tojson: a value is nested too deeply, or in itself");
+    if (depth > kMaxDepth)
+      throw TemplateError("tojson: a value is nested too deeply, or in itself");
     switch (value.kind()) {
       case Value::Kind::kNone: out_.Append("null"); return;
       case Value::Kind::kBool: out_.Append(value.AsBool() ? "true" : "false"); return;
@@ -57,7 +58,8 @@ class JsonWriter {
       case Value::Kind::kDict: PutDict(value.AsDict(), depth); return;
       default: break;
     }
-    throw TemplateError(fmt::format("Object of type {} is not JSON serializable", value.TypeName()));
+    throw TemplateError(
+        fmt::format("Object of type {} is not JSON serializable", value.TypeName()));
   }
 
   static std::string Number(double number) {
@@ -88,9 +90,8 @@ class JsonWriter {
     if (dict.size() == 0) return out_.Append("{}");
     std::vector<std::pair<Value, Value>> entries = dict.entries();
     if (sort_keys_) {
-      std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-        return Compare(a.first, b.first) < 0;
-      });
+      std::stable_sort(entries.begin(), entries.end(),
+                       [](const auto& a, const auto& b) { return Compare(a.first, b.first) < 0; });
     }
     out_.Append("{");
     for (size_t i = 0; i < entries.size(); ++i) {
@@ -107,7 +108,8 @@ class JsonWriter {
   /// Keys that are no strings are spelled as JSON in quotes.
   void PutKey(const Value& key) {
     if (key.is_string()) return PutString(key.AsString());
-    if (key.is_list()) throw TemplateError("tojson: keys must be strings, numbers, booleans or None");
+    if (key.is_list())
+      throw TemplateError("tojson: keys must be strings, numbers, booleans or None");
     out_.Append("\"");
     Put(key, 0);
     out_.Append("\"");

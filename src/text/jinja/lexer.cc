@@ -197,14 +197,15 @@ class Lexer {
 
   void LexExpressionTag(Token::Kind begin, Token::Kind end, std::string_view end_text) {
     Add(begin, "");
-    const bool signed_tag = pos_ + 2 < source_.size() &&
-                            (source_[pos_ + 2] == '-' || source_[pos_ + 2] == '+');
+    const bool signed_tag =
+        pos_ + 2 < source_.size() && (source_[pos_ + 2] == '-' || source_[pos_ + 2] == '+');
     Advance(pos_ + (signed_tag ? 3 : 2));
     std::string open;  // brackets, so that "}}" inside a dict does not end the tag
     const bool is_block = end == Token::Kind::kBlockEnd;
     while (true) {
       Advance(SkipSpace(pos_));
-      if (pos_ == source_.size()) Fail(fmt::format("the tag is not closed: expected \"{}\"", end_text));
+      if (pos_ == source_.size())
+        Fail(fmt::format("the tag is not closed: expected \"{}\"", end_text));
       const bool ends = At(end_text) || (At("-") && Rest().substr(1).starts_with(end_text)) ||
                         (is_block && At("+") && Rest().substr(1).starts_with(end_text));
       if (open.empty() && ends) break;
@@ -268,7 +269,8 @@ class Lexer {
       take_digits();
     }
     if (!behind_dot && end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
-      const bool sign = end + 1 < source_.size() && (source_[end + 1] == '+' || source_[end + 1] == '-');
+      const bool sign =
+          end + 1 < source_.size() && (source_[end + 1] == '+' || source_[end + 1] == '-');
       if (digit_at(end + (sign ? 2 : 1))) {
         kind = Token::Kind::kFloat;
         digits += source_.substr(end, sign ? 2 : 1);
@@ -318,7 +320,8 @@ class Lexer {
     if (c >= '0' && c <= '7') {
       char32_t code = 0;
       const size_t limit = pos + 3;
-      for (; pos < limit && pos < source_.size() && source_[pos] >= '0' && source_[pos] <= '7'; ++pos) {
+      for (; pos < limit && pos < source_.size() && source_[pos] >= '0' && source_[pos] <= '7';
+           ++pos) {
         code = code * 8 + static_cast<char32_t>(source_[pos] - '0');
       }
       text::AppendUtf8(code, value);
@@ -332,11 +335,12 @@ class Lexer {
     char32_t code = 0;
     for (size_t i = 0; i < digits; ++i) {
       const char c = pos + i < source_.size() ? source_[pos + i] : '\0';
-      const int digit = IsDigit(c)              ? c - '0'
+      const int digit = IsDigit(c)             ? c - '0'
                         : c >= 'a' && c <= 'f' ? c - 'a' + 10
                         : c >= 'A' && c <= 'F' ? c - 'A' + 10
                                                : -1;
-      if (digit < 0) Fail(fmt::format("the string has an escape without its {} hex digits", digits));
+      if (digit < 0)
+        Fail(fmt::format("the string has an escape without its {} hex digits", digits));
       code = code << 4 | static_cast<char32_t>(digit);
     }
     if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) {

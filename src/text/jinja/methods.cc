@@ -142,9 +142,8 @@ template <class Matches>
 bool AnyAffix(const Value& affix, std::string_view what, Matches&& matches) {
   if (!affix.is_list()) return matches(ExpectString(affix, what).bytes());
   const auto& items = affix.AsList().items;
-  return std::any_of(items.begin(), items.end(), [&](const Value& item) {
-    return matches(ExpectString(item, what).bytes());
-  });
+  return std::any_of(items.begin(), items.end(),
+                     [&](const Value& item) { return matches(ExpectString(item, what).bytes()); });
 }
 
 Value StartsWith(In /*in*/, Self self, Args args) {
@@ -227,16 +226,16 @@ Value IsDigits(In /*in*/, Self self, Args /*args*/) {
 }
 
 Value IsAlpha(In /*in*/, Self self, Args /*args*/) {
-  return Value::Bool(AllOf(self.bytes(), {UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LL,
-                                          UTF8PROC_CATEGORY_LT, UTF8PROC_CATEGORY_LM,
-                                          UTF8PROC_CATEGORY_LO}));
+  return Value::Bool(
+      AllOf(self.bytes(), {UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LL, UTF8PROC_CATEGORY_LT,
+                           UTF8PROC_CATEGORY_LM, UTF8PROC_CATEGORY_LO}));
 }
 
 Value IsAlphaNumeric(In /*in*/, Self self, Args /*args*/) {
-  return Value::Bool(AllOf(self.bytes(), {UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LL,
-                                          UTF8PROC_CATEGORY_LT, UTF8PROC_CATEGORY_LM,
-                                          UTF8PROC_CATEGORY_LO, UTF8PROC_CATEGORY_ND,
-                                          UTF8PROC_CATEGORY_NL, UTF8PROC_CATEGORY_NO}));
+  return Value::Bool(AllOf(
+      self.bytes(),
+      {UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LL, UTF8PROC_CATEGORY_LT, UTF8PROC_CATEGORY_LM,
+       UTF8PROC_CATEGORY_LO, UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NL, UTF8PROC_CATEGORY_NO}));
 }
 
 Value IsSpaces(In in, Self self, Args /*args*/) {
@@ -272,11 +271,13 @@ Value Format(In in, Self self, Args args) {
     const size_t end = bytes.find('}', pos);
     if (end == std::string::npos) throw TemplateError("format(): a \"{\" is not closed");
     const std::string field = bytes.substr(pos + 1, end - pos - 1);
-    const bool is_index = !field.empty() && field.size() < 5 &&
-                          std::all_of(field.begin(), field.end(), [](char d) { return d >= '0' && d <= '9'; });
+    const bool is_index =
+        !field.empty() && field.size() < 5 &&
+        std::all_of(field.begin(), field.end(), [](char d) { return d >= '0' && d <= '9'; });
     const size_t index = field.empty() ? next++ : is_index ? std::stoul(field) : SIZE_MAX;
     if (!args.Has(index, field)) {
-      throw TemplateError(fmt::format("format(): nothing for field \"{{{}}}\" (plain fields only)", field));
+      throw TemplateError(
+          fmt::format("format(): nothing for field \"{{{}}}\" (plain fields only)", field));
     }
     out.Append(ToText(args.Get(index, field)));
     in.Charge(out.size());
@@ -288,7 +289,8 @@ Value Format(In in, Self self, Args args) {
 // ---- list ----
 
 void ExpectMutable(Self self, const char* method) {
-  if (self.AsList().is_tuple) throw TemplateError(fmt::format("'tuple' has no method '{}'", method));
+  if (self.AsList().is_tuple)
+    throw TemplateError(fmt::format("'tuple' has no method '{}'", method));
 }
 
 Value Append(In in, Self self, Args args) {
@@ -466,18 +468,18 @@ const Table& StringMethods() {
 
 const Table& ListMethods() {
   static const Table table = {
-      {"append", Append}, {"clear", ClearList}, {"copy", CopyList},       {"count", CountItems},
-      {"extend", Extend}, {"index", IndexOf},   {"insert", Insert},       {"pop", PopItem},
-      {"reverse", ReverseList},
+      {"append", Append},    {"clear", ClearList}, {"copy", CopyList},
+      {"count", CountItems}, {"extend", Extend},   {"index", IndexOf},
+      {"insert", Insert},    {"pop", PopItem},     {"reverse", ReverseList},
   };
   return table;
 }
 
 const Table& DictMethods() {
   static const Table table = {
-      {"clear", ClearDict}, {"copy", CopyDict},         {"get", Get},       {"items", Items},
-      {"keys", Keys},       {"pop", PopKey},            {"setdefault", SetDefault},
-      {"update", Update},   {"values", Values},
+      {"clear", ClearDict},       {"copy", CopyDict}, {"get", Get},
+      {"items", Items},           {"keys", Keys},     {"pop", PopKey},
+      {"setdefault", SetDefault}, {"update", Update}, {"values", Values},
   };
   return table;
 }

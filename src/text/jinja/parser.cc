@@ -132,11 +132,12 @@ class Parser {
       if (name == "break") return {Break{}, position};
       return {Continue{}, position};
     }
-    throw TemplateError(fmt::format("unknown tag \"{}\"; known are break, call, continue, filter, for, "
-                                    "generation, if, macro, raw, set, with (other templates cannot be "
-                                    "read)",
-                                    name),
-                        position);
+    throw TemplateError(
+        fmt::format("unknown tag \"{}\"; known are break, call, continue, filter, for, "
+                    "generation, if, macro, raw, set, with (other templates cannot be "
+                    "read)",
+                    name),
+        position);
   }
 
   For ParseFor() {
@@ -290,8 +291,8 @@ class Parser {
   }
 
   bool EndsTuple() const {
-    return Current().kind == Token::Kind::kVariableEnd || Current().kind == Token::Kind::kBlockEnd ||
-           IsOp(")");
+    return Current().kind == Token::Kind::kVariableEnd ||
+           Current().kind == Token::Kind::kBlockEnd || IsOp(")");
   }
 
   /// Expressions with commas between them make a tuple.
@@ -318,7 +319,8 @@ class Parser {
       ExprPtr test = ParseOr();
       ExprPtr otherwise = SkipName("else") ? ParseExpression() : nullptr;
       const int depth = std::max({expr->depth, test->depth, DepthOf(otherwise)});
-      expr = Make(position, depth, Conditional{std::move(test), std::move(expr), std::move(otherwise)});
+      expr = Make(position, depth,
+                  Conditional{std::move(test), std::move(expr), std::move(otherwise)});
     }
     --expr_depth_;
     return expr;
@@ -355,9 +357,9 @@ class Parser {
 
   std::optional<CompareOp> TakeCompareOp() {
     static constexpr std::pair<std::string_view, CompareOp> kOps[] = {
-        {"==", CompareOp::kEqual},       {"!=", CompareOp::kNotEqual},
-        {"<", CompareOp::kLess},         {"<=", CompareOp::kLessEqual},
-        {">", CompareOp::kGreater},      {">=", CompareOp::kGreaterEqual}};
+        {"==", CompareOp::kEqual},  {"!=", CompareOp::kNotEqual},
+        {"<", CompareOp::kLess},    {"<=", CompareOp::kLessEqual},
+        {">", CompareOp::kGreater}, {">=", CompareOp::kGreaterEqual}};
     for (const auto& [text, op] : kOps) {
       if (SkipOp(text)) return op;
     }
@@ -471,7 +473,8 @@ class Parser {
   ExprPtr ParseName() {
     const Token token = Take();
     const std::string& name = token.text;
-    if (name == "true" || name == "True") return Make(token.position, 0, Literal{Value::Bool(true)});
+    if (name == "true" || name == "True")
+      return Make(token.position, 0, Literal{Value::Bool(true)});
     if (name == "false" || name == "False") {
       return Make(token.position, 0, Literal{Value::Bool(false)});
     }
@@ -570,8 +573,9 @@ class Parser {
     if (num_colons == 0) {
       return Make(position, depth, GetItem{std::move(object), std::move(parts[0])});
     }
-    return Make(position, depth, GetSlice{std::move(object), std::move(parts[0]),
-                                          std::move(parts[1]), std::move(parts[2])});
+    return Make(
+        position, depth,
+        GetSlice{std::move(object), std::move(parts[0]), std::move(parts[1]), std::move(parts[2])});
   }
 
   ExprPtr ParseCall(ExprPtr callee) {
@@ -627,8 +631,8 @@ class Parser {
       Arguments arguments;
       if (IsOp("(")) arguments = ParseArguments();
       const int depth = std::max(DepthOf(operand), DepthOf(arguments));
-      operand =
-          Make(position, depth, FilterCall{std::move(operand), std::move(name), std::move(arguments)});
+      operand = Make(position, depth,
+                     FilterCall{std::move(operand), std::move(name), std::move(arguments)});
     }
     return operand;
   }

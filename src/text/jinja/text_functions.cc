@@ -81,7 +81,8 @@ Value ReplaceText(Interpreter& interpreter, const Value& text, const Value& from
       pos += text::Utf8Size(source.bytes()[pos]);
     }
   } else {
-    while (num_pieces < wanted && (pos = source.bytes().find(old.bytes(), done)) != std::string::npos) {
+    while (num_pieces < wanted &&
+           (pos = source.bytes().find(old.bytes(), done)) != std::string::npos) {
       put(pos);
       done = pos + old.size();
     }
@@ -107,14 +108,19 @@ Value ChangeCase(Interpreter& interpreter, const Value& text, LetterCase letter_
   const std::string_view bytes = source.bytes();
   std::string out;
   out.reserve(bytes.size());
-  bool after_cased = false;
+  bool inside_word = false;
   for (size_t pos = 0; pos < bytes.size();) {
     const text::Utf8Char c = text::DecodeUtf8(bytes.substr(pos));
-    const bool upper = letter_case == LetterCase::kUpper ||
-                       (letter_case == LetterCase::kTitle && !after_cased) ||
-                       (letter_case == LetterCase::kCapitalize && pos == 0);
+    const bool upper =
+        letter_case == LetterCase::kUpper ||
+        ((letter_case == LetterCase::kTitle || letter_case == LetterCase::kTitleWords) &&
+         !inside_word) ||
+        (letter_case == LetterCase::kCapitalize && pos == 0);
     text::AppendUtf8(MapCase(c.code_point, upper), &out);
-    after_cased = IsCased(c.code_point);
+    inside_word = letter_case == LetterCase::kTitle
+                      ? IsCased(c.code_point)
+                      : !IsSpace(c.code_point) &&
+                            std::string_view("-({[<").find(bytes[pos]) == std::string_view::npos;
     pos += c.size;
   }
   return interpreter.NewString(source.is_marked() ? MarkedString::User(std::move(out))

@@ -26,6 +26,7 @@ std::string HashKey(const Value& key, int depth = 0) {
   CheckDepth(depth);
   switch (key.kind()) {
     case Value::Kind::kString: return "s" + key.bytes();
+    case Value::Kind::kUndefined: return "u";
     case Value::Kind::kNone: return "n";
     case Value::Kind::kBool:
     case Value::Kind::kInt: return fmt::format("i{}", key.AsInt());
@@ -64,7 +65,8 @@ bool EqualAt(const Value& a, const Value& b, int depth) {
       const List& left = a.AsList();
       const List& right = b.AsList();
       return left.is_tuple == right.is_tuple &&
-             std::equal(left.items.begin(), left.items.end(), right.items.begin(), right.items.end(),
+             std::equal(left.items.begin(), left.items.end(), right.items.begin(),
+                        right.items.end(),
                         [&](const Value& x, const Value& y) { return EqualAt(x, y, depth + 1); });
     }
     case Value::Kind::kDict: {
@@ -104,8 +106,8 @@ int CompareAt(const Value& a, const Value& b, int depth) {
       fmt::format("'{}' and '{}' have no order to compare by", a.TypeName(), b.TypeName()));
 }
 
-/// str.isprintable of one character: not a control, format, surrogate, private, unassigned character
-/// or separator other than the space.
+/// str.isprintable of one character: not a control, format, surrogate, private, unassigned
+/// character or separator other than the space.
 bool IsPrintable(char32_t c) {
   if (c < 0x7F) return c >= 0x20;
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
@@ -303,8 +305,8 @@ bool CallArguments::Bool(size_t index, std::string_view name, bool fallback) con
 void CallArguments::Check(std::string_view function,
                           std::initializer_list<std::string_view> names) const {
   if (positional.size() > names.size()) {
-    throw TemplateError(fmt::format("{}() takes at most {} arguments, got {}", function, names.size(),
-                                    positional.size()));
+    throw TemplateError(fmt::format("{}() takes at most {} arguments, got {}", function,
+                                    names.size(), positional.size()));
   }
   for (const auto& [given, value] : named) {
     if (std::find(names.begin(), names.end(), given) == names.end()) {
@@ -322,12 +324,13 @@ bool Contains(const Value& haystack, const Value& needle) {
   if (haystack.is_dict()) return haystack.AsDict().Find(needle) != nullptr;
   if (haystack.is_list()) {
     const auto& items = haystack.AsList().items;
-    return std::any_of(items.begin(), items.end(), [&](const Value& v) { return Equal(v, needle); });
+    return std::any_of(items.begin(), items.end(),
+                       [&](const Value& v) { return Equal(v, needle); });
   }
   if (haystack.is_string()) {
     if (!needle.is_string()) {
-      throw TemplateError(fmt::format(
-          "'in <string>' requires string as left operand, not {}", needle.TypeName()));
+      throw TemplateError(
+          fmt::format("'in <string>' requires string as left operand, not {}", needle.TypeName()));
     }
     return haystack.bytes().find(needle.bytes()) != std::string::npos;
   }
@@ -366,16 +369,17 @@ std::string FloatRepr(double number) {
     if (num_digits > 1) text += "." + digits.substr(1);
     return text + fmt::format("e{}{:02}", exponent < 0 ? '-' : '+', std::abs(exponent));
   }
-  if (exponent < 0) return text + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
+  if (exponent < 0)
+    return text + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
   const auto whole = static_cast<size_t>(exponent) + 1;
-  if (num_digits <= exponent + 1) return text + digits + std::string(whole - digits.size(), '0') + ".0";
+  if (num_digits <= exponent + 1)
+    return text + digits + std::string(whole - digits.size(), '0') + ".0";
   return text + digits.substr(0, whole) + "." + digits.substr(whole);
 }
 
 size_t NumCharacters(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<uint8_t>(c) & 0xC0) != 0x80;
-  }));
+  return static_cast<size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }));
 }
 
 }  // namespace gale::jinja

@@ -70,7 +70,9 @@ class Value {
 
   bool AsBool() const { return std::get<bool>(rep_); }
   int64_t AsInt() const { return is_bool() ? int64_t{AsBool()} : std::get<int64_t>(rep_); }
-  double AsFloat() const { return is_float() ? std::get<double>(rep_) : static_cast<double>(AsInt()); }
+  double AsFloat() const {
+    return is_float() ? std::get<double>(rep_) : static_cast<double>(AsInt());
+  }
   const MarkedString& AsString() const {
     return *std::get<std::shared_ptr<const MarkedString>>(rep_);
   }
@@ -104,8 +106,8 @@ class List {
   bool is_tuple;
 };
 
-/// Keeps insertion order. Keys are what Python can hash: strings, numbers, booleans, None, tuples of
-/// these; 1, 1.0 and True are one key.
+/// Keeps insertion order. Keys are what Python can hash: strings, numbers, booleans, None, tuples
+/// of these; 1, 1.0 and True are one key.
 class Dict {
  public:
   const Value* Find(const Value& key) const;
