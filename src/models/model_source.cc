@@ -1,5 +1,6 @@
 #include "models/model_source.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include <fmt/format.h>

@@ -11,13 +11,16 @@ namespace {
 
 /// Llama 3.1's scaling: frequencies that turned less than low_freq_factor times over the original
 /// context are slowed by `factor`, those over high_freq_factor kept, those between interpolated.
-double ScaleLlama3(double frequency, const RopeConfig& config) {
-  const double turns = config.original_max_position * frequency / (2 * std::numbers::pi);
-  if (turns < config.low_freq_factor) return frequency / config.factor;
-  if (turns > config.high_freq_factor) return frequency;
-  const double kept =
-      (turns - config.low_freq_factor) / (config.high_freq_factor - config.low_freq_factor);
-  return (1 - kept) * frequency / config.factor + kept * frequency;
+float ScaleLlama3(float frequency, const RopeConfig& config) {
+  const float wavelength = static_cast<float>(2 * std::numbers::pi) / frequency;
+  const auto original = static_cast<float>(config.original_max_position);
+  const auto low = static_cast<float>(config.low_freq_factor);
+  const auto high = static_cast<float>(config.high_freq_factor);
+  const auto factor = static_cast<float>(config.factor);
+  if (wavelength > original / low) return frequency / factor;
+  if (wavelength < original / high) return frequency;
+  const float kept = (original / wavelength - low) / (high - low);
+  return (1 - kept) * frequency / factor + kept * frequency;
 }
 
 }  // namespace
@@ -25,9 +28,10 @@ double ScaleLlama3(double frequency, const RopeConfig& config) {
 std::vector<float> RotaryInvFreq(const RopeConfig& config, int rotary_dim) {
   std::vector<float> inv_freq;
   for (int i = 0; i < rotary_dim; i += 2) {
-    double frequency = std::pow(config.theta, -static_cast<double>(i) / rotary_dim);
+    const float exponent = static_cast<float>(i) / static_cast<float>(rotary_dim);
+    float frequency = 1 / std::pow(static_cast<float>(config.theta), exponent);
     if (config.type == RopeType::kLlama3) frequency = ScaleLlama3(frequency, config);
-    inv_freq.push_back(static_cast<float>(frequency));
+    inv_freq.push_back(frequency);
   }
   return inv_freq;
 }

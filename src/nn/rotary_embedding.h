@@ -9,8 +9,10 @@
 
 namespace gale {
 
-/// Radians per position of each pair of dimensions, [rotary_dim / 2], scaling folded in. Computed
-/// in double; rounded once.
+/// Radians per position of each pair of dimensions, [rotary_dim / 2], scaling folded in.
+/// Computed in f32 in transformers' order of operations, which is what models were trained with. A
+/// table computed in double differs by 3e-7 of each frequency; on a random model with sharp
+/// softmaxes that moved the logits of position 200 by 1.4e-4 of the largest.
 std::vector<float> RotaryInvFreq(const RopeConfig& config, int rotary_dim);
 
 /// One table for all layers.

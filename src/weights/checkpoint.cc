@@ -63,6 +63,10 @@ const SafetensorsEntry* Checkpoint::Find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
+void Checkpoint::Prefetch() const {
+  for (const MappedFile& file : files_) file.Prefetch(0, file.bytes().size());
+}
+
 Status Checkpoint::AddFile(const std::string& file_name) {
   const std::string path = std::filesystem::path(folder_) / file_name;
   GALE_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));

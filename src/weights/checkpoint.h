@@ -27,6 +27,8 @@ class Checkpoint {
   const SafetensorsEntry* Find(std::string_view name) const;  ///< null when there is none
   const std::vector<SafetensorsEntry>& tensors() const { return tensors_; }
   const std::string& folder() const { return folder_; }
+  /// Asks the kernel to read all files ahead of use; returns at once.
+  void Prefetch() const;
 
  private:
   explicit Checkpoint(std::string folder) : folder_(std::move(folder)) {}

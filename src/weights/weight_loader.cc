@@ -187,6 +187,7 @@ Status LoadWeights(const ParamBuilder& builder, std::unique_ptr<const Checkpoint
   GALE_RETURN_IF_ERROR(CheckMemory(builder, backend, [&](const ParamSpec& spec) {
     return static_cast<bool>(ViewInPlace(spec, source));
   }));
+  source.Prefetch();
   builder.store()->checkpoint = std::move(checkpoint);
   return BindAll(builder, backend, progress, [&](const ParamSpec& spec, ThreadPool& threads) {
     return ReadParam(spec, source, backend, threads);
