@@ -68,6 +68,16 @@ TEST_F(LoadModelTest, HoldsNoWeightTwice) {
   EXPECT_LT(loaded->model->private_bytes(), qkv_bytes + 1024);
 }
 
+TEST_F(LoadModelTest, HoldsATiedTableOnceWhenConverted) {
+  const auto loaded = Load(kModels + "qwen3_tied");  // f16 to f32: nothing can stay in the file
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const size_t weight_bytes = progress_.back().second;
+  EXPECT_EQ(loaded->model->mapped_bytes(), 0U);
+  EXPECT_GE(loaded->model->private_bytes(), weight_bytes);
+  // Small parameters are rounded up by the allocator; the table alone would be 28928 bytes more.
+  EXPECT_LT(loaded->model->private_bytes(), weight_bytes + 4096);
+}
+
 TEST_F(LoadModelTest, FallsBackToConfigsEndTokens) {
   EXPECT_EQ(Load(kModels + "llama_gqa5")->generation.eos_token_ids, (std::vector<TokenId>{2, 3}));
   const auto dummy = Load(kModels + "llama_gqa5/config.json", LoadFormat::kDummy);

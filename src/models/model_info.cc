@@ -3,10 +3,10 @@
 #include <filesystem>
 
 #include "base/json.h"
-#include "base/mapped_file.h"
 #include "base/status_macros.h"
 #include "models/model_source.h"
 #include "weights/checkpoint.h"
+#include "weights/json_file.h"
 #include "weights/presets.h"
 
 namespace gale {
@@ -62,7 +62,7 @@ Result<bool> HasChatTemplate(const std::filesystem::path& folder) {
   if (std::filesystem::exists(folder / "chat_template.jinja", ignored)) return true;
   const std::string path = folder / "tokenizer_config.json";
   if (!std::filesystem::exists(path, ignored)) return false;
-  GALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+  GALE_ASSIGN_OR_RETURN(const MappedFile file, OpenJsonFile(path));
   GALE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(file.text(), path));
   GALE_ASSIGN_OR_RETURN(const JsonObject root, document.root().Object());
   return root.Find("chat_template").has_value();

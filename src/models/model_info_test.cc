@@ -64,6 +64,18 @@ TEST(ModelInfo, UnknownNameListsThePresets) {
       << info.error().message;
 }
 
+TEST(ModelInfo, RefusesAFileThatIsNoConfig) {
+  const std::string path = testing::TempDir() + "gale_model_info_test.safetensors";
+  std::ofstream(path).close();
+  EXPECT_FALSE(ReadModelInfo(path));
+  std::filesystem::resize_file(path, (64 << 20) + 1);  // sparse
+  const auto info = ReadModelInfo(path);
+  ASSERT_FALSE(info);
+  EXPECT_EQ(info.error().code, ErrorCode::kDataCorrupt);
+  EXPECT_NE(info.error().message.find("at most 67108864 bytes, got 67108865"), std::string::npos);
+  std::filesystem::remove(path);
+}
+
 TEST(ModelInfo, AConfigByItself) {
   const auto info = ReadModelInfo(kModels + "qwen3_tied/config.json", LoadFormat::kDummy);
   ASSERT_TRUE(info) << info.error().message;

@@ -6,9 +6,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "base/mapped_file.h"
 #include "base/status_macros.h"
 #include "gale/model_info.h"
+#include "weights/json_file.h"
 #include "weights/presets.h"
 
 namespace gale {
@@ -31,12 +31,12 @@ Status ReadConfig(std::string_view text, const std::string& name, ModelSource& s
 }
 
 Status ReadConfigFile(const fs::path& path, ModelSource& source) {
-  GALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+  GALE_ASSIGN_OR_RETURN(const MappedFile file, OpenJsonFile(path));
   return ReadConfig(file.text(), path, source);
 }
 
 Status ReadGenerationConfig(const fs::path& path, ModelSource& source) {
-  GALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+  GALE_ASSIGN_OR_RETURN(const MappedFile file, OpenJsonFile(path));
   GALE_ASSIGN_OR_RETURN(source.generation,
                         ParseGenerationConfig(file.text(), path, source.config.vocab_size));
   if (source.generation.eos_token_ids.empty()) {

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/status_macros.h"
+#include "weights/json_file.h"
 
 namespace gale {
 namespace {
@@ -17,7 +18,7 @@ constexpr char kIndexFile[] = "model.safetensors.index.json";
 
 /// Tensor name to file name.
 Result<std::map<std::string, std::string>> ReadIndex(const std::string& path) {
-  GALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+  GALE_ASSIGN_OR_RETURN(const MappedFile file, OpenJsonFile(path));
   GALE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(file.text(), path));
   GALE_ASSIGN_OR_RETURN(const JsonObject root, document.root().Object());
   GALE_ASSIGN_OR_RETURN(const JsonValue value, root.Get("weight_map"));
