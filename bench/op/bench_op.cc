@@ -30,6 +30,7 @@ struct Options {
   int runs = 7;
   std::string filter;
   bool json = false;
+  std::string command;
 };
 
 struct Sample {
@@ -187,6 +188,7 @@ class Bench {
     return {{"device", backend_.info().description},
             {"threads", threads_},
             {"runs", options_.runs},
+            {"command", options_.command},
             {"read_bytes_per_s", machine(Summarize(bandwidth_))},
             {"fma_flop_per_s", machine(Summarize(peak_))},
             {"ops", results_}};
@@ -350,8 +352,10 @@ std::string_view ValueOf(std::string_view arg, std::string_view name) {
 
 Result<Options> ParseOptions(int argc, char** argv) {
   Options options;
+  options.command = argv[0];
   for (int i = 1; i < argc; ++i) {
     const std::string_view arg = argv[i];
+    options.command += fmt::format(" {}", arg);
     if (arg == "--json") {
       options.json = true;
     } else if (const auto backend = ValueOf(arg, "--backend="); !backend.empty()) {

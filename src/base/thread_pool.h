@@ -22,9 +22,9 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  /// Runs task(i, thread) for i in [0, tasks) and waits for all of them; `thread`, in [0,
-  /// threads()), picks scratch memory. Callers on several threads take turns; a task must not call
-  /// ParallelFor.
+  /// Runs task(i, thread) for i in [0, tasks) and waits for all of them; `thread`, in
+  /// [0, threads()), picks scratch memory. Regions of several callers take turns, but a single task
+  /// runs at once as thread 0. A task must not call ParallelFor.
   template <class Task>
   void ParallelFor(int64_t tasks, Task&& task) {
     using Function = std::remove_reference_t<Task>;

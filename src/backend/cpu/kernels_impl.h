@@ -88,12 +88,12 @@ void DotTile(const float* x, const W* w, int64_t stride, int64_t k, float* out,
   }
 }
 
-/// All columns for one tile of R rows. The widest tile fills the registers: R * C sums, C weights
-/// and one x.
+/// All columns for one tile of R rows. The widest tile is the largest of a few whose R * C sums, C
+/// weights and one x fit the registers; all divide the columns of a usual task (see linear.cc).
 template <int R, class W>
 void DotRows(const float* x, const LinearBlock& block, float* out) {
-  constexpr int kSpare = kRegisters / R - 1;
-  constexpr int kWidest = kSpare >= 8 ? 8 : kSpare >= 6 ? 6 : kSpare >= 4 ? 4 : 3;
+  constexpr int kFit = (kRegisters - 1) / (R + 1);
+  constexpr int kWidest = kFit >= 8 ? 8 : kFit >= 6 ? 6 : kFit >= 4 ? 4 : 3;
   const auto* w = static_cast<const W*>(block.weight);
   const int64_t stride = block.weight_stride;
   int64_t c = 0;

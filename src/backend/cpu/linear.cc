@@ -2,8 +2,6 @@
 // at load, so a mapped checkpoint is used in place.
 #include <algorithm>
 
-#include <fmt/format.h>
-
 #include "backend/cpu/ops.h"
 
 namespace gale::cpu {
