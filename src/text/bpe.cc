@@ -127,7 +127,14 @@ const MergeTable::Merge* MergeTable::Find(TokenId left, TokenId right) const {
 }
 
 Bpe::Bpe(Vocabulary vocabulary, MergeTable merges, Options options)
-    : TokenModel(std::move(vocabulary)), merges_(std::move(merges)), options_(std::move(options)) {}
+    : TokenModel(std::move(vocabulary)), merges_(std::move(merges)), options_(std::move(options)) {
+  // Byte fallback marks what came from SentencePiece. Affixes and whole pieces depend on their
+  // ends.
+  if (options_.byte_fallback && !options_.ignore_merges && options_.prefix.empty() &&
+      options_.suffix.empty()) {
+    cuts_.emplace(this->vocabulary());
+  }
+}
 
 Result<std::unique_ptr<TokenModel>> Bpe::Parse(const JsonObject& model) {
   Options options;
@@ -172,19 +179,35 @@ Result<MergeTable> Bpe::ParseMerges(const JsonObject& model, const Vocabulary& v
 }
 
 void Bpe::Tokenize(std::string_view piece, std::vector<TokenId>* ids) const {
-  if (piece.empty()) return;
-  if (const auto known = cache_.Find(piece); !known.empty()) {
+  if (!cuts_) return TokenizeWord(piece, ids);
+  size_t begin = 0;
+  char32_t left = 0;
+  for (size_t pos = 0; pos < piece.size();) {
+    const Utf8Char c = DecodeUtf8(piece.substr(pos));
+    if (pos > begin && cuts_->CanCut(left, c.code_point)) {
+      TokenizeWord(piece.substr(begin, pos - begin), ids);
+      begin = pos;
+    }
+    left = c.code_point;
+    pos += c.size;
+  }
+  TokenizeWord(piece.substr(begin), ids);
+}
+
+void Bpe::TokenizeWord(std::string_view word, std::vector<TokenId>* ids) const {
+  if (word.empty()) return;
+  if (const auto known = cache_.Find(word); !known.empty()) {
     ids->insert(ids->end(), known.begin(), known.end());
     return;
   }
   const size_t first = ids->size();
-  const auto whole = options_.ignore_merges ? vocabulary().Find(piece) : std::nullopt;
+  const auto whole = options_.ignore_merges ? vocabulary().Find(word) : std::nullopt;
   if (whole) {
     ids->push_back(*whole);
   } else {
-    MergeWord(piece, ids);
+    MergeWord(word, ids);
   }
-  cache_.Insert(piece, std::span(*ids).subspan(first));
+  cache_.Insert(word, std::span(*ids).subspan(first));
 }
 
 void Bpe::MergeWord(std::string_view word, std::vector<TokenId>* ids) const {

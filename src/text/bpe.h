@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/safe_cuts.h"
 #include "text/token_model.h"
 #include "text/word_cache.h"
 
@@ -56,12 +57,14 @@ class Bpe : public TokenModel {
   Bpe(Vocabulary vocabulary, MergeTable merges, Options options);
   static Result<MergeTable> ParseMerges(const JsonObject& model, const Vocabulary& vocabulary,
                                         std::string_view prefix);
+  void TokenizeWord(std::string_view word, std::vector<TokenId>* ids) const;
   void MergeWord(std::string_view word, std::vector<TokenId>* ids) const;
   std::vector<TokenId> Characters(std::string_view word) const;
   bool AppendBytes(std::string_view character, std::vector<TokenId>* ids) const;
 
   MergeTable merges_;
   Options options_;
+  std::optional<SafeCuts> cuts_;  ///< for vocabularies whose pieces are whole texts
   mutable WordCache cache_;
 };
 

@@ -10,6 +10,9 @@
 
 namespace gale::text {
 
+/// True only if NFC neither changes `c` nor joins it to the character before it.
+bool IsInertInNfc(char32_t c);
+
 class Normalizer {
  public:
   Normalizer() = default;  ///< leaves text as it is

@@ -1,0 +1,41 @@
+#include "text/safe_cuts.h"
+
+#include <utility>
+
+#include "text/utf8.h"
+
+namespace gale::text {
+
+SafeCuts::SafeCuts(const Vocabulary& vocabulary) : slots_(1024, kEmpty) {
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    const std::string_view token = vocabulary.Token(id);
+    char32_t left = kSingle;
+    for (size_t pos = 0; pos < token.size();) {
+      const Utf8Char c = DecodeUtf8(token.substr(pos));
+      const bool is_single = c.size == token.size();
+      if (is_single || left != kSingle) Insert(Key(left, c.code_point));
+      left = c.code_point;
+      pos += c.size;
+    }
+  }
+}
+
+size_t SafeCuts::Locate(uint64_t key) const {
+  const size_t mask = slots_.size() - 1;
+  size_t slot = HashBytes({reinterpret_cast<const char*>(&key), sizeof(key)}) & mask;
+  while (slots_[slot] != key && slots_[slot] != kEmpty) slot = (slot + 1) & mask;
+  return slot;
+}
+
+void SafeCuts::Insert(uint64_t key) {
+  uint64_t& slot = slots_[Locate(key)];
+  if (slot == key) return;
+  slot = key;
+  if (++size_ * 2 <= slots_.size()) return;
+  const std::vector<uint64_t> old = std::exchange(slots_, std::vector<uint64_t>(slots_.size() * 2));
+  for (const uint64_t entry : old) {
+    if (entry != kEmpty) slots_[Locate(entry)] = entry;
+  }
+}
+
+}  // namespace gale::text
