@@ -241,6 +241,7 @@ TEST(KvCacheManagerTest, AHitIsValidInEveryGroup) {
   EXPECT_EQ(b.blocks[0][0], a.blocks[0][0]);
   EXPECT_EQ(b.blocks[1][1], a.blocks[1][1]);
   EXPECT_NE(b.blocks[1][2], a.blocks[1][2]);
+  EXPECT_EQ(kv.MatchPrefix(Counting(3, 20), 19).num_tokens, 16);  // b has added the next block
   EXPECT_SOUND(kv);
 }
 

@@ -348,6 +348,32 @@ TEST_F(SchedulerTest, KeepsATokenThatWasBeingDrawnForAPreemptedSequence) {
   EXPECT_THAT(tokens_[2], SizeIs(8));
 }
 
+TEST_F(SchedulerTest, NobodyTakesBlocksThatSomebodyBeforeWaitsFor) {
+  Options options;
+  options.block_tokens = 1;
+  options.num_blocks = 1 + 13;
+  options.scheduler.max_num_batched_tokens = 5;
+  Create(options);
+  Add(1, 1, 50);
+  Add(2, 1, 50);
+  const SchedulerOutput first = scheduler_->Schedule();
+  auto urgent = MakeRequest(3, 8, 50);
+  urgent->priority = -1;
+  scheduler_->Add(urgent);
+  const SchedulerOutput second = scheduler_->Schedule();
+  Update(first);
+  const SchedulerOutput third = scheduler_->Schedule();
+  Update(second);
+  scheduler_->Finish(2, FinishReason::kStop);
+  // The prompt lacks two blocks. One is free, three more will be when the third step is over.
+  ASSERT_EQ(scheduler_->kv_cache().num_free(), 1);
+  ASSERT_EQ(scheduler_->kv_cache().num_retiring(), 3);
+  EXPECT_THAT(scheduler_->Schedule().seqs, IsEmpty());
+  EXPECT_EQ(scheduler_->stats().preemptions, 0U);  // waiting is enough
+  Update(third);
+  EXPECT_THAT(Tokens(scheduler_->Schedule()), ElementsAre(Pair(1, 1), Pair(3, 2)));
+}
+
 TEST_F(SchedulerTest, SwapsInsteadOfComputingAgainWhereTheHostHasRoom) {
   Options options;
   options.num_blocks = 1 + 4;
