@@ -2,7 +2,8 @@
 // scheduled, forked, preempted, swapped, speculated or cancelled, every sequence must say what it
 // would say alone, end exactly once, and leave nothing behind.
 //
-// GALE_STRESS_REQUESTS sets the number of requests per scenario (default 400).
+// GALE_STRESS_REQUESTS sets the number of requests per scenario (default 400; far fewer miss
+// what a scenario is for, and the test says so).
 
 #include <atomic>
 #include <cstdlib>
