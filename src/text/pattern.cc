@@ -46,6 +46,34 @@ std::string WithoutMongolianVowelSeparator(std::string_view text) {
   return copy;
 }
 
+/// \w of Oniguruma also takes marks and connectors, but not numbers such as "²"; PCRE2 has its own
+/// idea. \W inside a class is left alone: it has no spelling there.
+std::string WithOnigurumaWords(std::string_view expression) {
+  constexpr std::string_view kWord =
+      R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200C}\x{200D}\x{24B6}-\x{24E9})";
+  std::string out;
+  bool in_class = false;
+  for (size_t i = 0; i < expression.size(); ++i) {
+    const char c = expression[i];
+    const char next = i + 1 < expression.size() ? expression[i + 1] : '\0';
+    if (c == '\\' && (next == 'w' || (next == 'W' && !in_class))) {
+      out += in_class ? "" : next == 'w' ? "[" : "[^";
+      out += kWord;
+      out += in_class ? "" : "]";
+      ++i;
+    } else if (c == '\\' && next != '\0') {
+      out += c;
+      out += next;
+      ++i;
+    } else {
+      if (c == '[') in_class = true;
+      if (c == ']') in_class = false;
+      out += c;
+    }
+  }
+  return out;
+}
+
 void Append(size_t begin, size_t end, bool is_match, size_t offset,
             std::vector<Segment>* segments) {
   if (begin < end) segments->push_back({begin + offset, end + offset, is_match});
@@ -78,11 +106,12 @@ Result<Pattern> Pattern::Regex(std::string_view expression) {
     return MakeError(ErrorCode::kDataCorrupt,
                      fmt::format("a regular expression of at most {} bytes", kMaxPatternBytes));
   }
+  const std::string source = WithOnigurumaWords(expression);
   int error = 0;
   size_t error_offset = 0;
   // Multi-line as in Oniguruma's Ruby syntax, where ^ and $ always stand at line borders.
   pcre2_code* code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(source.data()), source.size(),
                     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &error_offset, nullptr);
   if (code == nullptr) {
     std::array<PCRE2_UCHAR, 256> message{};
