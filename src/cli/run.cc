@@ -48,6 +48,8 @@ Result<RequestParams> MakeRequest(const LlmEngine& engine, const RunOptions& opt
   RequestParams request;
   request.sampling =
       prompt.sampling.Over(options.sampling.Over(engine.model_info().default_sampling));
+  // The engine would derive a seed from the request's id: a prompt's text would depend on its line.
+  if (!request.sampling.seed) request.sampling.seed = options.engine.seed;
   if (!options.chat) {
     request.prompt = prompt.text;
     request.parse_special = options.parse_special;
