@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
+#include "backend/op_checks.h"
 #include "base/thread_pool.h"
 
 namespace gale::cpu {
@@ -54,14 +55,6 @@ inline void* RowAt(const TensorView& view, int64_t row) {
   return static_cast<char*>(view.data) +
          row * view.strides[0] * static_cast<int64_t>(DTypeBytes(view.dtype));
 }
-
-/// CHECKs that the last dimension is contiguous.
-void CheckRows(const TensorView& view);
-/// The same, and that `view` has exactly these dimensions.
-void CheckShape(const TensorView& view, std::initializer_list<int64_t> dims);
-void CheckDType(const TensorView& view, DType dtype);
-/// f32 or bf16.
-void CheckActivation(const TensorView& view);
 
 void Embedding(Context& context, const EmbeddingArgs& args);
 void GatherRows(Context& context, const GatherRowsArgs& args);

@@ -221,11 +221,6 @@ std::span<float> LogitsRow(const TensorView& logits, int64_t row) {
   return {static_cast<float*>(RowAt(logits, row)), static_cast<size_t>(logits.dim(1))};
 }
 
-void CheckArray(const TensorView& view, DType dtype, std::initializer_list<int64_t> dims) {
-  CheckDType(view, dtype);
-  CheckShape(view, dims);
-}
-
 void CheckArgs(const SampleArgs& args) {
   const int64_t rows = args.logits.dim(0);
   const int64_t vocab = args.logits.dim(1);

@@ -1,0 +1,21 @@
+// CHECKs on the arguments of ops, shared by all devices: a wrong shape is a bug in the caller.
+// Layer L1b.
+#pragma once
+
+#include <initializer_list>
+
+#include "tensor/tensor_view.h"
+
+namespace gale {
+
+/// CHECKs that the last dimension is contiguous.
+void CheckRows(const TensorView& view);
+/// The same, and that `view` has exactly these dimensions.
+void CheckShape(const TensorView& view, std::initializer_list<int64_t> dims);
+void CheckDType(const TensorView& view, DType dtype);
+/// CheckDType and CheckShape.
+void CheckArray(const TensorView& view, DType dtype, std::initializer_list<int64_t> dims);
+/// f32 or bf16.
+void CheckActivation(const TensorView& view);
+
+}  // namespace gale
