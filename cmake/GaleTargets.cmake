@@ -7,8 +7,12 @@ find_package(tl-expected REQUIRED)
 
 add_library(gale_flags INTERFACE)
 target_compile_features(gale_flags INTERFACE cxx_std_20)
-target_compile_options(gale_flags INTERFACE -Wall -Wextra -Wshadow
-                       $<$<BOOL:${GALE_WERROR}>:-Werror> -fno-math-errno)
+set(cxx $<COMPILE_LANGUAGE:CXX>)
+set(cuda $<COMPILE_LANGUAGE:CUDA>)
+set(werror $<BOOL:${GALE_WERROR}>)
+target_compile_options(gale_flags INTERFACE
+  "$<${cxx}:-Wall;-Wextra;-Wshadow;-fno-math-errno>" $<$<AND:${cxx},${werror}>:-Werror>
+  $<${cuda}:-Xcompiler=-Wall,-Wextra,-Wshadow> $<$<AND:${cuda},${werror}>:-Werror=all-warnings>)
 target_include_directories(gale_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
                                                 ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(gale_flags INTERFACE fmt::fmt tl::expected Threads::Threads)
@@ -31,6 +35,9 @@ function(gale_registry name)
   target_sources(gale_${name} INTERFACE $<TARGET_OBJECTS:gale_${name}_objects>)
 endfunction()
 
+# Where tests find tests/data; "." makes programs that run from the root of any checkout.
+set(GALE_TEST_ROOT ${PROJECT_SOURCE_DIR} CACHE STRING "Root of the tree, for test programs")
+
 # gale_test(NAME SOURCES foo_test.cc ... [DEPS gale_x ...]): a GoogleTest program, run by ctest.
 function(gale_test name)
   if(NOT GALE_TESTS)
@@ -39,7 +46,7 @@ function(gale_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} gale_flags GTest::gmock GTest::gtest_main)
-  target_compile_definitions(${name} PRIVATE GALE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_compile_definitions(${name} PRIVATE GALE_SOURCE_DIR="${GALE_TEST_ROOT}")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300)
 endfunction()

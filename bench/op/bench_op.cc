@@ -120,7 +120,7 @@ class Bench {
     PrintHeader();
     for (const DType dtype : {DType::kF32, DType::kBf16}) {
       for (const int64_t out : {2048, 8192}) {
-        for (const int64_t rows : {1, 8, 128, 512}) Linear(dtype, rows, 2048, out);
+        for (const int64_t rows : {1, 8, 16, 64, 128, 512}) Linear(dtype, rows, 2048, out);
       }
       for (const int64_t tokens : {1, 512}) {
         RmsNorm(dtype, tokens, 2048);
@@ -205,7 +205,7 @@ class Bench {
         backend_.FindLinear({format, in, out, dtype, Numerics::kBatchInvariant});
     const auto bytes = static_cast<double>(static_cast<size_t>(in * out) * DTypeBytes(dtype));
     constexpr double kBeyondCaches = 256e6;
-    const int copies = rows > 8 ? 2 : static_cast<int>(kBeyondCaches / bytes) + 1;
+    const int copies = rows > 64 ? 2 : static_cast<int>(kBeyondCaches / bytes) + 1;
     std::vector<std::vector<char>> weights;
     std::vector<PackedLinear> packed;
     for (int i = 0; i < copies; ++i) {

@@ -136,6 +136,11 @@ std::vector<OpCase> AttentionCases() {
     add(fmt::format("window{}", window),
         {Spec(4, 2, 64, f32, f32, window), 16, {{70, 40, {}}, {50, 1, {}}, {41, 2, {}}}});
   }
+  // Long enough for devices that split the cached positions of a decode.
+  for (const DType dtype : {f32, bf16}) {
+    add(fmt::format("long_{}", DTypeName(dtype)),
+        {Spec(4, 2, 64, dtype, dtype), 16, {{700, 1, {}}, {255, 2, {}}, {511, 1, {}}}});
+  }
   // A softmax of one position is 1 whatever the mask's mistake leaves; only the values are checked.
   cases.push_back(AttentionCase("one_position", {Spec(4, 2, 64, f32, f32), 16, {{0, 1, {}}}},
                                 {Mutation::kSwapKvHeads}));

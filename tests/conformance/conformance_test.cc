@@ -65,6 +65,21 @@ class PropertyTest : public testing::Test {
   PropertyCase property_;
 };
 
+/// Stands for the table of a back end that this machine cannot run.
+class UnavailableTest : public testing::Test {
+ public:
+  explicit UnavailableTest(std::string reason) : reason_(std::move(reason)) {}
+  void TestBody() override { GTEST_SKIP() << reason_; }
+
+ private:
+  std::string reason_;
+};
+
+void RegisterUnavailable(const std::string& backend, const std::string& reason) {
+  testing::RegisterTest(backend.c_str(), "Unavailable", nullptr, nullptr, __FILE__, __LINE__,
+                        [=]() -> testing::Test* { return new UnavailableTest(reason); });
+}
+
 template <class TestClass, class Case>
 void Register(const std::string& backend, const std::vector<Case>& cases) {
   for (const Case& one : cases) {
@@ -90,11 +105,15 @@ int main(int argc, char** argv) {
   }
   for (const std::string& backend : gale::BackendNames()) {
     if (!only.empty() && backend != only) continue;
+    using namespace gale::test;
     if (const auto created = gale::CreateBackend(backend, {}); !created) {
+      if (created.error().code == gale::ErrorCode::kUnsupported) {
+        RegisterUnavailable(backend, created.error().message);
+        continue;
+      }
       std::fprintf(stderr, "%s: %s\n", backend.c_str(), created.error().message.c_str());
       return 2;
     }
-    using namespace gale::test;
     Register<OpTest>(backend, RowOpCases());
     Register<OpTest>(backend, LinearCases());
     Register<OpTest>(backend, AttentionCases());

@@ -144,26 +144,26 @@ AttentionProblem Problem(DType dtype, int group, int window, std::vector<Sequenc
   return {spec, 16, std::move(sequences)};
 }
 
-/// One sequence of 100 positions, its end computed after different chunks.
-OpCase ChunksCase(DType dtype, int group, int window) {
+/// One sequence, its end computed after different chunks.
+OpCase ChunksCase(DType dtype, int group, int window, int positions,
+                  std::vector<std::vector<int>> chunkings) {
   const auto run = [=](Device& device, Mutation mutation) {
-    constexpr int kPositions = 100;
-    const AttentionProblem whole = Problem(dtype, group, window, {{0, kPositions, {}}});
+    const AttentionProblem whole = Problem(dtype, group, window, {{0, positions, {}}});
     AttentionInputs inputs = RandomInputs(whole, 15);
     const HostTensor want = RunAttention(device, whole, inputs)[0];
     if (mutation == Mutation::kOtherInput) Nudge(&inputs.v[0]);
     OpResult result;
-    const std::vector<int> chunkings[] = {{99}, {16}, {17, 30}, {1, 1, 1, 61}, {33, 33, 33}};
     for (const std::vector<int>& chunks : chunkings) {
       int context = 0;
       for (const int chunk : chunks) context += chunk;
       const AttentionProblem split =
-          Problem(dtype, group, window, {{context, kPositions - context, chunks}});
-      AddEqual(RunAttention(device, split, inputs)[0], Rows(want, context, kPositions), &result);
+          Problem(dtype, group, window, {{context, positions - context, chunks}});
+      AddEqual(RunAttention(device, split, inputs)[0], Rows(want, context, positions), &result);
     }
     return result;
   };
-  return {fmt::format("Invariance/chunks_{}_group{}_window{}", DTypeName(dtype), group, window),
+  return {fmt::format("Invariance/chunks_of_{}_{}_group{}_window{}", positions, DTypeName(dtype),
+                      group, window),
           run,
           {Mutation::kOtherInput}};
 }
@@ -198,12 +198,17 @@ std::vector<OpCase> InvarianceCases() {
     cases.push_back(RowsCase(op));
     cases.push_back(ThreadsCase(op));
   }
+  const std::vector<std::vector<int>> chunkings = {
+      {99}, {16}, {17, 30}, {1, 1, 1, 61}, {33, 33, 33}};
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     for (const int group : {1, 3, 8}) {
-      cases.push_back(ChunksCase(dtype, group, 0));
+      cases.push_back(ChunksCase(dtype, group, 0, 100, chunkings));
       cases.push_back(NeighboursCase(dtype, group));
     }
-    cases.push_back(ChunksCase(dtype, 2, 20));
+    cases.push_back(ChunksCase(dtype, 2, 20, 100, chunkings));
+    // Long enough for devices that split the cached positions of a decode.
+    cases.push_back(ChunksCase(dtype, 2, 0, 600, {{599}, {256, 341}, {257}}));
+    cases.push_back(ChunksCase(dtype, 2, 300, 600, {{599}, {256, 341}}));
   }
   return cases;
 }

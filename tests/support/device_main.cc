@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -13,6 +14,25 @@ namespace {
 std::string& Device() {
   static std::string device = "cpu";
   return device;
+}
+
+/// Stands for all tests, and says why, where this machine cannot run the device.
+class UnavailableTest : public testing::Test {
+ public:
+  explicit UnavailableTest(std::string reason) : reason_(std::move(reason)) {}
+  void TestBody() override { GTEST_SKIP() << reason_; }
+
+ private:
+  std::string reason_;
+};
+
+void SkipAllIfUnavailable() {
+  const auto backend = CreateBackend(Device(), {});
+  if (backend || backend.error().code != ErrorCode::kUnsupported) return;
+  const std::string reason = backend.error().message;
+  testing::RegisterTest("Device", "Unavailable", nullptr, nullptr, __FILE__, __LINE__,
+                        [=]() -> testing::Test* { return new UnavailableTest(reason); });
+  GTEST_FLAG_SET(filter, "Device.Unavailable");
 }
 
 }  // namespace
@@ -41,5 +61,6 @@ int main(int argc, char** argv) {
     }
     gale::Device() = argument.substr(kFlag.size());
   }
+  gale::SkipAllIfUnavailable();
   return RUN_ALL_TESTS();
 }

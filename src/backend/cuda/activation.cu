@@ -1,0 +1,69 @@
+// The gated activation of the MLP.
+#include "backend/cuda/element.cuh"
+#include "backend/cuda/ops.h"
+#include "backend/cuda/ptx.cuh"
+#include "backend/op_checks.h"
+
+namespace gale::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__device__ __forceinline__ float Silu(float x) { return x / (1.0F + expf(-x)); }
+
+/// Blocks: (row, stretch of columns). Strides in elements.
+template <class T>
+__global__ void SiluMulKernel(const T* gate_up, int64_t gate_up_stride, T* out, int64_t out_stride,
+                              int columns, bool packs) {
+  LaunchDependents();
+  WaitForPrerequisites();
+  const T* gate = gate_up + blockIdx.x * gate_up_stride;
+  const T* up = gate + columns;
+  T* row = out + blockIdx.x * out_stride;
+  const int thread = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
+  const int threads = static_cast<int>(gridDim.y) * kThreads;
+  if (packs) {
+    for (int i = thread * kPack<T>; i < columns; i += threads * kPack<T>) {
+      float g[kPack<T>];
+      float u[kPack<T>];
+      LoadPack(gate + i, g);
+      LoadPack(up + i, u);
+#pragma unroll
+      for (int j = 0; j < kPack<T>; ++j) g[j] = Silu(g[j]) * u[j];
+      StorePack(row + i, g);
+    }
+  } else {
+    for (int i = thread; i < columns; i += threads) {
+      row[i] = FromF32<T>(Silu(ToF32(gate[i])) * ToF32(up[i]));
+    }
+  }
+}
+
+template <class T>
+void Run(CudaStream& stream, const SiluMulArgs& args) {
+  const int64_t columns = args.out.dim(1);
+  // The halves of a row are aligned when `out`'s width is a multiple of a pack.
+  const bool packs = RowsArePacks(args.gate_up) && RowsArePacks(args.out);
+  const int64_t per_block = int64_t{kThreads} * kPack<T>;
+  const auto stretches = static_cast<unsigned>((columns + per_block - 1) / per_block);
+  stream.Launch({dim3(static_cast<unsigned>(args.out.dim(0)), stretches), dim3(kThreads)},
+                SiluMulKernel<T>, args.gate_up.As<T>(), args.gate_up.strides[0], args.out.As<T>(),
+                args.out.strides[0], static_cast<int>(columns), packs);
+}
+
+}  // namespace
+
+void SiluMul(CudaStream& stream, const SiluMulArgs& args) {
+  const int64_t tokens = args.out.dim(0);
+  const int64_t columns = args.out.dim(1);
+  CheckActivation(args.gate_up);
+  CheckShape(args.gate_up, {tokens, 2 * columns});
+  CheckArray(args.out, args.gate_up.dtype, {tokens, columns});
+  if (args.out.dtype == DType::kF32) {
+    Run<float>(stream, args);
+  } else {
+    Run<bf16>(stream, args);
+  }
+}
+
+}  // namespace gale::cuda

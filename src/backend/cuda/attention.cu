@@ -1,0 +1,327 @@
+// Attention over a paged KV cache: the plan of a step, the KV write, and which kernel runs.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <vector>
+
+#include "backend/cuda/attention_fma.cuh"
+#include "backend/cuda/attention_mma.cuh"
+#include "backend/cuda/ops.h"
+#include "backend/op_checks.h"
+
+namespace gale::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr size_t kMaxPartialBytes = size_t{64} << 20;  // else sequences are not split
+
+/// Head sizes that the tensor core kernel is compiled for; others are padded to the next one.
+constexpr std::array kDims = {32, 64, 80, 96, 128, 256};
+
+int PaddedDim(int head_dim) {
+  const auto* found = std::ranges::lower_bound(kDims, head_dim);
+  GALE_CHECK(found != kDims.end());
+  return *found;
+}
+
+/// Blocks: a token each. Rows of the cache are padded with zeros.
+template <class T, class Kv>
+__global__ void WriteKvKernel(const T* k, int64_t k_stride, int64_t k_head_stride, const T* v,
+                              int64_t v_stride, int64_t v_head_stride, const int32_t* slots,
+                              KvLayout cache, int layer) {
+  LaunchDependents();
+  WaitForPrerequisites();
+  const int64_t token = blockIdx.x;
+  const int32_t slot = slots[token];
+  const int block_tokens = 1 << cache.block_shift;
+  Kv* block = reinterpret_cast<Kv*>(cache.blocks + (slot >> cache.block_shift) * cache.block_bytes);
+  const int width = cache.kv_heads * cache.padded_dim;
+  for (int i = threadIdx.x; i < 2 * width; i += kThreads) {
+    const int head = i / cache.padded_dim;  // values: kv_heads on
+    const int d = i % cache.padded_dim;
+    float value = 0;
+    if (d < cache.head_dim) {
+      value = head < cache.kv_heads
+                  ? ToF32(k[token * k_stride + head * k_head_stride + d])
+                  : ToF32(v[token * v_stride + (head - cache.kv_heads) * v_head_stride + d]);
+    }
+    const int64_t row =
+        (int64_t{layer} * 2 * cache.kv_heads + head) * block_tokens + (slot & (block_tokens - 1));
+    block[row * cache.padded_dim + d] = FromF32<Kv>(value);
+  }
+}
+
+/// An array filled by the host for each step. The copy of the last step is awaited before the host
+/// side is refilled; it is the first thing of its step on the stream, so this hardly ever waits.
+class StepArray {
+ public:
+  ~StepArray() {
+    if (copied_ != nullptr) cudaEventDestroy(copied_);
+  }
+  StepArray() = default;
+  StepArray(const StepArray&) = delete;
+  StepArray& operator=(const StepArray&) = delete;
+
+  const void* Upload(CudaStream& stream, const void* data, size_t bytes) {
+    if (bytes == 0) return device_.data();
+    if (copied_ == nullptr) {
+      stream.Record(cudaEventCreateWithFlags(&copied_, cudaEventDisableTiming));
+    } else {
+      stream.Record(cudaEventSynchronize(copied_));
+    }
+    if (bytes > host_.bytes()) {
+      stream.Record(cudaStreamSynchronize(stream.get()));  // kernels in flight read the old one
+      auto host = Allocate(2 * bytes, MemoryKind::kPinnedHost);
+      auto device = Allocate(2 * bytes, MemoryKind::kDevice);
+      if (!host || !device) {
+        stream.Record(cudaErrorMemoryAllocation);
+        return nullptr;
+      }
+      host_ = *std::move(host);
+      device_ = *std::move(device);
+    }
+    std::copy_n(static_cast<const char*>(data), bytes, static_cast<char*>(host_.data()));
+    stream.Record(
+        cudaMemcpyAsync(device_.data(), host_.data(), bytes, cudaMemcpyHostToDevice, stream.get()));
+    stream.Record(cudaEventRecord(copied_, stream.get()));
+    return device_.data();
+  }
+
+ private:
+  Buffer host_;
+  Buffer device_;
+  cudaEvent_t copied_ = nullptr;
+};
+
+class PagedAttention final : public CudaAttention {
+ public:
+  explicit PagedAttention(const AttentionSpec& spec)
+      : spec_(spec),
+        on_tensor_cores_(spec.dtype == DType::kBf16 && spec.kv == DType::kBf16),
+        group_(spec.q_heads / spec.kv_heads) {
+    GALE_CHECK_EQ(spec.q_heads % spec.kv_heads, 0);
+    if (spec.kind == KvKind::kSlidingWindow) GALE_CHECK_GE(spec.window, 1);
+    layout_.kv_heads = spec.kv_heads;
+    layout_.head_dim = spec.head_dim;
+    layout_.padded_dim = PaddedDim(spec.head_dim);
+    layout_.dtype = spec.kv;
+  }
+
+  const KvLayout& layout() const override { return layout_; }
+
+  std::span<const int> BlockTokens() const override {
+    static constexpr std::array kAllowed = {16, 32, 64, 128, 256};
+    return kAllowed;
+  }
+
+  size_t BytesPerBlock(int block_tokens) const override {
+    return static_cast<size_t>(spec_.layers) * 2 * static_cast<size_t>(spec_.kv_heads) *
+           static_cast<size_t>(block_tokens) * static_cast<size_t>(layout_.padded_dim) *
+           DTypeBytes(spec_.kv);
+  }
+
+  void BindCache(const KvCacheView& cache) override {
+    GALE_CHECK(std::has_single_bit(static_cast<unsigned>(cache.block_tokens)));
+    GALE_CHECK_GE(cache.blocks.dim(1), static_cast<int64_t>(BytesPerBlock(cache.block_tokens)));
+    GALE_CHECK_EQ(cache.blocks.strides[0] % 16, 0);
+    layout_.blocks = static_cast<char*>(cache.blocks.data);
+    layout_.block_bytes = cache.blocks.strides[0];
+    layout_.block_shift = std::countr_zero(static_cast<unsigned>(cache.block_tokens));
+  }
+
+  void Plan(Stream& stream, const AttentionBatch& batch) override {
+    CheckDType(batch.seq_lens, DType::kI32);
+    CheckDType(batch.block_tables, DType::kI32);
+    CheckRows(batch.block_tables);
+    batch_ = batch;
+    items_.clear();
+    combine_items_.clear();
+    num_partials_ = 0;
+    any_whole_ = false;
+    int64_t num_tiles = 0;
+    for (size_t s = 0; s < NumSequences(); ++s) {
+      num_tiles += (NumRows(s) + RowsPerItem() - 1) / RowsPerItem();
+    }
+    // Enough blocks as it is: four for each SM.
+    const bool split =
+        on_tensor_cores_ && num_tiles * spec_.kv_heads < int64_t{4} * Limits().num_sms;
+    for (size_t s = 0; s < NumSequences(); ++s) {
+      const int chunks = NumChunks(s);
+      if (split && chunks > 1 && NumRows(s) <= RowsPerItem() &&
+          PartialBytes(num_partials_ + int64_t{chunks} * spec_.kv_heads * NumRows(s)) <=
+              kMaxPartialBytes) {
+        AddChunks(s, chunks);
+      } else {
+        AddWhole(s);
+      }
+    }
+    CudaStream& cuda_stream = AsCuda(stream);
+    device_items_ = static_cast<const AttentionItem*>(
+        item_array_.Upload(cuda_stream, items_.data(), items_.size() * sizeof(AttentionItem)));
+    device_combine_items_ = static_cast<const CombineItem*>(combine_array_.Upload(
+        cuda_stream, combine_items_.data(), combine_items_.size() * sizeof(CombineItem)));
+  }
+
+  void WriteKv(Stream& stream, const KvWriteArgs& args) override {
+    const int64_t tokens = args.k.dim(0);
+    CheckActivation(args.k);
+    CheckShape(args.k, {tokens, spec_.kv_heads, spec_.head_dim});
+    CheckArray(args.v, args.k.dtype, {tokens, spec_.kv_heads, spec_.head_dim});
+    CheckArray(args.slot_mapping, DType::kI32, {tokens});
+    const bool f32_cache = spec_.kv == DType::kF32;
+    if (args.k.dtype == DType::kF32) {
+      f32_cache ? Write<float, float>(stream, args) : Write<float, bf16>(stream, args);
+    } else {
+      f32_cache ? Write<bf16, float>(stream, args) : Write<bf16, bf16>(stream, args);
+    }
+  }
+
+  void Run(Stream& stream, const AttentionArgs& args) override {
+    const int64_t tokens = args.q.dim(0);
+    CheckArray(args.q, spec_.dtype, {tokens, spec_.q_heads, spec_.head_dim});
+    CheckArray(args.out, spec_.dtype, {tokens, spec_.q_heads, spec_.head_dim});
+    if (items_.empty()) return;
+    CudaStream& cuda_stream = AsCuda(stream);
+    AttentionParams params = Params(args);
+    if (num_partials_ > 0) {
+      const size_t out_bytes =
+          static_cast<size_t>(num_partials_ * layout_.padded_dim) * sizeof(float);
+      auto* scratch = static_cast<char*>(cuda_stream.Scratch(PartialBytes(num_partials_)));
+      if (scratch == nullptr) return;
+      params.partial_out = reinterpret_cast<float*>(scratch);
+      params.partial_stats = reinterpret_cast<float2*>(scratch + out_bytes);
+    }
+    if (!on_tensor_cores_) {
+      RunFma(cuda_stream, params);
+      return;
+    }
+    switch (layout_.padded_dim) {
+      case 32: RunMma<32>(cuda_stream, params); break;
+      case 64: RunMma<64>(cuda_stream, params); break;
+      case 80: RunMma<80>(cuda_stream, params); break;
+      case 96: RunMma<96>(cuda_stream, params); break;
+      case 128: RunMma<128>(cuda_stream, params); break;
+      default: RunMma<256>(cuda_stream, params); break;
+    }
+    cuda_stream.Launch(
+        {dim3(static_cast<unsigned>(combine_items_.size()), static_cast<unsigned>(spec_.kv_heads)),
+         dim3(kThreads)},
+        CombineKernel, params, device_combine_items_);
+  }
+
+ private:
+  size_t NumSequences() const {
+    return batch_.cu_seqlens_q.empty() ? 0 : batch_.cu_seqlens_q.size() - 1;
+  }
+  int NumTokens(size_t s) const { return batch_.cu_seqlens_q[s + 1] - batch_.cu_seqlens_q[s]; }
+  int NumRows(size_t s) const { return NumTokens(s) * group_; }
+  int RowsPerItem() const { return layout_.padded_dim > 128 ? 32 : kFmaRows; }
+  size_t PartialBytes(int64_t rows) const {
+    return static_cast<size_t>(rows) *
+           (static_cast<size_t>(layout_.padded_dim) * sizeof(float) + sizeof(float2));
+  }
+
+  /// Bound on the chunks that the sequence's queries see.
+  int NumChunks(size_t s) const {
+    const int chunks = (batch_.seq_lens_upper[s] + kChunk - 1) / kChunk;
+    if (spec_.kind != KvKind::kSlidingWindow) return chunks;
+    return std::min(chunks, (spec_.window + NumTokens(s)) / kChunk + 2);
+  }
+
+  AttentionItem Item(size_t s, int first_row, int chunk, int64_t partial) const {
+    return {static_cast<int32_t>(s),      batch_.cu_seqlens_q[s], NumTokens(s), first_row, chunk,
+            static_cast<int32_t>(partial)};
+  }
+
+  void AddWhole(size_t s) {
+    for (int row = 0; row < NumRows(s); row += RowsPerItem()) {
+      items_.push_back(Item(s, row, -1, 0));
+      any_whole_ = true;
+    }
+  }
+
+  void AddChunks(size_t s, int chunks) {
+    const int rows = NumRows(s);
+    if (rows == 0) return;
+    combine_items_.push_back(
+        {batch_.cu_seqlens_q[s], rows, chunks, static_cast<int32_t>(num_partials_)});
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      items_.push_back(Item(s, 0, chunk, num_partials_));
+      num_partials_ += int64_t{spec_.kv_heads} * rows;
+    }
+  }
+
+  AttentionParams Params(const AttentionArgs& args) const {
+    AttentionParams params{};
+    params.items = device_items_;
+    params.cache = layout_;
+    params.layer = args.layer;
+    params.seq_lens = batch_.seq_lens.As<int32_t>();
+    params.block_tables = batch_.block_tables.As<int32_t>();
+    params.table_stride = batch_.block_tables.strides[0];
+    params.q = args.q.data;
+    params.q_stride = args.q.strides[0];
+    params.q_head_stride = args.q.strides[1];
+    params.q_is_packs = RowsArePacks(args.q);
+    params.out = args.out.data;
+    params.out_stride = args.out.strides[0];
+    params.out_head_stride = args.out.strides[1];
+    params.group = group_;
+    params.window = spec_.kind == KvKind::kSlidingWindow ? spec_.window : 0;
+    params.scale = spec_.scale;
+    return params;
+  }
+
+  dim3 Grid() const {
+    return dim3(static_cast<unsigned>(items_.size()), static_cast<unsigned>(spec_.kv_heads));
+  }
+
+  template <int kDim>
+  void RunMma(CudaStream& stream, const AttentionParams& params) const {
+    using Tile = AttentionTile<kDim>;
+    const size_t shared = Tile::kSharedBytes + (any_whole_ ? Tile::kTotalBytes : 0);
+    stream.Launch({Grid(), dim3(Tile::kThreads), shared}, AttentionMmaKernel<kDim>, params);
+  }
+
+  void RunFma(CudaStream& stream, const AttentionParams& params) const {
+    const LaunchShape shape{Grid(), dim3(kFmaWarps * kWarp)};
+    const bool f32_cache = spec_.kv == DType::kF32;
+    if (spec_.dtype == DType::kBf16) {
+      stream.Launch(shape, AttentionFmaKernel<bf16, float>, params);
+    } else if (f32_cache) {
+      stream.Launch(shape, AttentionFmaKernel<float, float>, params);
+    } else {
+      stream.Launch(shape, AttentionFmaKernel<float, bf16>, params);
+    }
+  }
+
+  template <class T, class Kv>
+  void Write(Stream& stream, const KvWriteArgs& args) const {
+    AsCuda(stream).Launch({dim3(static_cast<unsigned>(args.k.dim(0))), dim3(kThreads)},
+                          WriteKvKernel<T, Kv>, args.k.As<T>(), args.k.strides[0],
+                          args.k.strides[1], args.v.As<T>(), args.v.strides[0], args.v.strides[1],
+                          args.slot_mapping.As<int32_t>(), layout_, args.layer);
+  }
+
+  AttentionSpec spec_;
+  bool on_tensor_cores_;
+  int group_;
+  KvLayout layout_;
+  AttentionBatch batch_;
+  std::vector<AttentionItem> items_;
+  std::vector<CombineItem> combine_items_;
+  int64_t num_partials_ = 0;  ///< rows
+  bool any_whole_ = false;
+  StepArray item_array_;
+  StepArray combine_array_;
+  const AttentionItem* device_items_ = nullptr;
+  const CombineItem* device_combine_items_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<CudaAttention> CreateAttention(const AttentionSpec& spec) {
+  return std::make_unique<PagedAttention>(spec);
+}
+
+}  // namespace gale::cuda

@@ -1,0 +1,85 @@
+// Paged attention in f32 arithmetic, for queries or caches that are not bf16: the reference's
+// dtype, not the fast path. A warp has one query head of one token; positions come in tiles of 32,
+// cut at absolute positions and taken in ascending order, so a row's result depends on nothing but
+// itself.
+#pragma once
+
+#include "backend/cuda/attention_mma.cuh"
+
+namespace gale::cuda {
+
+constexpr int kFmaWarps = 4;
+constexpr int kFmaRows = 64;  // of an item
+constexpr int kMaxHeadDim = 256;
+
+/// Blocks: (item, kv head); items have all chunks.
+template <class Q, class Kv>
+__global__ void __launch_bounds__(kFmaWarps* kWarp) AttentionFmaKernel(AttentionParams p) {
+  __shared__ float queries[kFmaWarps][kMaxHeadDim];
+  LaunchDependents();
+  WaitForPrerequisites();
+  const AttentionItem item = p.items[blockIdx.x];
+  const int kv_head = static_cast<int>(blockIdx.y);
+  const int lane = threadIdx.x % kWarp;
+  const int head_dim = p.cache.head_dim;
+  const int first_position = p.seq_lens[item.sequence] - item.num_tokens;
+  const int rows = min(kFmaRows, item.num_tokens * p.group - item.first_row);
+  const int32_t* table = p.block_tables + item.sequence * p.table_stride;
+  float* q = queries[threadIdx.x / kWarp];
+
+  for (int r = threadIdx.x / kWarp; r < rows; r += kFmaWarps) {
+    const int row = item.first_row + r;
+    const int64_t token = item.first_token + row / p.group;
+    const int64_t head = kv_head * p.group + row % p.group;
+    const Q* src = static_cast<const Q*>(p.q) + token * p.q_stride + head * p.q_head_stride;
+    __syncwarp();
+    for (int d = lane; d < head_dim; d += kWarp) q[d] = ToF32(src[d]) * p.scale;
+    __syncwarp();
+
+    const int position = first_position + row / p.group;
+    const int visible = p.FirstVisible(position);
+    float max = -INFINITY;
+    float sum = 0;  // of this lane's positions
+    float acc[kMaxHeadDim / kWarp] = {};
+    for (int tile = visible / kWarp; tile <= position / kWarp && position >= 0; ++tile) {
+      const int at = tile * kWarp + lane;
+      float score = -INFINITY;
+      if (at >= visible && at <= position) {
+        const Kv* key = p.CachedRow<Kv>(table, kv_head, at);
+        score = 0;
+        for (int d = 0; d < head_dim; ++d) score = fmaf(q[d], ToF32(key[d]), score);
+      }
+      float merged = fmaxf(max, score);
+#pragma unroll
+      for (int offset = kWarp / 2; offset > 0; offset >>= 1) {
+        merged = fmaxf(merged, __shfl_xor_sync(~0U, merged, offset));
+      }
+      const float rescale = expf(max - merged);
+      const float weight = expf(score - merged);
+      max = merged;
+      sum = sum * rescale + weight;
+#pragma unroll
+      for (int i = 0; i < kMaxHeadDim / kWarp; ++i) acc[i] *= rescale;
+      const int first = ::max(visible - tile * kWarp, 0);
+      const int last = min(position - tile * kWarp, kWarp - 1);
+      for (int j = first; j <= last; ++j) {
+        const float w = __shfl_sync(~0U, weight, j);
+        const Kv* value = p.CachedRow<Kv>(table, kv_head, tile * kWarp + j) + p.ValuesOffset();
+#pragma unroll
+        for (int i = 0; i < kMaxHeadDim / kWarp; ++i) {
+          const int d = lane + i * kWarp;
+          if (d < head_dim) acc[i] = fmaf(w, ToF32(value[d]), acc[i]);
+        }
+      }
+    }
+    const float total = WarpAdd(sum);
+    Q* dst = static_cast<Q*>(p.out) + token * p.out_stride + head * p.out_head_stride;
+#pragma unroll
+    for (int i = 0; i < kMaxHeadDim / kWarp; ++i) {
+      const int d = lane + i * kWarp;
+      if (d < head_dim) dst[d] = FromF32<Q>(acc[i] / total);
+    }
+  }
+}
+
+}  // namespace gale::cuda

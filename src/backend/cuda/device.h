@@ -1,0 +1,85 @@
+// The CUDA runtime behind Gale's types: errors as Status, memory, streams, kernel launches.
+// Layer L1b, host side; the whole back end uses one device, number 0.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include <cuda_runtime.h>
+
+#include "backend/backend.h"
+#include "base/check.h"
+
+namespace gale::cuda {
+
+/// `error` as a Status: kResourceExhausted for lack of memory, kDevice for all else.
+Status ToStatus(cudaError_t error, std::string_view what);
+
+Result<Buffer> Allocate(size_t bytes, MemoryKind kind);
+
+/// What launches depend on; read once.
+struct DeviceLimits {
+  int num_sms = 0;
+  int major = 0;  ///< compute capability
+  int minor = 0;
+  int max_shared_bytes = 0;  ///< of one block, after opting in
+};
+const DeviceLimits& Limits();
+
+struct LaunchShape {
+  dim3 grid;
+  dim3 block;
+  size_t shared_bytes = 0;
+};
+
+/// Errors of launches are kept until Synchronize reports them; the device's own are sticky in CUDA.
+class CudaStream final : public Stream {
+ public:
+  CudaStream();
+  ~CudaStream() override;
+  CudaStream(const CudaStream&) = delete;
+  CudaStream& operator=(const CudaStream&) = delete;
+
+  Status Synchronize() override;
+  cudaStream_t get() const { return stream_; }
+  void Record(cudaError_t error) {
+    if (error_ == cudaSuccess) error_ = error;
+  }
+
+  /// Memory for one op's intermediate results, 256-byte aligned; the next op on the stream reuses
+  /// it. Null (and an error at Synchronize) when there is not enough.
+  void* Scratch(size_t bytes);
+
+  /// Every kernel begins with WaitForPrerequisites (ptx.cuh): it may start before the one before it
+  /// on the stream has ended. An empty grid is no launch.
+  template <class... Params, class... Args>
+  void Launch(const LaunchShape& shape, void (*kernel)(Params...), const Args&... args) {
+    if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
+    constexpr size_t kSharedWithoutOptIn = size_t{48} << 10;
+    if (shape.shared_bytes > kSharedWithoutOptIn) {
+      Record(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(shape.shared_bytes)));
+    }
+    cudaLaunchAttribute overlap{};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = shape.grid;
+    config.blockDim = shape.block;
+    config.dynamicSmemBytes = shape.shared_bytes;
+    config.stream = stream_;
+    config.attrs = &overlap;
+    config.numAttrs = Limits().major >= 9 ? 1 : 0;
+    Record(cudaLaunchKernelEx(&config, kernel, Params(args)...));
+  }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+  cudaError_t error_ = cudaSuccess;
+  Buffer scratch_;
+};
+
+inline CudaStream& AsCuda(Stream& stream) { return static_cast<CudaStream&>(stream); }
+
+}  // namespace gale::cuda

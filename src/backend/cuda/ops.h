@@ -1,0 +1,47 @@
+// The ops of the CUDA back end as functions that check their arguments and launch; one file per
+// family. Layer L1b, called by cuda_backend.cc.
+#pragma once
+
+#include <memory>
+
+#include "backend/backend.h"
+#include "backend/cuda/device.h"
+
+namespace gale::cuda {
+
+void Embedding(CudaStream& stream, const EmbeddingArgs& args);
+void GatherRows(CudaStream& stream, const GatherRowsArgs& args);
+void RmsNorm(CudaStream& stream, const RmsNormArgs& args);
+void SiluMul(CudaStream& stream, const SiluMulArgs& args);
+void Sample(CudaStream& stream, const SampleArgs& args);
+void Logprobs(CudaStream& stream, const LogprobsArgs& args);
+
+/// Blocks of a KV cache: [layer][k, v][kv_head][token][padded_dim] each, padding zero.
+struct KvLayout {
+  char* blocks = nullptr;
+  int64_t block_bytes = 0;
+  int block_shift = 0;  ///< log2 of the tokens in a block
+  int kv_heads = 0;
+  int head_dim = 0;
+  int padded_dim = 0;
+  DType dtype = DType::kBf16;
+};
+
+void QkvRope(CudaStream& stream, const QkvRopeArgs& args);
+/// Also writes keys and values to `cache`, whose dtype is that of qkv.
+void QkvRopeWrite(CudaStream& stream, const QkvRopeArgs& args, const KvLayout& cache, int layer,
+                  const TensorView& slot_mapping);
+
+class CudaAttention : public AttentionBackend {
+ public:
+  virtual const KvLayout& layout() const = 0;
+};
+std::unique_ptr<CudaAttention> CreateAttention(const AttentionSpec& spec);
+
+/// Whether the binary holds code for the device: one small kernel is looked up, not run.
+Status CheckKernelsRun();
+
+/// The kernel for `key`, or null. Kernels have no state.
+const LinearKernel* FindLinear(const LinearKey& key);
+
+}  // namespace gale::cuda
