@@ -5,7 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ./scripts/install_deps.sh build
-cmake --preset release >&2
+cuda=OFF
+[[ -e /dev/nvidiactl ]] && cuda=AUTO
+cmake --preset release -DGALE_CUDA=$cuda >&2
 cmake --build --preset release --target gale >&2
 
 prompt=${1:-Once upon a time, a small fox lived at the edge of a quiet forest.}

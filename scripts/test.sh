@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ./scripts/install_deps.sh test
-cmake --preset dev-cpu
+cuda=OFF  # without a GPU its tests would only be skipped
+[[ -e /dev/nvidiactl ]] && cuda=AUTO
+cmake --preset dev-cpu -DGALE_CUDA=$cuda
 cmake --build --preset dev-cpu
 exec ctest --test-dir build/dev-cpu --output-on-failure -j "$(nproc)" "$@"

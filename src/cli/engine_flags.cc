@@ -8,6 +8,7 @@
 #include <string>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cli/progress_bar.h"
 
@@ -69,7 +70,9 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
       ->type_name("DIR")
       ->required()
       ->group(kGroup);
-  command.add_option("--device", config.device, "Where to run: auto, cpu")
+  command
+      .add_option("--device", config.device,
+                  fmt::format("Where to run: auto, {}", fmt::join(SupportedDevices(), ", ")))
       ->type_name("NAME")
       ->capture_default_str()
       ->group(kGroup);
