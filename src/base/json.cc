@@ -123,11 +123,13 @@ Result<JsonValue> JsonObject::Get(std::string_view key) const {
 
 Result<JsonDocument> JsonDocument::Parse(std::string_view text, std::string source,
                                          size_t max_depth) {
+  if (text.empty()) {  // simdjson would copy from a null pointer
+    return MakeError(ErrorCode::kDataCorrupt, fmt::format("{}: not valid JSON: empty", source));
+  }
   JsonDocument document;
   document.source_ = std::make_unique<std::string>(std::move(source));
   document.parser_ = std::make_unique<simdjson::dom::parser>();
-  simdjson::error_code error =
-      document.parser_->allocate(std::max<size_t>(text.size(), 1), max_depth);
+  simdjson::error_code error = document.parser_->allocate(text.size(), max_depth);
   if (error == simdjson::SUCCESS) {
     error = document.parser_->parse(text.data(), text.size()).get(document.root_);
   }
