@@ -18,7 +18,8 @@ class NoneScheme : public QuantScheme {
   }
 };
 
-const bool registered = RegisterQuantScheme(new NoneScheme);
+const NoneScheme scheme;
+const bool registered = RegisterQuantScheme(&scheme);
 
 }  // namespace
 }  // namespace gale
