@@ -71,7 +71,7 @@ TEST_F(ChatGoldens, RealTemplatesRenderAsJinja2Does) {
     }
     // A clock that stands still, as in the script.
     const std::string source = "{% macro strftime_now(format) %}2024-07-26{% endmacro +%}" +
-                               ReadFile(kData + "templates/" + std::string(name));
+                               ReadFile(GALE_SOURCE_DIR "/" + std::string(name));
     const auto prompt = RenderSource(source, simdjson::minify(inputs["messages"]), options);
     std::string_view text;
     if (chat["text"].get(text) == simdjson::SUCCESS) {

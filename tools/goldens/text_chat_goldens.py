@@ -3,7 +3,7 @@
 
 Usage: tools/goldens/text_chat_goldens.py [--templates DIR]
 
-Reads the templates in tests/data/text/templates (--templates: another folder; nothing is written,
+Reads the templates in tests/data/text/templates and the bundled model's (--templates: another folder; nothing is written,
 the cases go to standard output) and writes tests/data/text/chat_goldens.json. Needs jinja2 3.1.
 The environment is that of transformers: trim_blocks, lstrip_blocks, loop controls, its tojson,
 raise_exception and {% generation %}.
@@ -17,7 +17,8 @@ import sys
 import jinja2
 import jinja2.ext
 
-DATA = pathlib.Path(__file__).resolve().parents[2] / "tests" / "data" / "text"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests" / "data" / "text"
 
 
 class Generation(jinja2.ext.Extension):
@@ -160,8 +161,11 @@ def main():
     options = arguments.parse_args()
     env = environment()
     folder = options.templates or DATA / "templates"
+    paths = sorted(folder.glob("*.jinja"))
+    if not options.templates:
+        paths.append(ROOT / "tools" / "demo_model" / "chat_template.jinja")
     chats = []
-    for path in sorted(folder.glob("*.jinja")):
+    for path in paths:
         template = env.from_string(path.read_text(encoding="utf-8"))
         for name, (messages, extra) in CONVERSATIONS.items():
             variables = dict(extra)
@@ -170,7 +174,7 @@ def main():
             # Templates that print the date are given one.
             variables.setdefault("date_string", "26 Jul 2024")
             variables.update(bos_token="<bos>", eos_token="<eos>")
-            case = {"template": path.name, "case": name, "messages": messages, "tools": tools,
+            case = {"template": str(path.relative_to(folder if options.templates else ROOT)), "case": name, "messages": messages, "tools": tools,
                     "add_generation_prompt": prompt, "variables": variables}
             # The test defines the same clock as a macro.
             scope = dict(variables, strftime_now=lambda _: "2024-07-26")
