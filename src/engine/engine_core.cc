@@ -43,7 +43,12 @@ void EngineCore::OverlappedLoop() {
   while (ReadInbox(running.has_value())) {
     std::optional<Step> next = Schedule();
     if (next) Launch(*next);
-    if (running) Update(*running);
+    const bool failed = running && !Update(*running);
+    if (failed && next) {
+      // It goes on from the failed one: let both be over before anything new is planned.
+      Update(*next);
+      next.reset();
+    }
     running = std::move(next);
   }
 }
@@ -79,11 +84,13 @@ void EngineCore::Launch(Step& step) {
   executor_->Sample(step.handle, {});
 }
 
-/// Collects the step. A failed one ends its sequences and nothing else.
-void EngineCore::Update(Step& step) {
+/// Collects the step. False: it failed, and with it every sequence that runs.
+bool EngineCore::Update(Step& step) {
   Result<ModelRunnerOutput> output = executor_->Collect(step.handle);
-  Publish(output ? scheduler_->Update(step.plan, *std::move(output))
-                 : scheduler_->Fail(step.plan, output.error()));
+  const bool ok = output.has_value();
+  Publish(ok ? scheduler_->Update(step.plan, *std::move(output))
+             : scheduler_->Fail(step.plan, output.error()));
+  return ok;
 }
 
 void EngineCore::Publish(std::vector<SequenceUpdate> updates) {

@@ -55,7 +55,7 @@ class EngineCore {
 
   std::optional<Step> Schedule();
   void Launch(Step& step);
-  void Update(Step& step);
+  bool Update(Step& step);
   void Publish(std::vector<SequenceUpdate> updates);
 
   std::unique_ptr<Scheduler> scheduler_;
