@@ -5,6 +5,8 @@
 #include <fstream>
 #include <memory>
 #include <random>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>

@@ -1,9 +1,14 @@
 // gale chat: a conversation, turn by turn, in a terminal or over a pipe.
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <memory>
+#include <optional>
+#include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>

@@ -1,5 +1,7 @@
 // gale eval logprobs: what the model says about given token ids, position by position.
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>

@@ -1,7 +1,11 @@
 // gale info: what a model is, from its headers and configuration alone.
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>

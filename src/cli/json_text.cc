@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>

@@ -1,6 +1,7 @@
 #include "cli/prompts.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>

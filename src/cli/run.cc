@@ -1,7 +1,10 @@
 // gale run: completes one prompt as a stream, or a file of prompts as a batch.
 #include <chrono>
 #include <memory>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>

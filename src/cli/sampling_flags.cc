@@ -1,6 +1,7 @@
 #include "cli/sampling_flags.h"
 
 #include <type_traits>
+#include <utility>
 
 #include <boost/json/value_to.hpp>
 #include <fmt/format.h>

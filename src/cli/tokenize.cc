@@ -1,6 +1,8 @@
 // gale tokenize: text to token ids and back, as the model's tokenizer does it.
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>

@@ -1,4 +1,6 @@
 // gale --version: what this binary is and what it can run on.
+#include <string>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

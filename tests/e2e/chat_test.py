@@ -78,6 +78,14 @@ class InATerminal(unittest.TestCase):
     def type(self, text):
         os.write(self.terminal, text.encode())
 
+    def test_loading_shows_a_bar_and_wipes_it(self):
+        self.wait_for("loading [")
+        self.wait_for("\r\x1b[K")
+        self.wait_for("> ")
+        self.assertNotIn("loading", self.seen)
+        self.type("/quit\n")
+        self.assertEqual(self.process.wait(TIMEOUT_S), 0)
+
     def test_ctrl_c_stops_the_reply_and_only_twice_leaves(self):
         self.wait_for("> ")
         self.type("Hello\n")
