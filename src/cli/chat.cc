@@ -71,13 +71,14 @@ class Conversation {
   Conversation(const ChatCommandOptions& options, LlmEngine& engine, Interrupts& interrupts)
       : options_(options), engine_(engine), interrupts_(interrupts), system_(options.system) {}
 
-  /// One turn: the reply is written as it comes and becomes part of the history. A turn that does
-  /// not fit the context is taken back, with a word on what to do.
+  /// One turn: the reply is written as it comes and becomes part of the history. A message that the
+  /// template refuses or the context cannot hold is left out, with a word on what to do.
   Status Say(const std::string& text);
   void Reset() { turns_.clear(); }
   void SetSystem(std::string text) { system_ = std::move(text); }
 
  private:
+  Status LeaveOut(const std::string& reason);
   Result<Reply> Stream(RequestParams request);
 
   const ChatCommandOptions& options_;
@@ -93,17 +94,14 @@ Status Conversation::Say(const std::string& text) {
   if (!system_.empty()) messages.push_back({{"role", "system"}, {"content", system_}});
   messages.insert(messages.end(), turns_.begin(), turns_.end());
   Result<std::vector<TokenId>> tokens = RenderChat(engine_, messages, options_.template_args);
-  if (!tokens) return tl::unexpected(tokens.error());
+  if (!tokens) return LeaveOut(tokens.error().message);
 
   const auto num_tokens = static_cast<int>(tokens->size());
   const int context = engine_.config().max_model_len;
   if (num_tokens >= context) {
-    turns_.pop_back();
-    fmt::print(stderr,
-               "gale: with this message the conversation takes {} tokens, the context holds {}; "
-               "the message was left out. /reset starts afresh.\n",
-               num_tokens, context);
-    return {};
+    return LeaveOut(
+        fmt::format("with this message the conversation takes {} tokens, the context holds {}",
+                    num_tokens, context));
   }
   RequestParams request;
   request.prompt = *std::move(tokens);
@@ -121,6 +119,12 @@ Status Conversation::Say(const std::string& text) {
     fmt::print(stderr, "gale: reply cut off after {} tokens ({})\n", sample.tokens.size(),
                options_.sampling.max_tokens ? "--max-tokens" : "the context is full");
   }
+  return {};
+}
+
+Status Conversation::LeaveOut(const std::string& reason) {
+  turns_.pop_back();
+  fmt::print(stderr, "gale: {}; the message was left out. /reset starts afresh.\n", reason);
   return {};
 }
 

@@ -43,6 +43,12 @@ class OverAPipe(unittest.TestCase):
         self.assertRegex(run.err, r"the conversation takes \d+ tokens, the context holds 64; "
                                   r"the message was left out\. /reset starts afresh\.\n")
 
+    def test_refused_message_is_left_out(self):
+        hello = gale(*CHAT, *SHORT, stdin="Hello\n").out
+        run = gale(*CHAT, *SHORT, stdin=b"\xff\xfe\nHello\n")
+        self.assertEqual((run.code, run.out), (0, hello))
+        self.assertIn("; the message was left out. /reset starts afresh.\n", run.err)
+
     def test_full_context_is_said(self):
         run = gale(*CHAT, "--ignore-eos", "--max-model-len", 64, stdin="Hi\n")
         self.assertRegex(run.err, r"reply cut off after \d+ tokens \(the context is full\)\n")
