@@ -30,12 +30,12 @@ struct EngineConfig {
   std::string device = "auto";              ///< "auto", "cpu"
   Numerics numerics = Numerics::kBatchInvariant;
   int threads = 0;                          ///< CPU compute threads; 0 = what the cgroup quota allows
-  int max_model_len = 0;                    ///< prompt + generated tokens of one sequence; 0 = the model's own
+  int max_model_len = 0;                    ///< prompt + generated tokens of one sequence; 0 = the model's own, or what the KV cache holds
   size_t kv_cache_bytes = 0;                ///< 0 = room for max_num_seqs full sequences, at most a quarter of free memory
   int block_tokens = 16;                    ///< tokens of one KV block
   int max_num_seqs = 64;                    ///< sequences running at once
   int max_num_batched_tokens = 512;         ///< token budget of one step
-  int max_queued_requests = 4096;           ///< further requests are refused with kResourceExhausted
+  int max_queued_requests = 4096;           ///< unfinished beside max_num_seqs; further ones are refused with kResourceExhausted
   bool enable_prefix_cache = true;
   bool overlap = true;                      ///< launch step n+1 before step n's tokens are read
   uint64_t seed = 0;                        ///< of requests without a seed, and of dummy weights

@@ -19,7 +19,7 @@ struct SamplingParams {
   float top_p = 1.0F;              ///< nucleus: smallest set with mass >= top_p; (0, 1], 1 = off (arXiv:1904.09751)
   float min_p = 0.0F;              ///< drop tokens under min_p * max probability; [0, 1], 0 = off (arXiv:2407.01082)
   std::optional<uint64_t> seed;    ///< same seed, prompt and parameters: same tokens; unset = drawn per request
-  int n = 1;                       ///< independent samples of one prompt; >= 1
+  int n = 1;                       ///< independent samples of one prompt; [1, 1024]
   int max_tokens = 256;            ///< generated tokens per sample; >= 0 (0: prompt logprobs only)
   bool ignore_eos = false;         ///< keep going past the model's end-of-sequence tokens
   std::vector<std::string> stop;   ///< finish before the first of these strings; may cross token borders
