@@ -8,6 +8,7 @@ by `train.py`.
 import multiprocessing
 import os
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,15 @@ from tokenizers import Tokenizer
 import curriculum
 import sources
 from curriculum.chat import Chat, Segment, render
+from curriculum.lexicon import add_wild_words
 from curriculum.passages import as_reply
 from curriculum.talk import add_system
 
 ROW_TOKENS = 2049  # 2,048 inputs and the target of the last
-TEXT_SHARE = 0.34  # rows that are windows of text
+TEXT_SHARE = 0.3  # rows that are windows of text
 PASSAGE_SHARE = 0.06  # curriculum documents taken from FairytaleQA instead
+
+_WHOLE_WORD = re.compile("Ġ[A-Za-z]{3,}")  # a token that is a word with its space
 
 
 @dataclass
@@ -80,6 +84,7 @@ class RowMaker:
     def __init__(self, corpus: Path, tokenizer_file: Path, cache: Path, worker: int, workers: int,
                  first_seed: int) -> None:
         self.tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        add_wild_words([token[1:] for token in self.tokenizer.get_vocab() if _WHOLE_WORD.fullmatch(token)])
         self.end = self.tokenizer.token_to_id(sources.END_OF_TEXT)
         self.groups, self.weights = read_groups(cache)
         self.passages = list(sources.passage_questions(corpus / "fairytaleqa" / "qa_train.jsonl"))
@@ -142,4 +147,4 @@ def blocks(corpus: Path, tokenizer_file: Path, cache: Path, rows: int, workers: 
             queue, rows, corpus, tokenizer_file, cache, worker, workers, first_seed)).start()
     while True:
         for queue in queues:
-            yield queue.get()
+            yield queue.get(timeout=300)  # a worker that died must end the run, not stall it

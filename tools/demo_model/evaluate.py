@@ -28,7 +28,6 @@ from curriculum.chat import Chat, prompt_text, reply_text
 from curriculum.lexicon import Lexicon
 
 CONTEXT = 2048
-BATCH = 64
 
 
 @dataclass
@@ -51,6 +50,7 @@ class Subject:
     def __init__(self, folder: Path) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
+        self.batch = 512 if self.device == "cuda" else 16
         self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(self.device)
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.stops = [self.tokenizer.token_to_id(token) for token in ("<|im_end|>", "<|endoftext|>")]
@@ -61,8 +61,8 @@ class Subject:
         ids = [self.tokenizer.encode(case.prompt).ids for case in cases]
         order = sorted(range(len(cases)), key=lambda index: (cases[index].max_tokens, len(ids[index])))
         found: dict[int, Reply] = {}
-        for first in range(0, len(order), BATCH):
-            chosen = order[first : first + BATCH]
+        for first in range(0, len(order), self.batch):
+            chosen = order[first : first + self.batch]
             width = max(len(ids[index]) for index in chosen)
             padded = [[self.stops[1]] * (width - len(ids[index])) + ids[index] for index in chosen]
             mask = [[0] * (width - len(ids[index])) + [1] * len(ids[index]) for index in chosen]
@@ -86,7 +86,7 @@ class Subject:
 def chat_case(chat: Chat) -> Case:
     """The last reply of a chat as a case; the limit leaves room for a wrong, longer one."""
     expected = reply_text(chat.messages[-1])
-    return Case(prompt_text(chat), expected, 32 + len(expected) // 2)
+    return Case(prompt_text(chat), expected, min(32 + len(expected) // 2, 64 + len(expected) // 3))
 
 
 def same_text(reply: str, expected: str) -> bool:
@@ -126,14 +126,17 @@ TASKS: list[tuple[str, Callable[..., Chat], Callable[[str, str], bool]]] = [
     ("two-digit sums", _exercise(exercises.two_digit_sum), same_text),
     ("calculations", _exercise(exercises.calculation), same_text),
     ("word problems", _exercise(exercises.word_problem), same_text),
-    ("tool calls", lambda r, x: tools.call_chat(r, x, turns=0), same_call),
-    ("tool calls, tools never seen", lambda r, x: tools.call_chat(r, x, turns=0, held_out_tools=True), same_call),
+    ("tool calls", lambda r, x: tools.call_chat(r, x, turns=0, source=tools.catalogue_tool), same_call),
+    ("tool calls, renamed and invented tools", lambda r, x: tools.call_chat(r, x, turns=0), same_call),
+    ("tool calls, tools and requests never seen",
+     lambda r, x: tools.call_chat(r, x, turns=0, source=tools.held_out_tool), same_call),
     ("replies to a tool's result", lambda r, x: tools.call_chat(r, x, turns=1), same_text),
     ("no tool fits", tools.no_call_chat, same_text),
     ("JSON extraction", passages.json_chat, same_json),
     ("JSON lists", passages.json_list_chat, same_json),
     ("copying", _exercise(exercises.copy), same_text),
     ("replacing a word", _exercise(exercises.replace_word), same_text),
+    ("counting", _exercise(exercises.counting), same_text),
     ("listing", _exercise(exercises.listing), same_text),
     ("sorting", _exercise(exercises.sorting), same_text),
     ("picking and counting", _exercise(exercises.picking), same_text),
@@ -145,26 +148,25 @@ TASKS: list[tuple[str, Callable[..., Chat], Callable[[str, str], bool]]] = [
 ]
 
 
-def exercise_figures(subject: Subject, count: int, failures: int) -> dict[str, float]:
+def exercise_figures(subject: Subject, count: int, failures: int, only: str, split: str) -> dict[str, float]:
     """Share of right replies of each task, and of replies that end by themselves."""
-    figures: dict[str, float] = {}
-    stopped = total = 0
-    for name, draw, accepts in TASKS:
-        cases = []
+    chosen = [task for task in TASKS if re.search(only, task[0])]
+    cases: list[Case] = []
+    for name, draw, _ in chosen:
         for seed in range(count):
             rng = rng_for(f"eval/{name}", seed)
-            cases.append(chat_case(draw(rng, Lexicon(rng, "eval"))))
-        replies = subject.replies(cases)
-        right = [accepts(reply.text, case.expected) for case, reply in zip(cases, replies)]
-        stopped += sum(reply.stopped for reply in replies)
-        total += count
-        figures[name] = sum(right) / count
+            cases.append(chat_case(draw(rng, Lexicon(rng, split))))
+    replies = subject.replies(cases)  # of all tasks together: the batches are fuller
+    figures: dict[str, float] = {}
+    for index, (name, _, accepts) in enumerate(chosen):
+        pairs = list(zip(cases, replies))[index * count : (index + 1) * count]
+        wrong = [(case, reply) for case, reply in pairs if not accepts(reply.text, case.expected)]
+        figures[name] = 1 - len(wrong) / count
         print(f"{name:42s} {100 * figures[name]:6.1f} %", flush=True)
-        wrong = [pair for pair, good in zip(zip(cases, replies), right) if not good]
         for case, reply in wrong[:failures]:
             print(f"    {case.prompt[-160:]!r}\n      wanted {case.expected!r}\n      got    {reply.text!r}")
-    figures["stopped by itself"] = stopped / total
-    print(f"{'stopped by itself':42s} {100 * stopped / total:6.1f} %", flush=True)
+    figures["stopped by itself"] = sum(reply.stopped for reply in replies) / max(1, len(replies))
+    print(f"{'stopped by itself':42s} {100 * figures['stopped by itself']:6.1f} %", flush=True)
     return figures
 
 
@@ -179,7 +181,7 @@ def f1(reply: str, answer: str) -> float:
     return 2 * common / (len(got) + len(wanted)) if common else 0.0
 
 
-def fairytale_f1(subject: Subject, path: Path) -> float:
+def fairytale_f1(subject: Subject, path: Path, limit: int) -> float:
     """Mean token F1, against the nearer of the answers, where the passage fits the context."""
     cases, wanted = [], []
     for passage, questions in sources.passage_questions(path):
@@ -189,6 +191,7 @@ def fairytale_f1(subject: Subject, path: Path) -> float:
             if len(subject.tokenizer.encode(prompt).ids) < CONTEXT - 48:
                 cases.append(Case(prompt, "", 48))
                 wanted.append(answers)
+    cases, wanted = cases[:limit], wanted[:limit]
     replies = subject.replies(cases)
     return sum(max(f1(reply.text, answer) for answer in answers)
                for reply, answers in zip(replies, wanted)) / len(cases)
@@ -215,23 +218,22 @@ def draft_agreement(subject: Subject, draft: Subject, count: int) -> dict[str, f
     """How often the draft's first choice is the model's, along the model's own greedy replies."""
     kinds = {"stories": passages.story_chat, "passage questions": passages.question_chat,
              "tool calls": tools.call_chat, "copying": _exercise(exercises.copy)}
-    figures = {}
+    cases, names = [], []
     for name, draw in kinds.items():
-        cases = []
         for seed in range(count):
             rng = rng_for(f"eval/draft/{name}", seed)
             chat = draw(rng, Lexicon(rng, "eval"))
             first = next(at for at, message in enumerate(chat.messages) if message["role"] == "assistant")
             cases.append(Case(prompt_text(Chat(chat.messages[: first + 1], chat.tools)), "", 256))
-        same = total = 0
-        for case, reply in zip(cases, subject.replies(cases)):
-            before = subject.tokenizer.encode(case.prompt).ids
-            written = reply.ids + ([subject.stops[0]] if reply.stopped else [])
-            guesses = draft.logits(before + written[:-1])[len(before) - 1 :].argmax(-1).tolist()
-            same += sum(guess == token for guess, token in zip(guesses, written))
-            total += len(written)
-        figures[name] = same / total
-    return figures
+            names.append(name)
+    same, total = Counter[str](), Counter[str]()
+    for name, case, reply in zip(names, cases, subject.replies(cases)):
+        before = subject.tokenizer.encode(case.prompt).ids
+        written = reply.ids + ([subject.stops[0]] if reply.stopped else [])
+        guesses = draft.logits(before + written[:-1])[len(before) - 1 :].argmax(-1).tolist()
+        same[name] += sum(guess == token for guess, token in zip(guesses, written))
+        total[name] += len(written)
+    return {name: same[name] / total[name] for name in kinds}
 
 
 def main() -> None:
@@ -240,20 +242,25 @@ def main() -> None:
     parser.add_argument("--draft", type=Path)
     parser.add_argument("--eval", type=Path)
     parser.add_argument("--count", type=int, default=400, help="cases of each task")
+    parser.add_argument("--tasks", default="", help="only tasks whose name this pattern matches")
+    parser.add_argument("--known-values", action="store_true",
+                        help="new seeds, but names, cities and operands that training draws too")
+    parser.add_argument("--questions", type=int, default=10_000, help="FairytaleQA questions at most")
     parser.add_argument("--failures", type=int, default=0, help="wrong replies to show of each task")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     start = time.monotonic()
     subject = Subject(arguments.model)
     figures: dict[str, Any] = {"count": arguments.count, "exact": exercise_figures(
-        subject, arguments.count, arguments.failures)}
+        subject, arguments.count, arguments.failures, arguments.tasks,
+        "train" if arguments.known_values else "eval")}
     if arguments.eval:
         figures["bits_per_byte"] = {
             "held-out tales (fairytaleqa test)": bits_per_byte(
                 subject, arguments.eval / "fairytaleqa" / "stories_test.txt"),
             "held-out simple stories": bits_per_byte(
                 subject, arguments.eval / "tinystories_heldout" / "tinystories_heldout_cased.txt")}
-        figures["fairytaleqa_f1"] = fairytale_f1(subject, arguments.eval / "fairytaleqa" / "qa_test.jsonl")
+        figures["fairytaleqa_f1"] = fairytale_f1(subject, arguments.eval / "fairytaleqa" / "qa_test.jsonl", arguments.questions)
     if arguments.draft:
         figures["draft_agreement"] = draft_agreement(subject, Subject(arguments.draft), min(arguments.count, 60))
     for name in ("bits_per_byte", "fairytaleqa_f1", "draft_agreement"):

@@ -63,9 +63,9 @@ class CurriculumTest(unittest.TestCase):
                 drawn(passages.json_list_chat, "train", seed).messages[-1])), list)
 
     def test_calls_fit_a_listed_tool(self) -> None:
-        for held_out in (False, True):
+        for source in (tools.any_tool, tools.held_out_tool):
             for seed in SEEDS:
-                chat = drawn(lambda rng, lex: tools.call_chat(rng, lex, held_out_tools=held_out), "eval", seed)
+                chat = drawn(lambda rng, lex: tools.call_chat(rng, lex, source=source), "eval", seed)
                 schemas = {tool["function"]["name"]: tool["function"] for tool in chat.tools}
                 self.assertEqual(len(schemas), len(chat.tools))
                 for message in chat.messages:

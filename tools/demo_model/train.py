@@ -26,6 +26,7 @@ from model import DRAFT, MAIN, Config, Qwen3, export, load
 
 MAIN_FOLDER, DRAFT_FOLDER = "gale-tales-10m", "gale-tales-draft"
 WARMUP, DECAY = 0.01, 0.45  # shares of the time: rising, and falling to zero at the end
+WARM_STEPS = 5  # before the clock starts
 MATRIX_RATE, EMBEDDING_RATE = 0.02, 0.004
 WEIGHT_DECAY = 0.02
 
@@ -108,7 +109,7 @@ def run(name: str, model: Qwen3, loss_of: Callable[[Tensor, Tensor], Tensor],
     running: list[Tensor] = []
     while True:
         now = time.monotonic()
-        progress = (now - start) / (60 * minutes)
+        progress = (now - start) / (60 * minutes) if step >= WARM_STEPS else step / 1e4
         if progress >= 1:
             break
         ids, learned = next(batches)
@@ -127,9 +128,10 @@ def run(name: str, model: Qwen3, loss_of: Callable[[Tensor, Tensor], Tensor],
         running.append(loss.detach())
         step += 1
         tokens += ids.shape[0] * (ids.shape[1] - 1)
-        if step == 5:  # compiling is over: measure and schedule from here
-            torch.cuda.synchronize() if device.type == "cuda" else None
-            start, saved, tokens = time.monotonic(), time.monotonic(), 0
+        if step == WARM_STEPS:  # compiling is over: the schedule begins
+            loss.item()  # waits for the device
+            start = saved = time.monotonic()
+            tokens = 0
         if step % 20 == 0 and now - shown > 15:
             mean = torch.stack(running).mean().item()
             print(f"{name}: step {step}, {tokens / 1e6:.0f} M tokens, "

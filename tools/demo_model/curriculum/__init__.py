@@ -11,16 +11,16 @@ from .chat import Chat, Segment, render
 from .lexicon import Lexicon
 from .passages import continue_chat, json_chat, json_list_chat, question_chat, story_chat, summary_chat
 from .stories import tell
-from .talk import add_system, exercise_chat, memory_chat, mixed_chat
+from .talk import add_system, exercise_chat, memory_chat, mixed_chat, naming_chat
 from .tools import call_chat, no_call_chat
 
 END_OF_TEXT = "<|endoftext|>"
 
 # Each kind of chat and its share of the documents.
 CHATS: list[tuple[Callable[[random.Random, Lexicon], Chat], int]] = [
-    (question_chat, 26), (exercise_chat, 26), (call_chat, 16), (no_call_chat, 4), (json_chat, 8),
+    (question_chat, 26), (exercise_chat, 26), (call_chat, 24), (no_call_chat, 6), (json_chat, 9),
     (json_list_chat, 2), (story_chat, 8), (continue_chat, 2), (summary_chat, 4), (memory_chat, 6),
-    (mixed_chat, 4)]
+    (mixed_chat, 4), (naming_chat, 1)]
 _FUNCTIONS, _SHARES = zip(*CHATS)
 STORY_SHARE = 0.08  # documents that are a plain story instead of a chat
 

@@ -95,19 +95,18 @@ def _jumble(rng: random.Random, lexicon: Lexicon) -> str:
     """A line that makes no sense, so that only copying can reproduce it."""
     kind = rng.random()
     if kind < 0.4:
-        pool = lex.THINGS + lex.ANIMALS + lex.PLACES + lex.FOODS + lex.TRAITS
-        return " ".join(rng.choice(pool) for _ in range(rng.randint(3, 14)))
+        return " ".join(lexicon.wild_word() for _ in range(rng.randint(1, 20)))
     if kind < 0.6:
         return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz0123456789-_.ABCDEFGHJKLMN")
                        for _ in range(rng.randint(4, 16)))
     if kind < 0.8:
         return ", ".join(str(rng.randint(0, 9999)) for _ in range(rng.randint(3, 10)))
-    return " ".join(lexicon.invented_name() for _ in range(rng.randint(2, 7)))
+    return " ".join(lexicon.person() for _ in range(rng.randint(2, 7)))
 
 
 def copy(rng: random.Random, lexicon: Lexicon) -> Exercise:
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.5:
         text = _jumble(rng, lexicon)
     elif kind < 0.8:
         text = _sentences(rng, lexicon, rng.randint(1, 4))
@@ -122,8 +121,7 @@ def replace_word(rng: random.Random, lexicon: Lexicon) -> Exercise:
     text = _sentences(rng, lexicon, rng.randint(1, 5))
     found = sorted(set(re.findall(r"[A-Za-z]{3,}", text)))
     old = rng.choice(found)
-    new = (lexicon.person() if old[0].isupper()
-           else rng.choice(lex.THINGS + lex.ANIMALS + lex.FOODS + lex.COLOURS))
+    new = lexicon.person() if old[0].isupper() else lexicon.wild_word()
     ask = rng.choice((f'Replace "{old}" with "{new}":', f'Replace the word "{old}" with "{new}" in this text.',
                       f"Change {old} to {new} in the following text:"))
     return f"{ask}\n\n{text}", re.sub(rf"\b{old}\b", new, text)
@@ -172,6 +170,15 @@ def listing(rng: random.Random, lexicon: Lexicon) -> Exercise:
             "\n".join(f"- {thing}" for thing in things))
 
 
+def counting(rng: random.Random, lexicon: Lexicon) -> Exercise:
+    first = rng.choice((1, 1, rng.randint(0, 200)))
+    numbers = range(first, first + rng.randint(3, 40))
+    if rng.random() < 0.2:
+        numbers = numbers[::-1]
+    return (rng.choice(("Count from {} to {}.", "Please count from {} to {}.", "Write the numbers from {} to {}."))
+            .format(numbers[0], numbers[-1]), ", ".join(map(str, numbers)))
+
+
 def sorting(rng: random.Random, lexicon: Lexicon) -> Exercise:
     if rng.random() < 0.5:
         numbers = rng.sample(range(1, 100), rng.randint(3, 6))
@@ -203,8 +210,12 @@ def picking(rng: random.Random, lexicon: Lexicon) -> Exercise:
 
 
 def word_knowledge(rng: random.Random, lexicon: Lexicon) -> Exercise:
-    """Opposites, young animals, past tenses, plurals, days and months."""
-    kind = rng.randrange(6)
+    """Opposites, young animals, past tenses, plurals, days, months and capitals."""
+    kind = rng.randrange(7)
+    if kind == 6:
+        country = rng.choice(list(lex.CAPITALS))
+        return (rng.choice((f"What is the capital of {country}?", f"Name the capital of {country}.")),
+                f"The capital of {country} is {lex.CAPITALS[country]}.")
     if kind == 0:
         word = rng.choice(list(lex.OPPOSITES))
         return (rng.choice((f"What is the opposite of {word}?", f"Name the opposite of {word}.")),
@@ -227,8 +238,8 @@ def word_knowledge(rng: random.Random, lexicon: Lexicon) -> Exercise:
 
 
 # Each exercise and its share.
-EXERCISES = [(two_digit_sum, 6), (calculation, 5), (word_problem, 3), (comparison, 1), (copy, 4),
-             (replace_word, 3), (upper_case, 1), (punctuate, 1), (listing, 2), (sorting, 2), (picking, 2),
+EXERCISES = [(two_digit_sum, 6), (calculation, 5), (word_problem, 3), (comparison, 1), (copy, 6),
+             (replace_word, 3), (upper_case, 2), (punctuate, 1), (listing, 2), (counting, 1), (sorting, 2), (picking, 2),
              (word_knowledge, 2)]
 _FUNCTIONS, _SHARES = zip(*EXERCISES)
 

@@ -251,20 +251,43 @@ PAST_TENSES = dict(pair.split("/") for pair in words("""
     swim/swam write/wrote speak/spoke break/broke fly/flew know/knew grow/grew think/thought buy/bought
     bring/brought catch/caught teach/taught sleep/slept keep/kept feel/felt leave/left lose/lost
     send/sent build/built hear/heard stand/stood walk/walked jump/jumped open/opened carry/carried
-    play/played laugh/laughed cook/cooked help/helped""")) 
+    play/played laugh/laughed cook/cooked help/helped"""))
+
+CAPITALS = dict(pair.split("/") for pair in words("""
+    France/Paris Germany/Berlin Italy/Rome Spain/Madrid Portugal/Lisbon England/London Ireland/Dublin
+    Scotland/Edinburgh Austria/Vienna Switzerland/Bern Belgium/Brussels Denmark/Copenhagen
+    Sweden/Stockholm Norway/Oslo Finland/Helsinki Poland/Warsaw Hungary/Budapest Greece/Athens
+    Turkey/Ankara Russia/Moscow Egypt/Cairo Kenya/Nairobi India/Delhi China/Beijing Japan/Tokyo
+    Canada/Ottawa Mexico/Mexico_City Cuba/Havana Peru/Lima Chile/Santiago Brazil/Brasilia
+    Argentina/Buenos_Aires Australia/Canberra Iceland/Reykjavik"""))
 
 _ONSETS = words("b br c cr d dr f fl g gl h j k kr l m n p pr r s sh st t th tr v w y z")
 _VOWELS = words("a e i o u a e i o ai ea ie o")
 _CODAS = words("n r l s m n r l th nd rn x k t")
 
 
-class Lexicon:
-    """Draws words for one split; "train" and "eval" never share a name or another copied value."""
+# Words for values that only copying can get right. Training adds the tokenizer's whole-word tokens, so
+# that every token is copied now and then.
+WILD_WORDS = sorted(set(" ".join(THINGS + ANIMALS + FOODS + PLACES + TRAITS + TOOLS + HIDING_PLACES + CHORES
+                                 + OBSTACLES + CITIES).replace("'", "").split()))
 
-    def __init__(self, rng: random.Random, split: str) -> None:
+
+def add_wild_words(more: list[str]) -> None:
+    """Extends `WILD_WORDS`, in order and without repeats."""
+    WILD_WORDS[:] = sorted(set(WILD_WORDS) | set(more))
+
+
+class Lexicon:
+    """Draws words for one split; "train" and "eval" never share a name or another copied value.
+
+    `wild` is the chance that a value which should be a plain word is any word at all instead.
+    """
+
+    def __init__(self, rng: random.Random, split: str, wild: float = 0.0) -> None:
         assert split in ("train", "eval"), split
         self.rng = rng
         self.held_out = split == "eval"
+        self.wild = wild
 
     def value(self, values: list[str]) -> str:
         """A word of this split from `values`."""
@@ -282,10 +305,34 @@ class Lexicon:
             if is_held_out(name) == self.held_out:
                 return name
 
-    def name(self, feminine: bool, invented: float = 0.2) -> str:
-        """A person's name; with probability `invented` a made-up one."""
-        if self.rng.random() < invented:
+    def wild_word(self) -> str:
+        """Any word, or two halves of words put together."""
+        rng = self.rng
+        while True:
+            word = rng.choice(WILD_WORDS)
+            if rng.random() < 0.4:
+                word = word[: rng.randint(1, 4)] + rng.choice(WILD_WORDS)[-rng.randint(2, 5) :].lower()
+            if is_held_out(word) == self.held_out:
+                return word
+
+    def wild_name(self) -> str:
+        """A capitalized word that need not be a name."""
+        while True:
+            name = self.wild_word().capitalize()
+            if is_held_out(name) == self.held_out:
+                return name
+
+    def plain(self, values: list[str]) -> str:
+        """One of `values`, or a wild word."""
+        return self.wild_word() if self.rng.random() < self.wild else self.rng.choice(values)
+
+    def name(self, feminine: bool) -> str:
+        """A person's name: mostly a real one, else invented or wild."""
+        kind = self.rng.random()
+        if kind < 0.15:
             return self.invented_name()
+        if kind < 0.25 + self.wild:
+            return self.wild_name()
         return self.value(GIRLS if feminine else BOYS)
 
     def person(self) -> str:
@@ -294,4 +341,9 @@ class Lexicon:
 
     def place_name(self) -> str:
         """A city, or one that does not exist."""
-        return self.value(CITIES) if self.rng.random() < 0.75 else self.invented_name()
+        kind = self.rng.random()
+        if kind < 0.15:
+            return self.invented_name()
+        if kind < 0.3 + self.wild:
+            return self.wild_name()
+        return self.value(CITIES)

@@ -14,6 +14,11 @@ from .lexicon import Lexicon
 from .text import article, capitalized, counted, expand, listed, plural, with_article
 
 
+# Lists of plain words that a wild word may stand in for without harm to the sentence.
+_WILD_LISTS = [lex.ANIMALS, lex.PEOPLE, lex.PLACES, lex.THINGS, lex.TOOLS, lex.FOODS, lex.TRAITS, lex.COLOURS,
+               lex.CLOTHES, lex.COUNTABLES]
+
+
 @dataclass
 class Fact:
     """Questions that mean the same, and their one short answer."""
@@ -71,6 +76,8 @@ class Teller:
         """A word that this story has not drawn yet."""
         for _ in range(20):
             word = self.rng.choice(values)
+            if self.lexicon.wild and values in _WILD_LISTS and self.rng.random() < self.lexicon.wild:
+                word = self.lexicon.wild_word()
             if word not in self.used:
                 break
         self.used.add(word)
@@ -108,7 +115,7 @@ class Teller:
         is_animal = rng.random() < animal
         if is_animal:
             kind = self.draw(lex.ANIMALS)
-            name = (self.lexicon.value(lex.ANIMAL_NAMES) if rng.random() < 0.6
+            name = (self.lexicon.value(lex.ANIMAL_NAMES) if rng.random() < 0.5
                     else self.lexicon.name(feminine))
         else:
             kind = "girl" if feminine else "boy"

@@ -11,7 +11,7 @@ from .exercises import draw as draw_exercise
 from .lexicon import Lexicon
 from .passages import as_reply
 from .stories import tell
-from .text import with_article
+from .text import capitalized, counted, listed, plural, with_article
 
 NAME = "Gale"
 
@@ -55,6 +55,20 @@ def add_system(rng: random.Random, chat: Chat) -> Chat:
 def _small_talk(rng: random.Random, chat: Chat) -> None:
     said, answers = rng.choice(_SMALL_TALK)
     chat.user(rng.choice(said.split("|"))).assistant(rng.choice(answers.split("|")))
+
+
+def naming_chat(rng: random.Random, lexicon: Lexicon) -> Chat:
+    """Some things of a kind, as a line or as a list."""
+    noun, pool = rng.choice((("animal", lex.ANIMALS), ("colour", lex.COLOURS), ("food", lex.FOODS),
+                             ("job", lex.JOBS), ("hobby", lex.HOBBIES), ("city", lex.CITIES),
+                             ("language", lex.LANGUAGES), ("instrument", lex.INSTRUMENTS)))
+    count = rng.randint(2, 8)
+    wanted = counted(count, noun) if rng.random() < 0.3 else f"{lex.NUMBER_WORDS[count]} {plural(noun)}"
+    items = rng.sample(pool, count)
+    if rng.random() < 0.5:
+        return Chat().user(rng.choice(("Name {}.", "Tell me {}.")).format(wanted)).assistant(capitalized(listed(items)) + ".")
+    return (Chat().user(rng.choice(("List {}.", "Make a list of {}.", "Give me a list of {}.")).format(wanted))
+            .assistant("\n".join(f"- {item}" for item in items)))
 
 
 # What a user tells about themselves: statement, question, answer, and the words for {}.

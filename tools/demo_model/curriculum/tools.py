@@ -6,7 +6,8 @@ knowing it. Used by `__init__.py`.
 """
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import lexicon as lex
@@ -25,16 +26,16 @@ KINDS: dict[str, tuple[str, Any]] = {
     "date": ("string", lambda rng, x: f"{rng.randint(2024, 2031)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"),
     "day": ("string", lambda rng, x: rng.choice(lex.DAYS)),
     "time": ("string", lambda rng, x: f"{rng.randint(6, 23):02}:{rng.choice(('00', '10', '15', '30', '45'))}"),
-    "food": ("string", lambda rng, x: rng.choice(lex.FOODS)),
-    "item": ("string", lambda rng, x: rng.choice(lex.SHOP_ITEMS)),
-    "colour": ("string", lambda rng, x: rng.choice(lex.COLOURS)),
-    "language": ("string", lambda rng, x: rng.choice(lex.LANGUAGES)),
-    "room": ("string", lambda rng, x: rng.choice(lex.ROOMS)),
-    "animal": ("string", lambda rng, x: rng.choice(lex.ANIMALS)),
-    "hobby": ("string", lambda rng, x: rng.choice(lex.HOBBIES)),
-    "instrument": ("string", lambda rng, x: rng.choice(lex.INSTRUMENTS)),
-    "subject": ("string", lambda rng, x: rng.choice(lex.SUBJECTS)),
-    "word": ("string", lambda rng, x: rng.choice(lex.THINGS + lex.TRAITS + lex.PLACES)),
+    "food": ("string", lambda rng, x: x.plain(lex.FOODS)),
+    "item": ("string", lambda rng, x: x.plain(lex.SHOP_ITEMS)),
+    "colour": ("string", lambda rng, x: x.plain(lex.COLOURS)),
+    "language": ("string", lambda rng, x: x.plain(lex.LANGUAGES)),
+    "room": ("string", lambda rng, x: x.plain(lex.ROOMS)),
+    "animal": ("string", lambda rng, x: x.plain(lex.ANIMALS)),
+    "hobby": ("string", lambda rng, x: x.plain(lex.HOBBIES)),
+    "instrument": ("string", lambda rng, x: x.plain(lex.INSTRUMENTS)),
+    "subject": ("string", lambda rng, x: x.plain(lex.SUBJECTS)),
+    "word": ("string", lambda rng, x: x.plain(lex.THINGS + lex.TRAITS + lex.PLACES)),
     "title": ("string", lambda rng, x: _title(rng, x)),
     "message": ("string", lambda rng, x: _message(rng, x)),
     "sum": ("string", lambda rng, x: f"{rng.randint(2, 999)} {rng.choice('+-*')} {rng.randint(2, 999)}"),
@@ -45,7 +46,7 @@ KINDS: dict[str, tuple[str, Any]] = {
 def _title(rng: random.Random, lexicon: Lexicon) -> str:
     return rng.choice((f"The {rng.choice(lex.COLOURS).capitalize()} {rng.choice(lex.THINGS).title()}",
                        f"{lexicon.person()} and the {rng.choice(lex.ANIMALS).title()}",
-                       f"A {rng.choice(lex.SEASONS).title()} in {lexicon.place_name()}"))
+                       f"One {rng.choice(lex.SEASONS).title()} in {lexicon.place_name()}"))
 
 
 def _message(rng: random.Random, lexicon: Lexicon) -> str:
@@ -67,11 +68,12 @@ class Tool:
     requests: tuple[str, ...]
     result: dict[str, str]  # key -> kind
     reply: str
+    descriptions: dict[str, str] = field(default_factory=dict)  # of parameters whose name says too little
 
     def schema(self) -> dict[str, Any]:
         """The signature as the chat template prints it."""
-        properties = {name: {"type": KINDS[kind][0], "description": f"The {name.replace('_', ' ')}"}
-                      for name, kind in self.parameters.items()}
+        properties = {name: {"type": KINDS[kind][0], "description": self.descriptions.get(
+            name, f"The {name.replace('_', ' ')}")} for name, kind in self.parameters.items()}
         return {"type": "function", "function": {
             "name": self.name, "description": self.about,
             "parameters": {"type": "object", "properties": properties, "required": list(properties)}}}
@@ -266,12 +268,14 @@ HELD_OUT_CATALOGUE = [
 _VERBS = lex.words("""
     find book cancel create delete check open close update send get list rent reserve start stop move
     print repair count collect order share track register schedule inspect archive renew announce label
-    deliver measure record compare prepare review approve launch pause""")
+    deliver measure record compare prepare review approve launch pause wash ring plant adopt feed watch
+    clean paint sell buy lock call invite teach follow join build fix hide carry draw sing""")
 _NOUNS = lex.words("""
     ticket parcel order invoice meeting report room car boat bicycle garden lesson party delivery
     photo recipe project task visit appointment tour game account device machine kitchen festival
     workshop member locker shipment seat trip backup camera sensor garage poster survey budget
-    membership stall ferry cabin printer""")
+    membership stall ferry cabin printer team teacher plant flower field engine song picture
+    competition class lecture exam window""") + lex.THINGS + lex.SHOP_ITEMS + lex.CLOTHES + lex.PLACES
 # Parameter names, kind, and how a request mentions the value.
 _MENTIONS = [
     ("city location place town destination", "city", "in {}|to {}|near {}"),
@@ -294,37 +298,102 @@ _MENTIONS = [
 ]
 
 
-def invented_tool(rng: random.Random) -> Tool:
+# A parameter may also have any noun for its name and any kind of value; the request then says its name.
+_NAMED = "with the {name} {}|and the {name} {}|with {name} {}|, {name} {},|and {} as the {name}|using {} as {name}"
+_COUNTED = "{} {many}|for {} {many}|with {} {many}"
+
+
+def _parameter(rng: random.Random, lexicon: Lexicon) -> tuple[str, str, str]:
+    """A parameter's name, its kind, and the phrase that mentions it."""
+    if rng.random() < 0.5:
+        names, kind, mentions = rng.choice(_MENTIONS)
+        return rng.choice(names.split()), kind, rng.choice(mentions.split("|"))
+    name = lexicon.wild_word().lower() if rng.random() < 0.6 else rng.choice(_NOUNS)
+    kind = rng.choice([kind for kind in KINDS if kind != "message"])
+    if KINDS[kind][0] == "integer" and rng.random() < 0.5:
+        phrase = rng.choice(_COUNTED.split("|")).replace("{many}", plural(name))
+        return plural(name).replace(" ", "_"), kind, phrase
+    return name.replace(" ", "_"), kind, rng.choice(_NAMED.split("|"))
+
+
+ToolSource = Callable[[random.Random, Lexicon], Tool]
+
+_FETCHING = lex.words("get fetch show query read find ask_for look_up retrieve tell check")
+
+
+def _renamed(rng: random.Random, lexicon: Lexicon, tool: Tool) -> Tool:
+    """The same tool under another name, some parameters called otherwise: the signature must be read."""
+    verb, _, rest = tool.name.partition("_")
+    if not rest or tool.name == "random_number":  # whose result depends on the arguments by name
+        return tool
+    verb = rng.choice(_FETCHING).replace(" ", "_") if verb == "get" else verb
+    name = rng.choice((f"{verb}_{rest}", f"{rest}_{verb}", f"{verb}{rest.title().replace('_', '')}",
+                       f"{lexicon.wild_word().lower()}_{rest}", f"{verb}_{lexicon.wild_word().lower()}"))
+    labels = {old: old if rng.random() < 0.6 else f"{rng.choice(('', 'the_', 'my_'))}{lexicon.wild_word().lower()}"
+              for old in tool.parameters}
+    if len(set(labels.values()) | set(tool.result)) < len(labels) + len(tool.result):
+        return tool
+
+    def filled(text: str) -> str:
+        for old, new in labels.items():
+            text = text.replace("{" + old + "}", "{" + new + "}")
+        return text
+
+    return replace(
+        tool, name=name, parameters={labels[old]: kind for old, kind in tool.parameters.items()},
+        requests=tuple(map(filled, tool.requests)), reply=filled(tool.reply),
+        descriptions={new: f"The {old.replace('_', ' ')}" for old, new in labels.items()})
+
+
+def invented_tool(rng: random.Random, lexicon: Lexicon) -> Tool:
     """A tool that exists nowhere else, with a request that mentions all its parameters."""
     verb, noun = rng.choice(_VERBS), rng.choice(_NOUNS)
+    if rng.random() < 0.4:
+        verb = lexicon.wild_word().lower()
+    if rng.random() < 0.4:
+        noun = lexicon.wild_word().lower()
     parameters: dict[str, str] = {}
     phrases = []
-    for names, kind, mentions in rng.sample(_MENTIONS, rng.choice((1, 1, 2, 2, 2, 3, 3, 4))):
-        name = rng.choice(names.split())
+    for name, kind, mention in (_parameter(rng, lexicon) for _ in range(rng.choice((1, 1, 2, 2, 2, 3, 3, 4)))):
+        if name in parameters or kind in parameters.values():  # a request must say which is which
+            continue
         parameters[name] = kind
-        phrases.append(rng.choice(mentions.split("|")).replace("{name}", name.replace("_", " "))
-                       .replace("{}", "{" + name + "}"))
+        phrases.append(mention.replace("{name}", name.replace("_", " ")).replace("{}", "{" + name + "}"))
     rng.shuffle(phrases)
     opening = rng.choice((f"{verb} the {noun}", f"{verb} {with_article(noun)}", f"Please {verb} the {noun}",
                           f"I want you to {verb} the {noun}", f"Can you {verb} my {noun}"))
-    request = f"{capitalized(opening)} {' '.join(phrases)}{'?' if opening.startswith('Can') else '.'}"
+    said = f"{opening} {' '.join(phrases)}".replace(" ,", ",").rstrip(",")
+    request = f"{capitalized(said)}{'?' if opening.startswith('Can') else '.'}"
     about = rng.choice((f"{verb.capitalize()} {with_article(noun)}.", f"{verb.capitalize()} the {noun}.",
                         f"Used to {verb} one {noun} or more.", f"Allows to {verb} {plural(noun)}."))
-    return Tool(rng.choice((f"{verb}_{noun}", f"{noun}_{verb}", f"{verb}{noun.capitalize()}")), about,
+    label = noun.replace(" ", "_")
+    return Tool(rng.choice((f"{verb}_{label}", f"{label}_{verb}", f"{verb}{label.capitalize()}")), about,
                 parameters, (request,), {"status": "small"}, f"The {noun} request is done. Its status is {{status}}.")
 
 
-def _draw_tool(rng: random.Random, held_out_tools: bool) -> Tool:
-    if held_out_tools:
-        return rng.choice(HELD_OUT_CATALOGUE)
-    return rng.choice(CATALOGUE) if rng.random() < 0.5 else invented_tool(rng)
+def catalogue_tool(rng: random.Random, lexicon: Lexicon) -> Tool:
+    return rng.choice(CATALOGUE)
 
 
-def _shown(rng: random.Random, chosen: list[Tool], held_out_tools: bool) -> list[dict[str, Any]]:
+def held_out_tool(rng: random.Random, lexicon: Lexicon) -> Tool:
+    return rng.choice(HELD_OUT_CATALOGUE)
+
+
+def any_tool(rng: random.Random, lexicon: Lexicon) -> Tool:
+    """A tool of the kinds that training sees: as in the catalogue, renamed, or invented."""
+    kind = rng.random()
+    if kind < 0.3:
+        return rng.choice(CATALOGUE)
+    if kind < 0.55:
+        return _renamed(rng, lexicon, rng.choice(CATALOGUE))
+    return invented_tool(rng, lexicon)
+
+
+def _shown(rng: random.Random, lexicon: Lexicon, chosen: list[Tool], source: ToolSource) -> list[dict[str, Any]]:
     """The chosen tools among others, in any order, each name once."""
     tools = {tool.name: tool for tool in chosen}
     for _ in range(rng.choice((0, 1, 1, 2, 2, 3))):
-        other = _draw_tool(rng, held_out_tools and rng.random() < 0.5)
+        other = (source if rng.random() < 0.5 else any_tool)(rng, lexicon)
         tools.setdefault(other.name, other)
     shown = list(tools.values())
     rng.shuffle(shown)
@@ -358,32 +427,34 @@ def _result(rng: random.Random, lexicon: Lexicon, tool: Tool, arguments: dict[st
 
 
 def call_chat(rng: random.Random, lexicon: Lexicon, turns: int | None = None,
-              held_out_tools: bool = False) -> Chat:
+              source: ToolSource = any_tool) -> Chat:
     """Requests that one of the listed tools fits: the call, its result, the reply.
 
     With `turns=0` the chat ends at its first call.
     """
     chat = _begin(rng)
+    if not lexicon.held_out and rng.random() < 0.5:
+        lexicon.wild = 0.3
     count = rng.choice((1, 1, 1, 2, 3)) if turns is None else max(turns, 1)
-    chosen = [_draw_tool(rng, held_out_tools) for _ in range(count)]
+    chosen = [source(rng, lexicon) for _ in range(count)]
     by_name = {tool.name: tool for tool in chosen}
     chosen = [by_name[tool.name] for tool in chosen]
-    chat.tools = _shown(rng, chosen, held_out_tools)
+    chat.tools = _shown(rng, lexicon, chosen, source)
     for tool in chosen:
         arguments = _draw_values(rng, lexicon, tool.parameters)
         chat.user(agree(rng.choice(tool.requests).format(**arguments))).call(tool.name, arguments)
         if turns == 0:
             break
         result = _result(rng, lexicon, tool, arguments)
-        chat.result(result).assistant(capitalized(agree(tool.reply.format(**arguments, **result))))
+        chat.result(result).assistant(capitalized(agree(tool.reply.format(**{**arguments, **result}))))
     return chat
 
 
 def no_call_chat(rng: random.Random, lexicon: Lexicon) -> Chat:
     """Tools are listed, but none fits: a plain answer, or a plain no."""
     chat = _begin(rng)
-    offered = [_draw_tool(rng, False) for _ in range(rng.randint(1, 3))]
-    chat.tools = _shown(rng, offered, False)
+    offered = [any_tool(rng, lexicon) for _ in range(rng.randint(1, 3))]
+    chat.tools = _shown(rng, lexicon, offered, any_tool)
     if rng.random() < 0.7:
         question, answer = draw_exercise(rng, lexicon)
         return chat.user(question).assistant(answer)
