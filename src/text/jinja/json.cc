@@ -88,18 +88,20 @@ class JsonWriter {
 
   void PutDict(const Dict& dict, int depth) {
     if (dict.size() == 0) return out_.Append("{}");
-    std::vector<std::pair<Value, Value>> entries = dict.entries();
+    std::vector<const std::pair<Value, Value>*> entries;
+    for (const auto& entry : dict.entries()) entries.push_back(&entry);
     if (sort_keys_) {
-      std::stable_sort(entries.begin(), entries.end(),
-                       [](const auto& a, const auto& b) { return Compare(a.first, b.first) < 0; });
+      std::stable_sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) {
+        return Compare(a->first, b->first) < 0;
+      });
     }
     out_.Append("{");
     for (size_t i = 0; i < entries.size(); ++i) {
       if (i > 0) out_.Append(item_separator_);
       NewLine(depth + 1);
-      PutKey(entries[i].first);
+      PutKey(entries[i]->first);
       out_.Append(key_separator_);
-      Put(entries[i].second, depth + 1);
+      Put(entries[i]->second, depth + 1);
     }
     NewLine(depth);
     out_.Append("}");

@@ -21,11 +21,17 @@ void CheckDepth(int depth) {
   if (depth > kMaxValueDepth) throw TemplateError("a value is nested too deeply, or in itself");
 }
 
+std::string StringKey(std::string_view key) {
+  std::string text(1, 's');
+  text += key;
+  return text;
+}
+
 /// A string that is the same for equal keys and no others.
 std::string HashKey(const Value& key, int depth = 0) {
   CheckDepth(depth);
   switch (key.kind()) {
-    case Value::Kind::kString: return "s" + key.bytes();
+    case Value::Kind::kString: return StringKey(key.bytes());
     case Value::Kind::kUndefined: return "u";
     case Value::Kind::kNone: return "n";
     case Value::Kind::kBool:
@@ -246,7 +252,7 @@ const Value* Dict::Find(const Value& key) const {
 }
 
 const Value* Dict::Find(std::string_view key) const {
-  const auto it = index_.find("s" + std::string(key));
+  const auto it = index_.find(StringKey(key));
   return it == index_.end() ? nullptr : &entries_[it->second].second;
 }
 
@@ -366,7 +372,7 @@ std::string FloatRepr(double number) {
   const auto num_digits = static_cast<int>(digits.size());
   if (exponent < -4 || exponent >= 16) {
     text += digits[0];
-    if (num_digits > 1) text += "." + digits.substr(1);
+    if (num_digits > 1) text.append(1, '.').append(digits, 1);
     return text + fmt::format("e{}{:02}", exponent < 0 ? '-' : '+', std::abs(exponent));
   }
   if (exponent < 0)
