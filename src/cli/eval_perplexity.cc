@@ -97,7 +97,7 @@ Status EvalPerplexity(const PerplexityOptions& options) {
                      fmt::format("{} has no tokenizer", options.engine.model));
   }
   const std::vector<TokenId> tokens =
-      tokenizer->Encode(*text, {.add_special_tokens = !options.no_special});
+      tokenizer->Encode(*text, {.add_special_tokens = !options.no_special, .parse_special = true});
   const int context = (*engine)->config().max_model_len;
   const int window = options.window > 0 ? options.window : std::min(kDefaultWindow, context);
   const int stride = options.stride > 0 ? options.stride : window;
@@ -141,7 +141,8 @@ Status EvalPerplexity(const PerplexityOptions& options) {
 }
 
 constexpr const char* kFooter = R"(
-The text is tokenized as a whole and cut into windows, --stride tokens apart. Every token is scored
+The text is tokenized as a whole; special tokens spelled out in it, such as "<|endoftext|>" between
+documents, count as those. It is cut into windows, --stride tokens apart. Every token is scored
 once, given the tokens before it in the first window that holds it. A window's first token has no
 context, so with stride = window one token per window is left out; a smaller stride scores every
 token but the first, with at least window - stride tokens of context, and costs more. These are the
