@@ -16,11 +16,16 @@ std::map<std::string, BackendFactory, std::less<>>& Factories() {
 }
 
 /// Accelerators before the CPU, which always works.
-Result<std::unique_ptr<Backend>> CreateFastest(const BackendOptions& options) {
+Result<std::unique_ptr<Backend>> CreateFastest(BackendOptions options) {
+  std::string refused;
   for (const auto& [name, factory] : Factories()) {
     if (name == "cpu") continue;
-    if (auto backend = factory(options)) return backend;
+    options.note = "; auto: an accelerator that works";
+    auto backend = factory(options);
+    if (backend) return backend;
+    refused += fmt::format("; auto: not {}: {}", name, backend.error().message);
   }
+  options.note = refused;
   return CreateBackend("cpu", options);
 }
 

@@ -11,7 +11,8 @@
 namespace gale {
 
 struct BackendOptions {
-  int threads = 0;  ///< CPU compute threads; 0 = what the cgroup quota allows
+  int threads = 0;        ///< CPU compute threads; 0 = what the cgroup quota allows
+  std::string note = {};  ///< ends the device's description: why "auto" chose it
 };
 
 using BackendFactory = Result<std::unique_ptr<Backend>> (*)(const BackendOptions& options);
@@ -20,6 +21,7 @@ using BackendFactory = Result<std::unique_ptr<Backend>> (*)(const BackendOptions
 bool RegisterBackend(std::string_view name, BackendFactory factory);
 std::vector<std::string> BackendNames();  ///< sorted
 /// `name` may be "auto": the fastest device that works. kNotFound lists the names there are.
-Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, const BackendOptions& options);
+Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name,
+                                               const BackendOptions& options);
 
 }  // namespace gale

@@ -25,15 +25,15 @@ class CpuStream final : public Stream {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const CpuKernels& kernels, int threads)
-      : context_(kernels, threads), linear_(cpu::CreateLinear(context_)) {}
+  CpuBackend(const CpuKernels& kernels, int threads, std::string note)
+      : context_(kernels, threads), linear_(cpu::CreateLinear(context_)), note_(std::move(note)) {}
 
   DeviceInfo info() const override {
     const HostMemory memory = ReadHostMemory();
     return {.name = "cpu",
-            .description =
-                fmt::format("{}, {}, {} thread{}", CpuModelName(), context_.kernels.name,
-                            context_.pool.threads(), context_.pool.threads() == 1 ? "" : "s"),
+            .description = fmt::format("{}, {}, {} thread{}{}", CpuModelName(),
+                                       context_.kernels.name, context_.pool.threads(),
+                                       context_.pool.threads() == 1 ? "" : "s", note_),
             .total_bytes = memory.total_bytes,
             .free_bytes = memory.available_bytes,
             .is_host_memory = true};
@@ -93,6 +93,7 @@ class CpuBackend final : public Backend {
 
   cpu::Context context_;
   std::unique_ptr<LinearKernel> linear_;
+  std::string note_;
 };
 
 /// GALE_CPU_ISA names a table to use instead of the fastest, for tests and comparisons.
@@ -118,7 +119,7 @@ Result<std::unique_ptr<Backend>> CreateCpuBackend(const BackendOptions& options)
         fmt::format("threads: expected 0 (automatic) to {}, got {}", kMaxThreads, options.threads));
   }
   const int threads = options.threads > 0 ? options.threads : AvailableCpus();
-  return std::make_unique<CpuBackend>(*kernels, threads);
+  return std::make_unique<CpuBackend>(*kernels, threads, options.note);
 }
 
 const bool kRegistered = RegisterBackend("cpu", CreateCpuBackend);

@@ -12,7 +12,7 @@ namespace {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(std::string description) : description_(std::move(description)) {}
+  explicit CudaBackend(std::string description) : description_(std::move(description)) {}
 
   DeviceInfo info() const override {
     DeviceInfo info{.name = "cuda",
@@ -95,7 +95,7 @@ Status Unusable(std::string_view reason) {
           driver == 0 ? "none is loaded" : fmt::format("the one here is for {}", Version(driver))));
 }
 
-Result<std::unique_ptr<Backend>> CreateCudaBackend(const BackendOptions&) {
+Result<std::unique_ptr<Backend>> CreateCudaBackend(const BackendOptions& options) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) {
     cudaGetLastError();
@@ -114,9 +114,10 @@ Result<std::unique_ptr<Backend>> CreateCudaBackend(const BackendOptions&) {
   }
   int driver = 0;
   cudaDriverGetVersion(&driver);
-  return std::make_unique<CudaBackend>(fmt::format(
-      "{}, compute capability {}.{}, {} SMs, driver for CUDA {}", properties.name, properties.major,
-      properties.minor, properties.multiProcessorCount, Version(driver)));
+  return std::make_unique<CudaBackend>(
+      fmt::format("{}, compute capability {}.{}, {} SMs, driver for CUDA {}{}", properties.name,
+                  properties.major, properties.minor, properties.multiProcessorCount,
+                  Version(driver), options.note));
 }
 
 const bool kRegistered = RegisterBackend("cuda", CreateCudaBackend);
