@@ -79,6 +79,37 @@ void Append(size_t begin, size_t end, bool is_match, size_t offset,
   if (begin < end) segments->push_back({begin + offset, end + offset, is_match});
 }
 
+void SplitLiteral(std::string_view literal, std::string_view text, size_t offset,
+                  std::vector<Segment>* segments) {
+  size_t done = 0;
+  for (size_t pos = 0; (pos = text.find(literal, done)) != std::string_view::npos;) {
+    Append(done, pos, false, offset, segments);
+    done = pos + literal.size();
+    Append(pos, done, true, offset, segments);
+  }
+  Append(done, text.size(), false, offset, segments);
+}
+
+void SplitRegex(const pcre2_code& code, std::string_view text, size_t offset,
+                std::vector<Segment>* segments) {
+  const MatchScratch& scratch = ThreadScratch();
+  const PCRE2_SIZE* match = pcre2_get_ovector_pointer(scratch.data);
+  size_t done = 0;
+  for (size_t start = 0; start <= text.size();) {
+    const int found = pcre2_match(&code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                                  start, PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
+    if (found < 0) break;
+    // \K in a lookahead can put the end of a match before its begin or the last match.
+    const size_t begin = std::max<size_t>(match[0], done);
+    const size_t end = std::max<size_t>(match[1], begin);
+    Append(done, begin, false, offset, segments);
+    Append(begin, end, true, offset, segments);
+    done = end;
+    start = end > start ? end : start + (start < text.size() ? Utf8Size(text[start]) : 1);
+  }
+  Append(done, text.size(), false, offset, segments);
+}
+
 }  // namespace
 
 Result<Pattern> Pattern::Parse(const JsonValue& value) {
@@ -98,7 +129,7 @@ Result<Pattern> Pattern::Parse(const JsonValue& value) {
 
 Result<Pattern> Pattern::Literal(std::string_view text) {
   if (text.empty()) return MakeError(ErrorCode::kDataCorrupt, "a string that is not empty");
-  return Pattern(std::string(text));
+  return Pattern(Literals(text));
 }
 
 Result<Pattern> Pattern::Regex(std::string_view expression) {
@@ -106,6 +137,7 @@ Result<Pattern> Pattern::Regex(std::string_view expression) {
     return MakeError(ErrorCode::kDataCorrupt,
                      fmt::format("a regular expression of at most {} bytes", kMaxPatternBytes));
   }
+  if (const auto words = WordSplitter::For(expression)) return Pattern(*words);
   const std::string source = WithOnigurumaWords(expression);
   int error = 0;
   size_t error_offset = 0;
@@ -122,50 +154,27 @@ Result<Pattern> Pattern::Regex(std::string_view expression) {
   }
   // Where the JIT declines, pcre2_match interprets: slower, same matches.
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
-  return Pattern(std::shared_ptr<const pcre2_code>(
-      code, [](const pcre2_code* c) { pcre2_code_free(const_cast<pcre2_code*>(c)); }));
+  return Pattern(
+      Code(code, [](const pcre2_code* c) { pcre2_code_free(const_cast<pcre2_code*>(c)); }));
 }
 
 void Pattern::Split(std::string_view text, size_t offset, std::vector<Segment>* segments) const {
-  if (code_ == nullptr) {
-    SplitLiteral(text, offset, segments);
+  if (const auto* words = std::get_if<WordSplitter>(&finder_)) {
+    words->Split(text, [&](size_t begin, size_t end) {
+      segments->push_back({begin + offset, end + offset, true});
+    });
+  } else if (const auto* literal = std::get_if<Literals>(&finder_)) {
+    SplitLiteral(*literal, text, offset, segments);
   } else if (text.find("\xE1\xA0\x8E") != std::string_view::npos) {
-    SplitRegex(WithoutMongolianVowelSeparator(text), offset, segments);
+    SplitRegex(*std::get<Code>(finder_), WithoutMongolianVowelSeparator(text), offset, segments);
   } else {
-    SplitRegex(text, offset, segments);
+    SplitRegex(*std::get<Code>(finder_), text, offset, segments);
   }
 }
 
-void Pattern::SplitLiteral(std::string_view text, size_t offset,
-                           std::vector<Segment>* segments) const {
-  size_t done = 0;
-  for (size_t pos = 0; (pos = text.find(literal_, done)) != std::string_view::npos;) {
-    Append(done, pos, false, offset, segments);
-    done = pos + literal_.size();
-    Append(pos, done, true, offset, segments);
-  }
-  Append(done, text.size(), false, offset, segments);
-}
-
-void Pattern::SplitRegex(std::string_view text, size_t offset,
-                         std::vector<Segment>* segments) const {
-  const MatchScratch& scratch = ThreadScratch();
-  const PCRE2_SIZE* match = pcre2_get_ovector_pointer(scratch.data);
-  size_t done = 0;
-  for (size_t start = 0; start <= text.size();) {
-    const int found =
-        pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), start,
-                    PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
-    if (found < 0) break;
-    // \K in a lookahead can put the end of a match before its begin or the last match.
-    const size_t begin = std::max<size_t>(match[0], done);
-    const size_t end = std::max<size_t>(match[1], begin);
-    Append(done, begin, false, offset, segments);
-    Append(begin, end, true, offset, segments);
-    done = end;
-    start = end > start ? end : start + (start < text.size() ? Utf8Size(text[start]) : 1);
-  }
-  Append(done, text.size(), false, offset, segments);
+size_t Pattern::SafeCut(std::string_view text, size_t from) const {
+  return std::holds_alternative<WordSplitter>(finder_) ? WordSplitter::SafeCut(text, from)
+                                                       : text.size();
 }
 
 std::string Pattern::ReplaceAll(std::string_view text, std::string_view replacement) const {

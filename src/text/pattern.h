@@ -1,15 +1,17 @@
 // What normalizers and pre-tokenizers look for: {"String": ...} or {"Regex": ...} of
-// tokenizer.json. Regular expressions run on PCRE2 with JIT; `tokenizers` runs them on Oniguruma,
-// and the two agree on the patterns of the field (lookahead, Unicode classes) but for what
-// pattern.cc levels out.
+// tokenizer.json. The word patterns of the field are written out by hand (word_splitter.h). Other
+// regular expressions run on PCRE2 with JIT; `tokenizers` runs them on Oniguruma, and the two agree
+// on the patterns of the field (lookahead, Unicode classes) but for what pattern.cc levels out.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/json.h"
+#include "text/word_splitter.h"
 
 struct pcre2_real_code_8;
 
@@ -35,16 +37,20 @@ class Pattern {
   /// ends the search: the rest is one stretch without a match.
   void Split(std::string_view text, size_t offset, std::vector<Segment>* segments) const;
 
+  /// The first position from `from` on where matches and the text between them certainly end,
+  /// whatever stands around it; text.size() when none is known.
+  size_t SafeCut(std::string_view text, size_t from) const;
+
   std::string ReplaceAll(std::string_view text, std::string_view replacement) const;
 
  private:
-  explicit Pattern(std::string literal) : literal_(std::move(literal)) {}
-  explicit Pattern(std::shared_ptr<const pcre2_real_code_8> code) : code_(std::move(code)) {}
-  void SplitLiteral(std::string_view text, size_t offset, std::vector<Segment>* segments) const;
-  void SplitRegex(std::string_view text, size_t offset, std::vector<Segment>* segments) const;
+  using Literals = std::string;
+  using Code = std::shared_ptr<const pcre2_real_code_8>;
+  using Finder = std::variant<Literals, Code, WordSplitter>;
 
-  std::string literal_;  ///< used when there is no code
-  std::shared_ptr<const pcre2_real_code_8> code_;
+  explicit Pattern(Finder finder) : finder_(std::move(finder)) {}
+
+  Finder finder_;
 };
 
 }  // namespace gale::text

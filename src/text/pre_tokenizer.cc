@@ -9,10 +9,6 @@ namespace {
 
 constexpr std::string_view kKnown = "ByteLevel, Digits, Metaspace, Sequence, Split";
 
-// GPT-2's pattern, built into "ByteLevel" (github.com/openai/gpt-2, encoder.py).
-constexpr std::string_view kGpt2Expression =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-
 /// Turns matches and the text between them into pieces by the role that matches have.
 void AppendPieces(const std::vector<Segment>& segments, MatchRole role,
                   std::vector<PieceList::Piece>* pieces) {
