@@ -1,91 +1,18 @@
 #include "text/bpe.h"
 
-#include <algorithm>
-#include <bit>
-#include <limits>
-#include <queue>
-
 #include <fmt/format.h>
 
 #include "base/status_macros.h"
+#include "text/byte_level.h"
 #include "text/component.h"
 #include "text/utf8.h"
+#include "text/word_merger.h"
 
 namespace gale::text {
 namespace {
 
-constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
-constexpr TokenId kMerged = -1;
-
-/// A node of the list of symbols that a word still consists of.
-struct Symbol {
-  TokenId id;  ///< kMerged once it is part of the symbol before it
-  uint32_t previous;
-  uint32_t next;
-};
-
-/// A pair that could merge. It may be stale by the time it comes up.
-struct Candidate {
-  uint32_t rank;
-  uint32_t left;  ///< index of the left symbol
-  TokenId id;
-
-  /// For a heap with the lowest rank on top, the leftmost of equals first.
-  bool operator<(const Candidate& other) const {
-    return rank != other.rank ? rank > other.rank : left > other.left;
-  }
-};
-
-uint64_t PairKey(TokenId left, TokenId right) {
-  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
-}
-
-/// Merges the symbols of one word, lowest rank first, leftmost first among equals.
-class WordMerger {
- public:
-  WordMerger(const MergeTable& merges, const std::vector<TokenId>& ids) : merges_(merges) {
-    const auto size = static_cast<uint32_t>(ids.size());
-    symbols_.reserve(size);
-    for (uint32_t i = 0; i < size; ++i) {
-      symbols_.push_back({ids[i], i == 0 ? kNone : i - 1, i + 1 == size ? kNone : i + 1});
-    }
-    for (uint32_t i = 0; i + 1 < size; ++i) Consider(i);
-  }
-
-  void AppendMerged(std::vector<TokenId>* ids) {
-    while (!candidates_.empty()) {
-      const Candidate candidate = candidates_.top();
-      candidates_.pop();
-      Symbol& left = symbols_[candidate.left];
-      if (left.id == kMerged || left.next == kNone) continue;
-      Symbol& right = symbols_[left.next];
-      const MergeTable::Merge* merge = merges_.Find(left.id, right.id);
-      if (merge == nullptr || merge->id != candidate.id) continue;
-
-      left.id = merge->id;
-      left.next = right.next;
-      right.id = kMerged;
-      if (left.next != kNone) symbols_[left.next].previous = candidate.left;
-      if (left.previous != kNone) Consider(left.previous);
-      if (left.next != kNone) Consider(candidate.left);
-    }
-    for (const Symbol& symbol : symbols_) {
-      if (symbol.id != kMerged) ids->push_back(symbol.id);
-    }
-  }
-
- private:
-  void Consider(uint32_t left) {
-    const Symbol& symbol = symbols_[left];
-    if (const auto* merge = merges_.Find(symbol.id, symbols_[symbol.next].id)) {
-      candidates_.push({merge->rank, left, merge->id});
-    }
-  }
-
-  const MergeTable& merges_;
-  std::vector<Symbol> symbols_;
-  std::priority_queue<Candidate> candidates_;
-};
+// From here on a piece of bytes is worth looking for cuts in it.
+constexpr size_t kMinBytesToCut = 9;
 
 /// The two halves of a merge: "a b" or ["a", "b"].
 Result<std::pair<std::string_view, std::string_view>> ParseMerge(const JsonValue& value) {
@@ -105,26 +32,6 @@ Result<std::pair<std::string_view, std::string_view>> ParseMerge(const JsonValue
 }
 
 }  // namespace
-
-MergeTable::MergeTable(size_t num_merges) : slots_(std::bit_ceil(num_merges * 2 + 1)) {}
-
-size_t MergeTable::Locate(uint64_t key) const {
-  const size_t mask = slots_.size() - 1;
-  const auto* bytes = reinterpret_cast<const char*>(&key);
-  size_t slot = HashBytes({bytes, sizeof(key)}) & mask;
-  while (slots_[slot].key != key && slots_[slot].key != kEmpty) slot = (slot + 1) & mask;
-  return slot;
-}
-
-void MergeTable::Insert(TokenId left, TokenId right, Merge merge) {
-  const uint64_t key = PairKey(left, right);
-  slots_[Locate(key)] = {key, merge};
-}
-
-const MergeTable::Merge* MergeTable::Find(TokenId left, TokenId right) const {
-  const Slot& slot = slots_[Locate(PairKey(left, right))];
-  return slot.key == kEmpty ? nullptr : &slot.merge;
-}
 
 Bpe::Bpe(Vocabulary vocabulary, MergeTable merges, Options options)
     : TokenModel(std::move(vocabulary)), merges_(std::move(merges)), options_(std::move(options)) {
@@ -178,45 +85,91 @@ Result<MergeTable> Bpe::ParseMerges(const JsonObject& model, const Vocabulary& v
   return merges;
 }
 
+bool Bpe::TakeBytes() {
+  if (!options_.prefix.empty() || !options_.suffix.empty()) return false;
+  Bytes bytes{{}, ByteCuts(vocabulary())};
+  std::string spelling;
+  for (size_t byte = 0; byte < bytes.ids.size(); ++byte) {
+    spelling.clear();
+    const char c = static_cast<char>(byte);
+    AppendByteLevel({&c, 1}, &spelling);
+    const auto id = vocabulary().Find(spelling);
+    if (!id) return false;  // unk or nothing stands for this byte
+    bytes.ids[byte] = *id;
+  }
+  bytes_ = std::move(bytes);
+  return true;
+}
+
 void Bpe::Tokenize(std::string_view piece, std::vector<TokenId>* ids) const {
-  if (!cuts_) return TokenizeWord(piece, ids);
+  if (bytes_) {
+    const bool may_cut =
+        piece.size() >= kMinBytesToCut && static_cast<uint8_t>(piece.back()) > 0x7F;
+    if (!may_cut) return TokenizeWord(piece, ids);
+    // A piece that stays whole does so before it is cut; its parts are always merged.
+    if (const auto whole = WholeWord(piece)) return ids->push_back(*whole);
+    TokenizeCut(piece, bytes_->cuts, ids);
+  } else if (cuts_) {
+    TokenizeCut(piece, *cuts_, ids);
+  } else {
+    TokenizeWord(piece, ids);
+  }
+}
+
+template <class Cuts>
+void Bpe::TokenizeCut(std::string_view piece, const Cuts& cuts, std::vector<TokenId>* ids) const {
   size_t begin = 0;
-  char32_t left = 0;
+  size_t left = 0;
   for (size_t pos = 0; pos < piece.size();) {
-    const Utf8Char c = DecodeUtf8(piece.substr(pos));
-    if (pos > begin && cuts_->CanCut(left, c.code_point)) {
-      TokenizeWord(piece.substr(begin, pos - begin), ids);
+    const size_t size = Utf8Size(piece[pos]);
+    if (pos > begin && cuts.CanCut(piece.substr(left, pos - left), piece.substr(pos, size))) {
+      TokenizePart(piece.substr(begin, pos - begin), ids);
       begin = pos;
     }
-    left = c.code_point;
-    pos += c.size;
+    left = pos;
+    pos += size;
   }
-  TokenizeWord(piece.substr(begin), ids);
+  TokenizePart(piece.substr(begin), ids);
 }
 
 void Bpe::TokenizeWord(std::string_view word, std::vector<TokenId>* ids) const {
-  if (word.empty()) return;
-  if (const auto known = cache_.Find(word); !known.empty()) {
-    ids->insert(ids->end(), known.begin(), known.end());
-    return;
-  }
+  if (!options_.ignore_merges) return TokenizePart(word, ids);
+  if (word.empty() || whole_words_.Find(word, ids)) return;
   const size_t first = ids->size();
-  const auto whole = options_.ignore_merges ? vocabulary().Find(word) : std::nullopt;
-  if (whole) {
+  if (const auto whole = WholeWord(word)) {
     ids->push_back(*whole);
   } else {
     MergeWord(word, ids);
   }
-  cache_.Insert(word, std::span(*ids).subspan(first));
+  whole_words_.Insert(word, std::span(*ids).subspan(first));
+}
+
+void Bpe::TokenizePart(std::string_view part, std::vector<TokenId>* ids) const {
+  if (part.empty() || parts_.Find(part, ids)) return;
+  const size_t first = ids->size();
+  MergeWord(part, ids);
+  parts_.Insert(part, std::span(*ids).subspan(first));
+}
+
+std::optional<TokenId> Bpe::WholeWord(std::string_view word) const {
+  if (!options_.ignore_merges) return std::nullopt;
+  if (!bytes_) return vocabulary().Find(word);
+  std::string spelling;
+  AppendByteLevel(word, &spelling);
+  return vocabulary().Find(spelling);
 }
 
 void Bpe::MergeWord(std::string_view word, std::vector<TokenId>* ids) const {
-  WordMerger(merges_, Characters(word)).AppendMerged(ids);
+  const size_t first = ids->size();
+  if (bytes_) {
+    for (const char c : word) ids->push_back(bytes_->ids[static_cast<uint8_t>(c)]);
+  } else {
+    AppendCharacters(word, ids);
+  }
+  ids->resize(first + MergeSymbols(merges_, std::span(*ids).subspan(first)));
 }
 
-std::vector<TokenId> Bpe::Characters(std::string_view word) const {
-  std::vector<TokenId> ids;
-  ids.reserve(word.size());
+void Bpe::AppendCharacters(std::string_view word, std::vector<TokenId>* ids) const {
   bool unk_waits = false;
   std::string affixed;
   for (size_t pos = 0; pos < word.size();) {
@@ -232,18 +185,17 @@ std::vector<TokenId> Bpe::Characters(std::string_view word) const {
     }
     pos += size;
     if (const auto id = vocabulary().Find(spelling)) {
-      if (unk_waits) ids.push_back(*options_.unk);
+      if (unk_waits) ids->push_back(*options_.unk);
       unk_waits = false;
-      ids.push_back(*id);
-    } else if (options_.byte_fallback && AppendBytes(spelling, &ids)) {
+      ids->push_back(*id);
+    } else if (options_.byte_fallback && AppendBytes(spelling, ids)) {
       // A waiting unk stays behind these bytes; odd, but so does `tokenizers`.
     } else if (options_.unk) {
-      if (unk_waits && !options_.fuse_unk) ids.push_back(*options_.unk);
+      if (unk_waits && !options_.fuse_unk) ids->push_back(*options_.unk);
       unk_waits = true;
     }
   }
-  if (unk_waits) ids.push_back(*options_.unk);
-  return ids;
+  if (unk_waits) ids->push_back(*options_.unk);
 }
 
 bool Bpe::AppendBytes(std::string_view character, std::vector<TokenId>* ids) const {

@@ -1,42 +1,19 @@
 // Byte-pair encoding: the "model" of most tokenizers (Sennrich et al. 2016, arXiv:1508.07909).
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/merge_table.h"
 #include "text/safe_cuts.h"
 #include "text/token_model.h"
 #include "text/word_cache.h"
 
 namespace gale::text {
-
-/// From a pair of neighbouring ids to their merge. Open addressing; immutable once filled.
-class MergeTable {
- public:
-  struct Merge {
-    uint32_t rank;  ///< lower merges first
-    TokenId id;     ///< what the pair becomes
-  };
-
-  explicit MergeTable(size_t num_merges);
-  /// A pair given twice keeps the later rank, as in `tokenizers`.
-  void Insert(TokenId left, TokenId right, Merge merge);
-  /// Null when the pair does not merge.
-  const Merge* Find(TokenId left, TokenId right) const;
-
- private:
-  struct Slot {
-    uint64_t key = kEmpty;
-    Merge merge{};
-  };
-  static constexpr uint64_t kEmpty = ~uint64_t{0};
-  size_t Locate(uint64_t key) const;
-
-  std::vector<Slot> slots_;
-};
 
 class Bpe : public TokenModel {
  public:
@@ -44,6 +21,7 @@ class Bpe : public TokenModel {
 
   /// Cost: O(n log n) in the characters of `piece`; a table lookup for words seen before.
   void Tokenize(std::string_view piece, std::vector<TokenId>* ids) const override;
+  bool TakeBytes() override;
 
  private:
   struct Options {
@@ -54,18 +32,30 @@ class Bpe : public TokenModel {
     std::string prefix, suffix;  ///< of characters inside a word, and at its end
   };
 
+  /// What stands for spelling and looking up when pieces are bytes.
+  struct Bytes {
+    std::array<TokenId, 256> ids;
+    ByteCuts cuts;
+  };
+
   Bpe(Vocabulary vocabulary, MergeTable merges, Options options);
   static Result<MergeTable> ParseMerges(const JsonObject& model, const Vocabulary& vocabulary,
                                         std::string_view prefix);
+  template <class Cuts>
+  void TokenizeCut(std::string_view piece, const Cuts& cuts, std::vector<TokenId>* ids) const;
   void TokenizeWord(std::string_view word, std::vector<TokenId>* ids) const;
+  void TokenizePart(std::string_view part, std::vector<TokenId>* ids) const;
+  std::optional<TokenId> WholeWord(std::string_view word) const;
   void MergeWord(std::string_view word, std::vector<TokenId>* ids) const;
-  std::vector<TokenId> Characters(std::string_view word) const;
+  void AppendCharacters(std::string_view word, std::vector<TokenId>* ids) const;
   bool AppendBytes(std::string_view character, std::vector<TokenId>* ids) const;
 
   MergeTable merges_;
   Options options_;
   std::optional<SafeCuts> cuts_;  ///< for vocabularies whose pieces are whole texts
-  mutable WordCache cache_;
+  std::optional<Bytes> bytes_;
+  mutable WordCache parts_;        ///< what merging makes
+  mutable WordCache whole_words_;  ///< with ignore_merges: what pieces become
 };
 
 }  // namespace gale::text

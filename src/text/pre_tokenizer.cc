@@ -150,6 +150,25 @@ PieceList PreTokenizer::Cut(std::string text, bool at_text_start) const {
   return list;
 }
 
+bool PreTokenizer::EndsInByteLevel() const {
+  return !steps_.empty() && std::holds_alternative<ByteLevel>(steps_.back());
+}
+
+void PreTokenizer::LeaveBytes() { std::get<ByteLevel>(steps_.back()).spells = false; }
+
+size_t PreTokenizer::SafeCut(std::string_view text, size_t from) const {
+  const Pattern* pattern = nullptr;  // of the first step: those behind it see its pieces only
+  if (!steps_.empty()) {
+    const auto* split = std::get_if<Split>(&steps_[0]);
+    const auto* byte_level = std::get_if<ByteLevel>(&steps_[0]);
+    if (split != nullptr && split->role == MatchRole::kIsolated) pattern = &split->pattern;
+    if (byte_level != nullptr && !byte_level->add_prefix_space && byte_level->pattern) {
+      pattern = &*byte_level->pattern;
+    }
+  }
+  return pattern == nullptr ? text.size() : pattern->SafeCut(text, from);
+}
+
 void PreTokenizer::Apply(const Split& split, PieceList* list) {
   CutPieces(list, split.role,
             [&](std::string_view piece, size_t offset, std::vector<Segment>* segments) {
@@ -190,6 +209,7 @@ void PreTokenizer::Apply(const ByteLevel& byte_level, PieceList* list) {
                 byte_level.pattern->Split(piece, offset, segments);
               });
   }
+  if (!byte_level.spells) return;
   RewritePieces(list, [](std::string_view piece, bool /*is_first*/, std::string* out) {
     AppendByteLevel(piece, out);
   });

@@ -37,6 +37,15 @@ class PreTokenizer {
   /// `text` must be valid UTF-8. Cost: linear, one regex match per piece.
   PieceList Cut(std::string text, bool at_text_start) const;
 
+  /// Whether pieces are byte-level spellings in the end; LeaveBytes() has them stay bytes, for a
+  /// model that takes these.
+  bool EndsInByteLevel() const;
+  void LeaveBytes();
+
+  /// The first position from `from` on where a piece certainly ends, whatever stands around it:
+  /// text that is cut there gives the same pieces. text.size() when none is known.
+  size_t SafeCut(std::string_view text, size_t from) const;
+
  private:
   struct Split {
     Pattern pattern;
@@ -49,6 +58,7 @@ class PreTokenizer {
   struct ByteLevel {
     bool add_prefix_space;
     std::optional<Pattern> pattern;
+    bool spells = true;  ///< rewrites bytes to their byte-level spelling
   };
   struct Metaspace {
     enum class Prepend { kAlways, kFirst, kNever };

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "text/byte_level.h"
 #include "text/utf8.h"
 
 namespace gale::text {
@@ -35,6 +36,29 @@ void SafeCuts::Insert(uint64_t key) {
   const std::vector<uint64_t> old = std::exchange(slots_, std::vector<uint64_t>(slots_.size() * 2));
   for (const uint64_t entry : old) {
     if (entry != kEmpty) slots_[Locate(entry)] = entry;
+  }
+}
+
+ByteCuts::ByteCuts(const Vocabulary& vocabulary)
+    : pairs_(size_t{1} << kPairBits), partial_(size_t{1} << 16) {
+  std::string bytes;
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    bytes.clear();
+    if (!AppendBytesOfSpelling(vocabulary.Token(id), &bytes)) continue;
+    Utf8Char left{};
+    for (size_t pos = 0; pos < bytes.size();) {
+      const Utf8Char right = DecodeUtf8(std::string_view(bytes).substr(pos));
+      const bool both_valid =
+          left.state == Utf8Char::State::kValid && right.state == Utf8Char::State::kValid;
+      if (pos > 0 && both_valid) {
+        const std::string_view around = std::string_view(bytes).substr(pos - left.size);
+        pairs_[PairIndex(around.substr(0, left.size), around.substr(left.size, right.size))] = true;
+      } else if (pos > 0) {
+        partial_[BytesIndex(bytes[pos - 1], bytes[pos])] = true;
+      }
+      left = right;
+      pos += right.size;
+    }
   }
 }
 

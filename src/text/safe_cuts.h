@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
+#include "text/utf8.h"
 #include "text/vocabulary.h"
 
 namespace gale::text {
@@ -16,7 +18,9 @@ class SafeCuts {
  public:
   explicit SafeCuts(const Vocabulary& vocabulary);
 
-  bool CanCut(char32_t left, char32_t right) const {
+  bool CanCut(std::string_view left_character, std::string_view right_character) const {
+    const char32_t left = CodePointAt(left_character, 0);
+    const char32_t right = CodePointAt(right_character, 0);
     return !Has(left, right) && Has(kSingle, left) && Has(kSingle, right);
   }
 
@@ -36,6 +40,42 @@ class SafeCuts {
 
   std::vector<uint64_t> slots_;  ///< open addressing, at most half full
   size_t size_ = 0;
+};
+
+/// The same for byte-level vocabularies, where scripts without spaces make long pieces: between two
+/// characters past ASCII that stand side by side in no token. Tokens there may also begin or end
+/// inside a character; for these, the bytes on both sides of the border count.
+class ByteCuts {
+ public:
+  /// Tokens that are no byte-level spelling come from no text and are skipped.
+  explicit ByteCuts(const Vocabulary& vocabulary);
+
+  /// Whether `left` and `right`, whole characters, can be merged apart. Some that could are not,
+  /// because pairs are kept as bits of a hash (about one in forty).
+  bool CanCut(std::string_view left, std::string_view right) const {
+    return IsPastAscii(left.back()) && IsPastAscii(right.front()) &&
+           !partial_[BytesIndex(left.back(), right.front())] && !pairs_[PairIndex(left, right)];
+  }
+
+ private:
+  static constexpr int kPairBits = 21;
+
+  static bool IsPastAscii(char c) { return static_cast<uint8_t>(c) >= 0x80; }
+  static size_t BytesIndex(char left, char right) {
+    return static_cast<size_t>(static_cast<uint8_t>(left)) << 8 | static_cast<uint8_t>(right);
+  }
+  static size_t PairIndex(std::string_view left, std::string_view right) {
+    const uint64_t key = static_cast<uint64_t>(Packed(left)) << 32 | Packed(right);
+    return ((key ^ key >> 29) * 0x9E37'79B9'7F4A'7C15) >> (64 - kPairBits);
+  }
+  static uint32_t Packed(std::string_view character) {
+    uint32_t packed = 0;
+    for (const char c : character) packed = packed << 8 | static_cast<uint8_t>(c);
+    return packed;
+  }
+
+  std::vector<bool> pairs_;    ///< [PairIndex]: some token may hold both characters
+  std::vector<bool> partial_;  ///< [BytesIndex]: some token holds one of them in part
 };
 
 }  // namespace gale::text

@@ -21,6 +21,10 @@ class TokenModel {
   /// Appends the ids of `piece`, valid UTF-8.
   virtual void Tokenize(std::string_view piece, std::vector<TokenId>* ids) const = 0;
 
+  /// Asks for a model of byte-level spellings that takes the bytes instead, which saves spelling
+  /// them; true if it does from now on.
+  virtual bool TakeBytes() { return false; }
+
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
  private:

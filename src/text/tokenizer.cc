@@ -18,6 +18,9 @@ namespace {
 // The largest tokenizer.json of the field has about 35 MB.
 constexpr size_t kMaxFileBytes = 512 << 20;
 
+// Long texts are cut into blocks, so that what a block passes through stays in the cache.
+constexpr size_t kBlockBytes = 32 << 10;
+
 bool Overlaps(const TextSpan& span, size_t begin, size_t end) {
   return span.begin < end && begin < span.end;
 }
@@ -119,6 +122,9 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject
   if (const auto part = file.Find("pre_tokenizer")) {
     GALE_ASSIGN_OR_RETURN(impl->pre_tokenizer, text::PreTokenizer::Parse(*part));
   }
+  if (impl->pre_tokenizer.EndsInByteLevel() && impl->model->TakeBytes()) {
+    impl->pre_tokenizer.LeaveBytes();
+  }
   if (const auto part = file.Find("post_processor")) {
     GALE_ASSIGN_OR_RETURN(impl->post_processor, text::PostProcessor::Parse(*part));
   }
@@ -171,12 +177,19 @@ void Tokenizer::Impl::EncodeNormalized(std::string normalized, std::span<const T
       ids->push_back(section.token->id);
       continue;
     }
-    const bool is_all = section.end - section.begin == normalized.size();
-    const text::PieceList list =
-        pre_tokenizer.Cut(is_all ? std::move(normalized)
-                                 : normalized.substr(section.begin, section.end - section.begin),
-                          at_text_start && section.begin == 0);
+    EncodePlain(std::string_view(normalized).substr(section.begin, section.end - section.begin),
+                at_text_start && section.begin == 0, ids);
+  }
+}
+
+void Tokenizer::Impl::EncodePlain(std::string_view text, bool at_text_start,
+                                  std::vector<TokenId>* ids) const {
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = pre_tokenizer.SafeCut(text, std::min(begin + kBlockBytes, text.size()));
+    const text::PieceList list = pre_tokenizer.Cut(std::string(text.substr(begin, end - begin)),
+                                                   at_text_start && begin == 0);
     for (size_t i = 0; i < list.pieces.size(); ++i) model->Tokenize(list[i], ids);
+    begin = end;
   }
 }
 

@@ -34,6 +34,8 @@ struct Tokenizer::Impl {
  private:
   void EncodeNormalized(std::string normalized, std::span<const TextSpan> plain, bool at_text_start,
                         std::vector<TokenId>* ids) const;
+  /// Appends the ids of normalized text without added tokens.
+  void EncodePlain(std::string_view text, bool at_text_start, std::vector<TokenId>* ids) const;
 };
 
 }  // namespace gale

@@ -1,89 +1,100 @@
 // Ids of words seen before: most text repeats few words, so most pieces need no merging.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "gale/sampling_params.h"
 #include "text/hash.h"
 
 namespace gale::text {
 
-/// A lock-free table that only grows, up to a bound: slots go from empty to an entry once and stay,
-/// so readers need no lock and entries need no reference counts. At most 6 MB.
+/// A lock-free table that only grows, up to a bound: an entry is written once and stays, so readers
+/// need no lock. An entry is one cache line and holds the word and its ids. At most 16 MB, of which
+/// the system provides what is touched.
 class WordCache {
  public:
-  WordCache() : slots_(std::make_unique<std::atomic<Entry*>[]>(kSlots)) {}
-  ~WordCache() {
-    for (size_t i = 0; i < kSlots; ++i) delete slots_[i].load(std::memory_order_relaxed);
+  WordCache() : memory_(static_cast<char*>(std::calloc(kSlots + 1, sizeof(Entry)))) {
+    if (memory_ == nullptr) throw std::bad_alloc();
+    void* aligned = memory_.get();
+    size_t space = (kSlots + 1) * sizeof(Entry);
+    slots_ =
+        static_cast<Entry*>(std::align(alignof(Entry), kSlots * sizeof(Entry), aligned, space));
   }
-  WordCache(const WordCache&) = delete;
-  WordCache& operator=(const WordCache&) = delete;
 
-  /// The ids of `word`, or an empty span. The span lives as long as the cache.
-  std::span<const TokenId> Find(std::string_view word) const {
-    if (word.size() > kMaxBytes) return {};
+  /// Appends the ids of `word` if it is known.
+  bool Find(std::string_view word, std::vector<TokenId>* ids) const {
+    if (word.size() > kMaxBytes) return false;
     const uint64_t hash = HashBytes(word);
     for (size_t probe = 0; probe < kProbes; ++probe) {
-      const Entry* entry = Slot(hash, probe).load(std::memory_order_acquire);
-      if (entry == nullptr) return {};
-      if (entry->hash == hash && entry->word() == word) return {entry->ids.data(), entry->num_ids};
+      Entry& entry = Slot(hash, probe);
+      const uint8_t state = std::atomic_ref(entry.state).load(std::memory_order_acquire);
+      if (state == kEmpty) return false;
+      if (state != kReady || entry.word() != word) continue;
+      if (entry.num_ids == 1) {
+        TokenId id;
+        std::memcpy(&id, entry.payload, sizeof(id));
+        ids->push_back(id);
+      } else {
+        const size_t size = ids->size();
+        ids->resize(size + entry.num_ids);
+        std::memcpy(ids->data() + size, entry.payload, entry.num_ids * sizeof(TokenId));
+      }
+      return true;
     }
-    return {};
+    return false;
   }
 
   /// Keeps `ids` (not empty) for `word`, if both are short and there is room.
   void Insert(std::string_view word, std::span<const TokenId> ids) {
-    if (word.size() > kMaxBytes || ids.size() > kMaxIds || ids.empty()) return;
+    if (ids.empty() || word.size() + ids.size_bytes() > kPayload) return;
     const uint64_t hash = HashBytes(word);
-    std::unique_ptr<Entry> entry;
     for (size_t probe = 0; probe < kProbes; ++probe) {
-      std::atomic<Entry*>& slot = Slot(hash, probe);
-      Entry* there = slot.load(std::memory_order_acquire);
-      if (there == nullptr) {
-        if (entry == nullptr) entry = std::make_unique<Entry>(hash, word, ids);
-        if (slot.compare_exchange_strong(there, entry.get(), std::memory_order_acq_rel)) {
-          entry.release();
-          return;
-        }
+      Entry& entry = Slot(hash, probe);
+      std::atomic_ref state(entry.state);
+      uint8_t expected = kEmpty;
+      if (state.compare_exchange_strong(expected, kWriting, std::memory_order_acquire)) {
+        entry.num_bytes = static_cast<uint8_t>(word.size());
+        entry.num_ids = static_cast<uint8_t>(ids.size());
+        std::memcpy(entry.payload, ids.data(), ids.size_bytes());
+        std::memcpy(entry.payload + ids.size_bytes(), word.data(), word.size());
+        state.store(kReady, std::memory_order_release);
+        return;
       }
-      if (there->hash == hash && there->word() == word) return;
+      if (expected == kReady && entry.word() == word) return;
     }
   }
 
  private:
-  static constexpr size_t kSlots = 1 << 16;
-  static constexpr size_t kProbes = 8;
-  static constexpr size_t kMaxBytes = 42;
-  static constexpr size_t kMaxIds = 9;
+  static constexpr size_t kSlots = 1 << 18;
+  static constexpr size_t kProbes = 4;
+  static constexpr size_t kPayload = 61;
+  static constexpr size_t kMaxBytes = kPayload - sizeof(TokenId);
+  enum State : uint8_t { kEmpty, kWriting, kReady };
 
-  struct Entry {
-    Entry(uint64_t h, std::string_view word, std::span<const TokenId> from)
-        : hash(h),
-          num_bytes(static_cast<uint8_t>(word.size())),
-          num_ids(static_cast<uint8_t>(from.size())) {
-      std::memcpy(bytes.data(), word.data(), word.size());
-      std::memcpy(ids.data(), from.data(), from.size_bytes());
-    }
-    std::string_view word() const { return {bytes.data(), num_bytes}; }
-
-    uint64_t hash;
+  struct alignas(64) Entry {
+    uint8_t state;
     uint8_t num_bytes;
     uint8_t num_ids;
-    std::array<char, kMaxBytes> bytes;
-    std::array<TokenId, kMaxIds> ids;
+    char payload[kPayload];  ///< the ids, then the word
+
+    std::string_view word() const { return {payload + num_ids * sizeof(TokenId), num_bytes}; }
+  };
+  struct Free {
+    void operator()(char* memory) const { std::free(memory); }
   };
 
-  std::atomic<Entry*>& Slot(uint64_t hash, size_t probe) const {
-    return slots_[(hash + probe) % kSlots];
-  }
+  Entry& Slot(uint64_t hash, size_t probe) const { return slots_[(hash + probe) % kSlots]; }
 
-  std::unique_ptr<std::atomic<Entry*>[]> slots_;
+  std::unique_ptr<char, Free> memory_;
+  Entry* slots_;
 };
 
 }  // namespace gale::text
