@@ -1,6 +1,8 @@
 #include "base/json.h"
 
 #include <algorithm>
+#include <bit>
+#include <functional>
 
 #include <fmt/format.h>
 
@@ -20,6 +22,23 @@ std::string Shown(const simdjson::dom::element& element) {
   std::string text = simdjson::minify(element);
   if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
   return text;
+}
+
+/// A key that stands twice in `object`, if any.
+std::optional<std::string_view> RepeatedKey(const simdjson::dom::object& object) {
+  // Open addressing, at most half full: objects may have hundreds of thousands of members.
+  size_t num_keys = 0;
+  for ([[maybe_unused]] const auto field : object) ++num_keys;
+  std::vector<std::string_view> slots(std::bit_ceil(2 * num_keys + 1));
+  const size_t mask = slots.size() - 1;
+  for (const auto [key, value] : object) {
+    size_t slot = std::hash<std::string_view>()(key) & mask;
+    for (; slots[slot].data() != nullptr; slot = (slot + 1) & mask) {
+      if (slots[slot] == key) return key;
+    }
+    slots[slot] = key;
+  }
+  return std::nullopt;
 }
 
 /// `text` with every integer too long for 64 bits written as a float. Python's json writes integers
@@ -48,9 +67,16 @@ std::string WithoutLongIntegers(std::string_view text) {
 
 }  // namespace
 
+std::string JsonPath::ToString() const {
+  const std::string before = parent == nullptr ? "" : parent->ToString();
+  if (index != kMember) return fmt::format("{}[{}]", before, index);
+  return before.empty() ? std::string(key) : fmt::format("{}.{}", before, key);
+}
+
 Error JsonValue::Wrong(std::string_view expected) const {
+  const std::string at = path();
   return {ErrorCode::kDataCorrupt,
-          fmt::format("{}: {}: expected {}, got {}", *source_, path_.empty() ? "top level" : path_,
+          fmt::format("{}: {}: expected {}, got {}", *source_, at.empty() ? "top level" : at,
                       expected, Shown(element_))};
 }
 
@@ -85,40 +111,36 @@ Result<std::string_view> JsonValue::String() const {
 }
 
 Result<std::vector<JsonValue>> JsonValue::Items() const {
-  simdjson::dom::array array;
-  if (element_.get(array) != simdjson::SUCCESS) return tl::unexpected(Wrong("an array"));
   std::vector<JsonValue> items;
-  for (const simdjson::dom::element item : array) {
-    items.emplace_back(source_, fmt::format("{}[{}]", path_, items.size()), item);
-  }
+  GALE_RETURN_IF_ERROR(ForEachItem([&](JsonValue item) -> Status {
+    items.push_back(std::move(item));
+    return {};
+  }));
   return items;
 }
 
 Result<JsonObject> JsonValue::Object() const {
   simdjson::dom::object object;
   if (element_.get(object) != simdjson::SUCCESS) return tl::unexpected(Wrong("an object"));
-  std::vector<std::string_view> keys;
-  for (const auto [key, value] : object) keys.push_back(key);
-  std::sort(keys.begin(), keys.end());
-  if (const auto twin = std::adjacent_find(keys.begin(), keys.end()); twin != keys.end()) {
+  if (const auto twin = RepeatedKey(object)) {
     return tl::unexpected(Wrong(fmt::format("each key once, but \"{}\" stands twice", *twin)));
   }
   return JsonObject(source_, path_, object);
 }
 
-std::string JsonObject::Path(std::string_view key) const {
-  return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
-}
-
 std::optional<JsonValue> JsonObject::Find(std::string_view key) const {
-  simdjson::dom::element element;
-  if (object_.at_key(key).get(element) != simdjson::SUCCESS || element.is_null()) return {};
-  return JsonValue(source_, Path(key), element);
+  for (const auto [member, element] : object_) {
+    if (member != key) continue;
+    if (element.is_null()) break;
+    return JsonValue(source_, {path_, member}, element);
+  }
+  return std::nullopt;
 }
 
 Result<JsonValue> JsonObject::Get(std::string_view key) const {
   if (auto value = Find(key)) return *value;
-  return MakeError(ErrorCode::kDataCorrupt, fmt::format("{}: {}: missing", *source_, Path(key)));
+  return MakeError(ErrorCode::kDataCorrupt,
+                   fmt::format("{}: {}: missing", *source_, JsonPath{path_, key}.ToString()));
 }
 
 Result<JsonDocument> JsonDocument::Parse(std::string_view text, std::string source,
@@ -144,6 +166,6 @@ Result<JsonDocument> JsonDocument::Parse(std::string_view text, std::string sour
   return document;
 }
 
-JsonValue JsonDocument::root() const { return JsonValue(source_.get(), "", root_); }
+JsonValue JsonDocument::root() const { return JsonValue(source_.get(), {}, root_); }
 
 }  // namespace gale

@@ -19,10 +19,22 @@ namespace gale {
 
 class JsonObject;
 
+/// Where a value stands: a member or an item of what stands at `parent`. Written out only for
+/// messages, since files have hundreds of thousands of values and few errors.
+struct JsonPath {
+  static constexpr size_t kMember = std::numeric_limits<size_t>::max();
+
+  std::shared_ptr<const JsonPath> parent;  ///< null for the root
+  std::string_view key;                    ///< of a member; a view into the document
+  size_t index = kMember;                  ///< of an item
+
+  std::string ToString() const;
+};
+
 /// One value of a JsonDocument, which must outlive it. Strings are views into the document.
 class JsonValue {
  public:
-  JsonValue(const std::string* source, std::string path, simdjson::dom::element element)
+  JsonValue(const std::string* source, JsonPath path, simdjson::dom::element element)
       : source_(source), path_(std::move(path)), element_(element) {}
 
   bool is_null() const { return element_.is_null(); }
@@ -30,7 +42,7 @@ class JsonValue {
   bool is_array() const { return element_.is_array(); }
   bool is_object() const { return element_.is_object(); }
   bool is_bool() const { return element_.is_bool(); }
-  const std::string& path() const { return path_; }  ///< "model.vocab"; "" for the root
+  std::string path() const { return path_.ToString(); }  ///< "model.vocab"; "" for the root
 
   Result<bool> Bool() const;
   Result<int64_t> Int(int64_t min = std::numeric_limits<int64_t>::min(),
@@ -40,6 +52,20 @@ class JsonValue {
                         double max = std::numeric_limits<double>::max()) const;
   Result<std::string_view> String() const;
   Result<std::vector<JsonValue>> Items() const;
+  /// Calls visit(value) for each item of an array in order until it fails.
+  template <class Visit>
+  Status ForEachItem(Visit&& visit) const {
+    simdjson::dom::array array;
+    if (element_.get(array) != simdjson::SUCCESS) return tl::unexpected(Wrong("an array"));
+    const auto self = std::make_shared<const JsonPath>(path_);
+    size_t index = 0;
+    for (const simdjson::dom::element item : array) {
+      if (Status status = visit(JsonValue(source_, {self, {}, index++}, item)); !status) {
+        return status;
+      }
+    }
+    return {};
+  }
   /// Refuses duplicate keys.
   Result<JsonObject> Object() const;
 
@@ -48,7 +74,7 @@ class JsonValue {
 
  private:
   const std::string* source_;
-  std::string path_;
+  JsonPath path_;
   simdjson::dom::element element_;
 };
 
@@ -63,20 +89,22 @@ class JsonObject {
   template <class Visit>
   Status ForEach(Visit&& visit) const {
     for (const auto [key, element] : object_) {
-      if (Status status = visit(key, JsonValue(source_, Path(key), element)); !status)
+      if (Status status = visit(key, JsonValue(source_, {path_, key}, element)); !status) {
         return status;
+      }
     }
     return {};
   }
 
  private:
   friend class JsonValue;
-  JsonObject(const std::string* source, std::string path, simdjson::dom::object object)
-      : source_(source), path_(std::move(path)), object_(object) {}
-  std::string Path(std::string_view key) const;
+  JsonObject(const std::string* source, JsonPath path, simdjson::dom::object object)
+      : source_(source),
+        path_(std::make_shared<const JsonPath>(std::move(path))),
+        object_(object) {}
 
   const std::string* source_;
-  std::string path_;
+  std::shared_ptr<const JsonPath> path_;
   simdjson::dom::object object_;
 };
 

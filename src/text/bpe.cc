@@ -66,11 +66,16 @@ Result<std::unique_ptr<TokenModel>> Bpe::Parse(const JsonObject& model) {
 Result<MergeTable> Bpe::ParseMerges(const JsonObject& model, const Vocabulary& vocabulary,
                                     std::string_view prefix) {
   GALE_ASSIGN_OR_RETURN(const JsonValue list, model.Get("merges"));
-  GALE_ASSIGN_OR_RETURN(const std::vector<JsonValue> items, list.Items());
-  MergeTable merges(items.size());
+  size_t num_merges = 0;
+  GALE_RETURN_IF_ERROR(list.ForEachItem([&](const JsonValue&) -> Status {
+    ++num_merges;
+    return {};
+  }));
+  MergeTable merges(num_merges);
   std::string merged;
-  for (size_t rank = 0; rank < items.size(); ++rank) {
-    GALE_ASSIGN_OR_RETURN(const auto halves, ParseMerge(items[rank]));
+  uint32_t rank = 0;
+  GALE_RETURN_IF_ERROR(list.ForEachItem([&](const JsonValue& item) -> Status {
+    GALE_ASSIGN_OR_RETURN(const auto halves, ParseMerge(item));
     const auto [left, right] = halves;
     merged = left;
     merged += right.substr(right.starts_with(prefix) ? prefix.size() : 0);
@@ -78,10 +83,11 @@ Result<MergeTable> Bpe::ParseMerges(const JsonObject& model, const Vocabulary& v
     const auto right_id = vocabulary.Find(right);
     const auto merged_id = vocabulary.Find(merged);
     if (!left_id || !right_id || !merged_id) {
-      return tl::unexpected(items[rank].Wrong("tokens whose halves and whole are in model.vocab"));
+      return tl::unexpected(item.Wrong("tokens whose halves and whole are in model.vocab"));
     }
-    merges.Insert(*left_id, *right_id, {static_cast<uint32_t>(rank), *merged_id});
-  }
+    merges.Insert(*left_id, *right_id, {rank++, *merged_id});
+    return {};
+  }));
   return merges;
 }
 

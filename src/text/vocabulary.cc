@@ -1,5 +1,8 @@
 #include "text/vocabulary.h"
 
+#include <algorithm>
+#include <bit>
+
 #include <fmt/format.h>
 
 #include "base/status_macros.h"
@@ -18,22 +21,30 @@ Result<Vocabulary> Vocabulary::Parse(const JsonValue& value) {
   }));
 
   Vocabulary result;
-  result.spellings_.reserve(num_bytes + 1);  // + 1: the empty token has an address too
+  result.Reserve(object.size(), num_bytes);
   result.tokens_.resize(static_cast<size_t>(num_ids));
-  result.ids_.reserve(object.size());
   GALE_RETURN_IF_ERROR(object.ForEach([&](std::string_view token, const JsonValue& id) -> Status {
     GALE_ASSIGN_OR_RETURN(const int64_t number, id.Int());
     std::string_view& slot = result.tokens_[static_cast<size_t>(number)];
     if (slot.data() != nullptr) {
       return tl::unexpected(id.Wrong(fmt::format("an id of its own (\"{}\" has it too)", slot)));
     }
-    const char* spelling = result.spellings_.data() + result.spellings_.size();
-    result.spellings_.insert(result.spellings_.end(), token.begin(), token.end());
-    slot = {spelling, token.size()};
-    result.ids_.emplace(slot, static_cast<TokenId>(number));
+    slot = result.Keep(token);
+    result.slots_[result.Locate(token)] = static_cast<TokenId>(number);
     return {};
   }));
   return result;
+}
+
+void Vocabulary::Reserve(size_t num_tokens, size_t num_bytes) {
+  spellings_.reserve(num_bytes + 1);  // + 1: the empty token has an address too
+  slots_.assign(std::bit_ceil(2 * num_tokens + 1), kEmpty);
+}
+
+std::string_view Vocabulary::Keep(std::string_view token) {
+  const char* spelling = spellings_.data() + spellings_.size();
+  spellings_.insert(spellings_.end(), token.begin(), token.end());
+  return {spelling, token.size()};
 }
 
 }  // namespace gale::text

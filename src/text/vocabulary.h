@@ -4,7 +4,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/json.h"
@@ -28,8 +27,8 @@ class Vocabulary {
   Vocabulary& operator=(Vocabulary&&) = default;
 
   std::optional<TokenId> Find(std::string_view token) const {
-    const auto it = ids_.find(token);
-    return it == ids_.end() ? std::nullopt : std::optional(it->second);
+    const TokenId id = slots_[Locate(token)];
+    return id < 0 ? std::nullopt : std::optional(id);
   }
   /// The spelling of `id`; empty when there is none.
   std::string_view Token(TokenId id) const {
@@ -40,9 +39,23 @@ class Vocabulary {
   int size() const { return static_cast<int>(tokens_.size()); }  ///< largest id + 1
 
  private:
+  static constexpr TokenId kEmpty = -1;
+
+  /// Sets memory aside; without it no token can be added.
+  void Reserve(size_t num_tokens, size_t num_bytes);
+  /// The copy of `token` that lives as long as the vocabulary.
+  std::string_view Keep(std::string_view token);
+  /// The slot of `token`, or the empty one where it would go.
+  size_t Locate(std::string_view token) const {
+    const size_t mask = slots_.size() - 1;
+    size_t slot = HashBytes(token) & mask;
+    while (slots_[slot] != kEmpty && Token(slots_[slot]) != token) slot = (slot + 1) & mask;
+    return slot;
+  }
+
   std::vector<char> spellings_;           ///< all tokens, one after the other; never reallocated
   std::vector<std::string_view> tokens_;  ///< [id]; null data where an id is not used
-  std::unordered_map<std::string_view, TokenId, StringHash> ids_;
+  std::vector<TokenId> slots_ = {kEmpty};  ///< open addressing by spelling, at most half full
 };
 
 }  // namespace gale::text
