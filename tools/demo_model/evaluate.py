@@ -1,10 +1,12 @@
-"""Measures a checkpoint folder: held-out exercises, fairytaleqa, bits per byte, and the draft's agreement.
+"""Measures a checkpoint folder: exercises, FairytaleQA, bits per byte, and the draft's agreement.
 
-    python3 evaluate.py --model DIR [--draft DIR] [--eval DIR] [--count 400] [--out figures.json]
+    python3 evaluate.py --model DIR [--draft DIR] [--eval DIR] [--count 300] [--out figures.json]
 
-Greedy decoding through `transformers`, which knows nothing of this project. Exercises come from seeds,
-names, cities and operands that training never draws; --eval is a folder with the test files of
-FairytaleQA and held-out TinyStories. Prints a table and, with --out, writes JSON.
+Greedy decoding through `transformers`, which knows nothing of this project. Exercises come from seeds that
+training never draws: once with names, cities and operands that it never draws either ("unseen"), once with
+those it does ("known"), once with odd words of all kinds in every place ("odd words"). --eval is a folder
+with the test files of FairytaleQA and held-out TinyStories. Prints a table and, with --out, adds the figures
+to a JSON file after each part, so that a run cut short keeps what it has.
 """
 
 import argparse
@@ -23,9 +25,11 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import sources
-from curriculum import exercises, passages, rng_for, talk, tools
+from curriculum import exercises, passages, rng_for, tools
+from curriculum.catalogue import CATALOGUE
 from curriculum.chat import Chat, prompt_text, reply_text
 from curriculum.lexicon import Lexicon
+from tasks import FLOORS, IN_ALL_SPLITS, SPLITS, TASKS, Task, exercise
 
 CONTEXT = 2048
 
@@ -49,9 +53,8 @@ class Subject:
 
     def __init__(self, folder: Path) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
         self.batch = 512 if self.device == "cuda" else 16
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(self.device)
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(self.device)
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.stops = [self.tokenizer.token_to_id(token) for token in ("<|im_end|>", "<|endoftext|>")]
 
@@ -89,85 +92,25 @@ def chat_case(chat: Chat) -> Case:
     return Case(prompt_text(chat), expected, min(32 + len(expected) // 2, 64 + len(expected) // 3))
 
 
-def same_text(reply: str, expected: str) -> bool:
-    return reply == expected
-
-
-def same_json(reply: str, expected: str) -> bool:
-    try:
-        return json.loads(reply) == json.loads(expected)
-    except ValueError:
-        return False
-
-
-def same_call(reply: str, expected: str) -> bool:
-    """Name and arguments equal as JSON; nothing beside the call."""
-    def parsed(text: str) -> Any:
-        match = re.fullmatch(r"<tool_call>\n(.*)\n</tool_call>", text, re.DOTALL)
-        return json.loads(match.group(1)) if match else None
-    try:
-        return parsed(reply) is not None and parsed(reply) == parsed(expected)
-    except ValueError:
-        return False
-
-
-def _exercise(draw: Callable[..., exercises.Exercise]) -> Callable[..., Chat]:
-    """A chat of one exercise."""
-    def chat(rng: Any, lexicon: Lexicon) -> Chat:
-        question, answer = draw(rng, lexicon)
-        return Chat().user(question).assistant(answer)
-    return chat
-
-
-# Figure, how a case is drawn, and when a reply counts.
-TASKS: list[tuple[str, Callable[..., Chat], Callable[[str, str], bool]]] = [
-    ("passage questions", lambda r, x: passages.question_chat(r, x, turns=1), same_text),
-    ("passage questions, fourth of a chat", lambda r, x: passages.question_chat(r, x, turns=4), same_text),
-    ("two-digit sums", _exercise(exercises.two_digit_sum), same_text),
-    ("calculations", _exercise(exercises.calculation), same_text),
-    ("word problems", _exercise(exercises.word_problem), same_text),
-    ("tool calls", lambda r, x: tools.call_chat(r, x, turns=0, source=tools.catalogue_tool), same_call),
-    ("tool calls, renamed and invented tools", lambda r, x: tools.call_chat(r, x, turns=0), same_call),
-    ("tool calls, tools and requests never seen",
-     lambda r, x: tools.call_chat(r, x, turns=0, source=tools.held_out_tool), same_call),
-    ("replies to a tool's result", lambda r, x: tools.call_chat(r, x, turns=1), same_text),
-    ("no tool fits", tools.no_call_chat, same_text),
-    ("JSON extraction", passages.json_chat, same_json),
-    ("JSON lists", passages.json_list_chat, same_json),
-    ("copying", _exercise(exercises.copy), same_text),
-    ("replacing a word", _exercise(exercises.replace_word), same_text),
-    ("counting", _exercise(exercises.counting), same_text),
-    ("listing", _exercise(exercises.listing), same_text),
-    ("sorting", _exercise(exercises.sorting), same_text),
-    ("picking and counting", _exercise(exercises.picking), same_text),
-    ("comparing numbers", _exercise(exercises.comparison), same_text),
-    ("capitals", _exercise(exercises.upper_case), same_text),
-    ("word knowledge", _exercise(exercises.word_knowledge), same_text),
-    ("summaries", passages.summary_chat, same_text),
-    ("memory of a chat", talk.memory_chat, same_text),
-]
-
-
-def exercise_figures(subject: Subject, count: int, failures: int, only: str, split: str) -> dict[str, float]:
+def exercise_figures(subject: Subject, tasks: list[Task], split: str, count: int, failures: int) -> dict[str, Any]:
     """Share of right replies of each task, and of replies that end by themselves."""
-    chosen = [task for task in TASKS if re.search(only, task[0])]
     cases: list[Case] = []
-    for name, draw, _ in chosen:
+    for name, draw, _ in tasks:
         for seed in range(count):
             rng = rng_for(f"eval/{name}", seed)
-            cases.append(chat_case(draw(rng, Lexicon(rng, split))))
+            cases.append(chat_case(draw(rng, Lexicon(rng, *SPLITS[split]))))
     replies = subject.replies(cases)  # of all tasks together: the batches are fuller
     figures: dict[str, float] = {}
-    for index, (name, _, accepts) in enumerate(chosen):
+    for index, (name, _, accepts) in enumerate(tasks):
         pairs = list(zip(cases, replies))[index * count : (index + 1) * count]
         wrong = [(case, reply) for case, reply in pairs if not accepts(reply.text, case.expected)]
         figures[name] = 1 - len(wrong) / count
-        print(f"{name:42s} {100 * figures[name]:6.1f} %", flush=True)
+        print(f"{name + ', ' + split:55s} {100 * figures[name]:6.1f} %", flush=True)
         for case, reply in wrong[:failures]:
             print(f"    {case.prompt[-160:]!r}\n      wanted {case.expected!r}\n      got    {reply.text!r}")
-    figures["stopped by itself"] = sum(reply.stopped for reply in replies) / max(1, len(replies))
-    print(f"{'stopped by itself':42s} {100 * figures['stopped by itself']:6.1f} %", flush=True)
-    return figures
+    ended = sum(reply.stopped for reply in replies) / max(1, len(replies))
+    print(f"{'stopped by itself':55s} {100 * ended:6.1f} %", flush=True)
+    return {"cases": count, "floors": FLOORS, "exact": {split: figures}, "stopped": {split: ended}}
 
 
 def _words(text: str) -> list[str]:
@@ -181,8 +124,11 @@ def f1(reply: str, answer: str) -> float:
     return 2 * common / (len(got) + len(wanted)) if common else 0.0
 
 
-def fairytale_f1(subject: Subject, path: Path, limit: int) -> float:
-    """Mean token F1, against the nearer of the answers, where the passage fits the context."""
+def fairytale_f1(subject: Subject, path: Path, limit: int) -> dict[str, float]:
+    """Mean token F1 of at most `limit` questions, spread over the file, whose passages fit the context.
+
+    Against the nearer of two answers.
+    """
     cases, wanted = [], []
     for passage, questions in sources.passage_questions(path):
         for question, answers in questions:
@@ -191,10 +137,11 @@ def fairytale_f1(subject: Subject, path: Path, limit: int) -> float:
             if len(subject.tokenizer.encode(prompt).ids) < CONTEXT - 48:
                 cases.append(Case(prompt, "", 48))
                 wanted.append(answers)
-    cases, wanted = cases[:limit], wanted[:limit]
-    replies = subject.replies(cases)
-    return sum(max(f1(reply.text, answer) for answer in answers)
-               for reply, answers in zip(replies, wanted)) / len(cases)
+    stride = max(1, math.ceil(len(cases) / limit))
+    cases, wanted = cases[::stride], wanted[::stride]
+    total = sum(max(f1(reply.text, answer) for answer in answers)
+                for reply, answers in zip(subject.replies(cases), wanted))
+    return {"f1": total / len(cases), "questions": len(cases)}
 
 
 def bits_per_byte(subject: Subject, path: Path) -> float:
@@ -217,7 +164,7 @@ def bits_per_byte(subject: Subject, path: Path) -> float:
 def draft_agreement(subject: Subject, draft: Subject, count: int) -> dict[str, float]:
     """How often the draft's first choice is the model's, along the model's own greedy replies."""
     kinds = {"stories": passages.story_chat, "passage questions": passages.question_chat,
-             "tool calls": tools.call_chat, "copying": _exercise(exercises.copy)}
+             "tool calls": tools.call_chat, "copying": exercise(exercises.copy)}
     cases, names = [], []
     for name, draw in kinds.items():
         for seed in range(count):
@@ -236,38 +183,86 @@ def draft_agreement(subject: Subject, draft: Subject, count: int) -> dict[str, f
     return {name: same[name] / total[name] for name in kinds}
 
 
+def samples(subject: Subject) -> dict[str, Any]:
+    """Greedy replies to fixed requests, and the continuation of a story's first words."""
+    beginning = "Once upon a time"
+    asked = {beginning: Case(beginning, "", 120)}
+    for request in ("Hello!", "Who are you?", "Tell me a story about a dragon.", "What is 47 + 38?",
+                    "Extract name, age and city as JSON.\n\nOliver is 34 years old and lives in Paris."):
+        asked[request.replace("\n\n", " ")] = Case(prompt_text(Chat().user(request).assistant("")), "", 320)
+    request = "Start a timer for 12 minutes."
+    timer = next(tool.schema() for tool in CATALOGUE if tool.name == "set_timer")
+    asked[f"{request} (with the tool set_timer)"] = Case(prompt_text(Chat(tools=[timer]).user(request).assistant("")), "", 64)
+    replies = subject.replies(list(asked.values()))
+    return {"samples": [{"asked": request, "answered": reply.text + ("" if reply.stopped else " [...]")}
+                        for request, reply in zip(asked, replies)]}
+
+
+def merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    """Adds `more` to `into`, tables within tables too."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def parts(arguments: argparse.Namespace, subject: Subject) -> list[Callable[[], dict[str, Any]]]:
+    """The measurements, those that matter most first."""
+    chosen = [task for task in TASKS if re.search(arguments.tasks, task[0])]
+    floors = [task for task in chosen if task[0] in FLOORS]
+    both = [task for task in chosen if task[0] in IN_ALL_SPLITS]
+    others = [task for task in chosen if task[0] not in FLOORS]
+    found: list[Callable[[], dict[str, Any]]] = []
+
+    def exercises_of(tasks: list[Task], split: str) -> None:
+        if tasks and split in arguments.splits:
+            found.append(lambda: exercise_figures(subject, tasks, split, arguments.count, arguments.failures))
+
+    exercises_of(floors, "unseen")
+    exercises_of(both, "known")
+    if arguments.eval:
+        found.append(lambda: samples(subject))
+        tales, stories = arguments.eval / sources.EVALUATION[0], arguments.eval / sources.EVALUATION[2]
+        found.append(lambda: {"bits_per_byte": {"held-out tales": bits_per_byte(subject, tales),
+                                                "held-out simple stories": bits_per_byte(subject, stories)}})
+    exercises_of(others, "unseen")
+    exercises_of(both, "odd words")
+    if arguments.eval:
+        found.append(lambda: {"fairytaleqa": fairytale_f1(
+            subject, arguments.eval / sources.EVALUATION[1], arguments.questions)})
+    if arguments.draft:
+        found.append(lambda: {"draft_agreement": draft_agreement(
+            subject, Subject(arguments.draft), min(arguments.count, 60))})
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--draft", type=Path)
     parser.add_argument("--eval", type=Path)
-    parser.add_argument("--count", type=int, default=400, help="cases of each task")
+    parser.add_argument("--count", type=int, default=300, help="cases of each task")
     parser.add_argument("--tasks", default="", help="only tasks whose name this pattern matches")
-    parser.add_argument("--known-values", action="store_true",
-                        help="new seeds, but names, cities and operands that training draws too")
+    parser.add_argument("--splits", nargs="+", choices=list(SPLITS), default=list(SPLITS))
     parser.add_argument("--questions", type=int, default=10_000, help="FairytaleQA questions at most")
     parser.add_argument("--failures", type=int, default=0, help="wrong replies to show of each task")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="JSON file that the figures are added to")
     arguments = parser.parse_args()
     start = time.monotonic()
-    subject = Subject(arguments.model)
-    figures: dict[str, Any] = {"count": arguments.count, "exact": exercise_figures(
-        subject, arguments.count, arguments.failures, arguments.tasks,
-        "train" if arguments.known_values else "eval")}
-    if arguments.eval:
-        figures["bits_per_byte"] = {
-            "held-out tales (fairytaleqa test)": bits_per_byte(
-                subject, arguments.eval / "fairytaleqa" / "stories_test.txt"),
-            "held-out simple stories": bits_per_byte(
-                subject, arguments.eval / "tinystories_heldout" / "tinystories_heldout_cased.txt")}
-        figures["fairytaleqa_f1"] = fairytale_f1(subject, arguments.eval / "fairytaleqa" / "qa_test.jsonl", arguments.questions)
-    if arguments.draft:
-        figures["draft_agreement"] = draft_agreement(subject, Subject(arguments.draft), min(arguments.count, 60))
-    for name in ("bits_per_byte", "fairytaleqa_f1", "draft_agreement"):
-        print(name, json.dumps(figures.get(name)))
+    figures: dict[str, Any] = {}
+    if arguments.out and arguments.out.exists():
+        figures = json.loads(arguments.out.read_text())
+    for part in parts(arguments, Subject(arguments.model)):
+        more = part()
+        for name in more.keys() - {"exact", "floors", "stopped", "cases", "samples"}:
+            print(name, json.dumps(more[name]), flush=True)
+        merge(figures, more)
+        if arguments.out:
+            whole = arguments.out.with_suffix(".new")  # renamed, so that a reader never finds half a file
+            whole.write_text(json.dumps(figures, indent=2) + "\n")
+            whole.replace(arguments.out)
     print(f"{time.monotonic() - start:.0f} s")
-    if arguments.out:
-        arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

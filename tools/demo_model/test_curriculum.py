@@ -1,13 +1,16 @@
-"""Tests of the curriculum generator. Run: `python3 -m unittest test_curriculum` (no packages needed)."""
+"""Tests of the curriculum generator and the cards. Run: `python3 test_curriculum.py` (no packages needed)."""
 
 import json
 import random
 import re
+import tempfile
 import unittest
 from pathlib import Path
 
+import cards
 import curriculum
-from curriculum import exercises, lexicon, passages, stories, tools
+import tasks
+from curriculum import drills, exercises, invented, lexicon, passages, stories, tools
 from curriculum.chat import Chat, prompt_text, render, reply_text
 from curriculum.lexicon import Lexicon
 from curriculum.text import article, expand, plural
@@ -15,9 +18,9 @@ from curriculum.text import article, expand, plural
 SEEDS = range(300)
 
 
-def drawn(function, split: str, seed: int):
+def drawn(function, split: str, seed: int, wild: float = 0.0):
     rng = curriculum.rng_for(split, seed)
-    return function(rng, Lexicon(rng, split))
+    return function(rng, Lexicon(rng, split, wild))
 
 
 class CurriculumTest(unittest.TestCase):
@@ -82,6 +85,66 @@ class CurriculumTest(unittest.TestCase):
         self.assertFalse(pairs[0] & pairs[1])
         self.assertFalse({tool.name for tool in tools.CATALOGUE} &
                          {tool.name for tool in tools.HELD_OUT_CATALOGUE})
+
+    def test_every_task_in_every_split_accepts_its_own_answer(self) -> None:
+        for name, draw, accepts in tasks.TASKS:
+            for split, wild in tasks.SPLITS.values():
+                for seed in range(25):
+                    answer = reply_text(drawn(draw, split, seed, wild).messages[-1])
+                    self.assertTrue(accepts(answer, answer), f"{name}, {split}, seed {seed}: {answer}")
+                    self.assertFalse(accepts(answer + "x", answer), f"{name}: a wrong answer passes")
+
+    def test_drills_ask_for_what_they_show(self) -> None:
+        for seed in SEEDS:
+            chat = drawn(drills.drill_chat, "train", seed, 0.5)
+            question, answer = (message["content"] for message in chat.messages[-2:])
+            if re.match("Spell|How|Write .* letter|Which word|Put these", question):
+                continue
+            if not re.match("(Hello|Goodbye|Have|Nice|This)", answer):  # what a greeting adds
+                for word in re.findall(r"\w+", answer):
+                    self.assertIn(word, question, f"seed {seed}")
+
+    def test_invented_tools_say_every_parameter_and_never_one_held_out(self) -> None:
+        held_out = {tool.name for tool in tools.HELD_OUT_CATALOGUE}
+        for source in (invented.natural_tool, invented.invented_tool):
+            for seed in SEEDS:
+                tool = drawn(source, "train", seed, 0.3)
+                self.assertNotIn(tool.name, held_out)
+                self.assertTrue(tool.parameters)
+                said = re.findall(r"\{(\w+)\}", tool.requests[0])
+                self.assertEqual(sorted(said), sorted(tool.parameters), f"seed {seed}: {tool.requests[0]}")
+
+    def test_training_writes_no_held_out_name_or_city(self) -> None:
+        values = {value for value in lexicon.GIRLS + lexicon.BOYS + lexicon.CITIES if lexicon.is_held_out(value)}
+        self.assertGreater(len(values), 30)
+        for seed in range(600):
+            text = "".join(part for part, learned in curriculum.document(seed) if learned)
+            self.assertFalse(values & set(re.findall(r"\w+", text)), f"seed {seed}")
+
+    def test_a_vocabulary_widens_the_words(self) -> None:
+        words, pieces = list(lexicon.WILD_WORDS), list(lexicon.PIECES)
+        try:
+            lexicon.learn_vocabulary(["ĠSusanna", "Ġof", "qqthe", "Q", "Ġ12", "12"])
+            self.assertEqual(set(lexicon.WILD_WORDS) - set(words), {"Susanna"})
+            self.assertEqual(set(lexicon.PIECES) - set(pieces), {"qqthe"})
+        finally:
+            lexicon.WILD_WORDS[:], lexicon.PIECES[:] = words, pieces
+
+    def test_cards_state_what_was_measured_and_what_was_not(self) -> None:
+        figures = {"cases": 300, "floors": tasks.FLOORS, "stopped": {"unseen": 0.999},
+                   "exact": {"unseen": {"passage questions": 0.97, "two-digit sums": 1.0, "tool calls": 0.941},
+                             "known": {"tool calls": 0.98}},
+                   "bits_per_byte": {"held-out tales": 1.25},
+                   "training": {"device": "GPU", "main": {"steps": 9, "tokens": 2e6, "seconds": 3.0, "last_loss": 1.5,
+                                                          "repeated_blocks": 0.0}}}
+        with tempfile.TemporaryDirectory() as folder:
+            cards.write(figures, Path(folder))
+            main, draft = ((Path(folder) / name).read_text() for name in ("main.md", "draft.md"))
+        self.assertIn("| tool calls | 94.1 % | 98.0 % | 95 % |", main)
+        self.assertIn("Not reached: tool calls.", main)
+        self.assertIn("| held-out tales | 1.250 bits per byte |", main)
+        self.assertIn("(not measured)", draft)
+        self.assertNotIn("$", main + draft)
 
     def test_only_the_assistant_is_learned(self) -> None:
         chat = Chat().user("Hello!").assistant("Hi!")

@@ -6,7 +6,9 @@ in eight belongs to the evaluation alone. Used by every other module of this pac
 """
 
 import random
+import re
 import zlib
+from collections.abc import Iterable
 
 
 def words(text: str) -> list[str]:
@@ -15,8 +17,11 @@ def words(text: str) -> list[str]:
 
 
 def is_held_out(value: str) -> bool:
-    """Whether `value` is kept out of training. Stable across runs and machines."""
-    return zlib.crc32(value.encode()) % 8 == 0
+    """Whether `value` is kept out of training, by a checksum: stable across runs and machines.
+
+    Words that training must say for another reason (capitals, months) are not.
+    """
+    return zlib.crc32(value.encode()) % 8 == 0 and value not in _NEVER_HELD_OUT
 
 
 GIRLS = words("""
@@ -41,7 +46,7 @@ BOYS = words("""
     Marco Mario Martin Mateo Matthew Max Milo Nathan Ned Neil Nico Noah Oliver Omar Oscar Otto Owen
     Pablo Patrick Paul Pedro Peter Philip Pierre Quentin Rafael Ralph Ravi Remy Robert Robin Roland
     Roman Rory Rufus Rupert Sam Samir Sami Sandro Sebastian Seth Simon Stefan Sven Tariq Ted Theo
-    Thomas Tim Tobias Toby Tom Tomas Tony Victor Vincent Walter Wilbur Will Xavier Yusuf Zack""")
+    Thomas Tim Tobias Toby Tom Tomas Tony Victor Vincent Walter Wilbur Xavier Yusuf Zack""")
 
 ANIMAL_NAMES = words("""
     Acorn Bandit Barnaby Berry Biscuit Blossom Bramble Bubbles Bumble Button Cinder Clover Cocoa Comet
@@ -261,20 +266,28 @@ CAPITALS = dict(pair.split("/") for pair in words("""
     Canada/Ottawa Mexico/Mexico_City Cuba/Havana Peru/Lima Chile/Santiago Brazil/Brasilia
     Argentina/Buenos_Aires Australia/Canberra Iceland/Reykjavik"""))
 
+_NEVER_HELD_OUT = {*CAPITALS.values(), *MONTHS, *(word.capitalize() for word in BABIES)}
+
 _ONSETS = words("b br c cr d dr f fl g gl h j k kr l m n p pr r s sh st t th tr v w y z")
 _VOWELS = words("a e i o u a e i o ai ea ie o")
 _CODAS = words("n r l s m n r l th nd rn x k t")
 
 
-# Words for values that only copying can get right. Training adds the tokenizer's whole-word tokens, so
-# that every token is copied now and then.
+# Words for values that only copying can get right, and parts to make more of. Training adds the tokenizer's
+# vocabulary, so that every token is copied now and then.
 WILD_WORDS = sorted(set(" ".join(THINGS + ANIMALS + FOODS + PLACES + TRAITS + TOOLS + HIDING_PLACES + CHORES
-                                 + OBSTACLES + CITIES).replace("'", "").split()))
+                                 + OBSTACLES + CITIES + GIRLS + BOYS + ANIMAL_NAMES).replace("'", "").split()))
+PIECES = sorted({onset + vowel + coda for onset in _ONSETS for vowel in _VOWELS for coda in ("", "n", "r", "th")})
+
+_WORD_TOKEN = re.compile("Ġ([A-Za-z]{3,})")  # a token that is a word with its space
+_PIECE_TOKEN = re.compile("[a-z]{2,6}")
 
 
-def add_wild_words(more: list[str]) -> None:
-    """Extends `WILD_WORDS`, in order and without repeats."""
-    WILD_WORDS[:] = sorted(set(WILD_WORDS) | set(more))
+def learn_vocabulary(tokens: Iterable[str]) -> None:
+    """Extends `WILD_WORDS` and `PIECES` by the tokens of a byte-level BPE, in order and without repeats."""
+    found = sorted(tokens)
+    WILD_WORDS[:] = sorted({*WILD_WORDS, *(match[1] for match in map(_WORD_TOKEN.fullmatch, found) if match)})
+    PIECES[:] = sorted({*PIECES, *(token for token in found if _PIECE_TOKEN.fullmatch(token))})
 
 
 class Lexicon:
@@ -300,17 +313,29 @@ class Lexicon:
         """A made-up name such as `Brelan`: copying it cannot be learned by heart."""
         rng = self.rng
         while True:
-            syllables = [rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.choice((2, 2, 3)))]
-            name = ("".join(syllables) + rng.choice(("", rng.choice(_CODAS)))).capitalize()
+            if rng.random() < 0.5:
+                syllables = [rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.choice((2, 2, 3)))]
+                name = ("".join(syllables) + rng.choice(("", rng.choice(_CODAS)))).capitalize()
+            else:
+                name = "".join(rng.choice(PIECES) for _ in range(rng.choice((2, 2, 3)))).capitalize()
             if is_held_out(name) == self.held_out:
                 return name
 
     def wild_word(self) -> str:
-        """Any word, or two halves of words put together."""
+        """Any word, one with a piece behind it, two halves of words put together, or pieces of words.
+
+        A word is one token behind a space and several behind a quotation mark, so copying it into JSON takes
+        knowing how its token is spelt. The second kind teaches that of words that are held out themselves.
+        """
         rng = self.rng
         while True:
+            kind = rng.random()
             word = rng.choice(WILD_WORDS)
-            if rng.random() < 0.4:
+            if kind < 0.15:
+                word = "".join(rng.choice(PIECES) for _ in range(rng.choice((2, 2, 3, 4))))
+            elif kind < 0.45:
+                word += rng.choice(PIECES)
+            elif kind < 0.55:
                 word = word[: rng.randint(1, 4)] + rng.choice(WILD_WORDS)[-rng.randint(2, 5) :].lower()
             if is_held_out(word) == self.held_out:
                 return word
@@ -326,24 +351,26 @@ class Lexicon:
         """One of `values`, or a wild word."""
         return self.wild_word() if self.rng.random() < self.wild else self.rng.choice(values)
 
-    def name(self, feminine: bool) -> str:
-        """A person's name: mostly a real one, else invented or wild."""
+    def _proper(self, values: list[str]) -> str:
+        """A real name of `values`, else an invented or a wild one: the more of these, the higher `wild`."""
         kind = self.rng.random()
-        if kind < 0.15:
+        if kind < 0.15 + 0.4 * self.wild:
             return self.invented_name()
         if kind < 0.25 + self.wild:
             return self.wild_name()
-        return self.value(GIRLS if feminine else BOYS)
+        return self.value(values)
+
+    def name(self, feminine: bool) -> str:
+        """A person's name."""
+        return self._proper(GIRLS if feminine else BOYS)
 
     def person(self) -> str:
         """A name of either gender."""
         return self.name(self.rng.random() < 0.5)
 
+    def animal_name(self) -> str:
+        return self.wild_name() if self.rng.random() < self.wild else self.value(ANIMAL_NAMES)
+
     def place_name(self) -> str:
         """A city, or one that does not exist."""
-        kind = self.rng.random()
-        if kind < 0.15:
-            return self.invented_name()
-        if kind < 0.3 + self.wild:
-            return self.wild_name()
-        return self.value(CITIES)
+        return self._proper(CITIES)

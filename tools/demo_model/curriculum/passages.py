@@ -48,9 +48,7 @@ def _with_passage(rng: random.Random, passage: str, question: str) -> str:
 
 
 def question_chat(rng: random.Random, lexicon: Lexicon, turns: int | None = None) -> Chat:
-    """A story and `turns` questions on it, one a turn. Some stories are full of odd words."""
-    if not lexicon.held_out and rng.random() < 0.4:
-        lexicon.wild = rng.choice((0.05, 0.15, 0.4))
+    """A story and `turns` questions on it, one a turn."""
     story = tell(rng, lexicon)
     turns = turns or rng.choice((1, 1, 2, 3, 4, 5, 6))
     facts: list[Fact | None] = list(rng.sample(story.facts, min(turns, len(story.facts))))
@@ -178,7 +176,7 @@ def _order_record(rng: random.Random, lexicon: Lexicon) -> tuple[str, dict[str, 
 
 def _animal_record(rng: random.Random, lexicon: Lexicon) -> tuple[str, dict[str, Any]]:
     record: dict[str, Any] = {
-        "name": lexicon.value(lex.ANIMAL_NAMES), "animal": lexicon.plain(lex.ANIMALS),
+        "name": lexicon.animal_name(), "animal": lexicon.plain(lex.ANIMALS),
         "colour": lexicon.plain(lex.COLOURS), "weight": rng.randint(1, 90), "food": lexicon.plain(lex.FOODS),
         "home": lexicon.plain(lex.PLACES)}
     text = rng.choice((
@@ -193,8 +191,6 @@ _RECORDS = [_person_record, _person_record, _event_record, _order_record, _anima
 
 def json_chat(rng: random.Random, lexicon: Lexicon) -> Chat:
     """A record told in prose, wanted as JSON with certain keys; what is not told is null."""
-    if not lexicon.held_out and rng.random() < 0.5:
-        lexicon.wild = 0.3
     text, record = rng.choice(_RECORDS)(rng, lexicon)
     keys = rng.sample(list(record), rng.randint(1, len(record)))
     if rng.random() < 0.1:

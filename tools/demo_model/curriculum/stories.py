@@ -115,7 +115,7 @@ class Teller:
         is_animal = rng.random() < animal
         if is_animal:
             kind = self.draw(lex.ANIMALS)
-            name = (self.lexicon.value(lex.ANIMAL_NAMES) if rng.random() < 0.5
+            name = (self.lexicon.animal_name() if rng.random() < 0.5
                     else self.lexicon.name(feminine))
         else:
             kind = "girl" if feminine else "boy"

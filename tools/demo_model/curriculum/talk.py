@@ -60,7 +60,8 @@ def _small_talk(rng: random.Random, chat: Chat) -> None:
 def naming_chat(rng: random.Random, lexicon: Lexicon) -> Chat:
     """Some things of a kind, as a line or as a list."""
     noun, pool = rng.choice((("animal", lex.ANIMALS), ("colour", lex.COLOURS), ("food", lex.FOODS),
-                             ("job", lex.JOBS), ("hobby", lex.HOBBIES), ("city", lex.CITIES),
+                             ("job", lex.JOBS), ("hobby", lex.HOBBIES),
+                             ("city", [city for city in lex.CITIES if not lex.is_held_out(city)]),
                              ("language", lex.LANGUAGES), ("instrument", lex.INSTRUMENTS)))
     count = rng.randint(2, 8)
     wanted = counted(count, noun) if rng.random() < 0.3 else f"{lex.NUMBER_WORDS[count]} {plural(noun)}"
