@@ -1,17 +1,18 @@
 """Batches for training: windows of text and packed curriculum documents, made by worker processes.
 
-A block is a number of rows of 2,049 token ids with the mask of those to be learned. Which rows a worker
-makes depends on its number alone, and blocks are taken in turn, so a run's data is reproducible. Used
-by `train.py`.
+A block is a number of rows of 2,049 token ids with the mask of those to be learned. Used by `build.py`.
 """
 
 import multiprocessing
 import os
+import queue
 import random
-import re
+import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -19,15 +20,17 @@ from tokenizers import Tokenizer
 import curriculum
 import sources
 from curriculum.chat import Chat, Segment, render
-from curriculum.lexicon import add_wild_words
+from curriculum.lexicon import learn_vocabulary
 from curriculum.passages import as_reply
 from curriculum.talk import add_system
 
 ROW_TOKENS = 2049  # 2,048 inputs and the target of the last
-TEXT_SHARE = 0.3  # rows that are windows of text
-PASSAGE_SHARE = 0.06  # curriculum documents taken from FairytaleQA instead
+TEXT_SHARE = 0.1  # rows that are text: at 1 B tokens, most texts are read five to eight times
+PASSAGE_SHARE = 0.02  # curriculum documents taken from FairytaleQA instead
+EARLY_DRILLS, EARLY_ROWS = 0.4, 64_000  # share of drills at the start, and the rows over which it falls to normal
+KEPT_BLOCKS = 512  # blocks that may be read again while the workers are behind
 
-_WHOLE_WORD = re.compile("Ġ[A-Za-z]{3,}")  # a token that is a word with its space
+Block = tuple[np.ndarray, np.ndarray]  # ids and mask, both [rows, ROW_TOKENS]
 
 
 @dataclass
@@ -36,14 +39,18 @@ class TextGroup:
 
     ids: np.ndarray
     starts: np.ndarray
-    whole_documents: bool
+    short_documents: bool
 
-    def window(self, rng: random.Random) -> np.ndarray:
-        last = len(self.ids) - ROW_TOKENS
-        start = rng.randrange(last)
-        if self.whole_documents:
-            start = min(int(self.starts[rng.randrange(len(self.starts))]), last)
-        return self.ids[start : start + ROW_TOKENS]
+    def row(self, rng: random.Random) -> np.ndarray:
+        """A window from anywhere, or short documents one after another, the last one cut."""
+        if not self.short_documents:
+            start = rng.randrange(len(self.ids) - ROW_TOKENS)
+            return self.ids[start : start + ROW_TOKENS]
+        parts: list[np.ndarray] = []
+        while sum(map(len, parts)) < ROW_TOKENS:
+            index = rng.randrange(len(self.starts) - 1)
+            parts.append(self.ids[self.starts[index] : self.starts[index + 1]])
+        return np.concatenate(parts)[:ROW_TOKENS]
 
 
 def write_ids(corpus: Path, tokenizer_file: Path, cache: Path) -> None:
@@ -55,13 +62,13 @@ def write_ids(corpus: Path, tokenizer_file: Path, cache: Path) -> None:
         encoded = tokenizer.encode_batch_fast(list(sources.documents(corpus, group)))
         parts = [np.array(one.ids + [end], dtype=np.uint16) for one in encoded]
         np.save(cache / f"ids{index}.npy", np.concatenate(parts))
-        np.save(cache / f"starts{index}.npy", np.cumsum([0] + [len(part) for part in parts[:-1]]))
+        np.save(cache / f"starts{index}.npy", np.cumsum([0] + [len(part) for part in parts]))
 
 
 def read_groups(cache: Path) -> tuple[list[TextGroup], list[float]]:
     """The text groups as ids, and the chance of each to give a row."""
     groups = [TextGroup(np.load(cache / f"ids{index}.npy", mmap_mode="r"),
-                        np.load(cache / f"starts{index}.npy"), group.whole_documents)
+                        np.load(cache / f"starts{index}.npy"), group.short_documents)
               for index, group in enumerate(sources.GROUPS)]
     return groups, [len(text.ids) * group.weight for text, group in zip(groups, sources.GROUPS)]
 
@@ -79,17 +86,16 @@ def passage_document(rng: random.Random, passages: list[tuple[str, list[tuple[st
 
 
 class RowMaker:
-    """Makes rows for one worker."""
+    """Makes rows for one worker of `workers`."""
 
-    def __init__(self, corpus: Path, tokenizer_file: Path, cache: Path, worker: int, workers: int,
-                 first_seed: int) -> None:
+    def __init__(self, corpus: Path, tokenizer_file: Path, cache: Path, worker: int, workers: int) -> None:
         self.tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        add_wild_words([token[1:] for token in self.tokenizer.get_vocab() if _WHOLE_WORD.fullmatch(token)])
+        learn_vocabulary(self.tokenizer.get_vocab())
         self.end = self.tokenizer.token_to_id(sources.END_OF_TEXT)
         self.groups, self.weights = read_groups(cache)
-        self.passages = list(sources.passage_questions(corpus / "fairytaleqa" / "qa_train.jsonl"))
-        self.rng = random.Random(f"rows/{first_seed}/{worker}")
-        self.seed, self.seed_step = first_seed + worker, workers
+        self.passages = list(sources.passage_questions(corpus / sources.QUESTIONS))
+        self.rng = random.Random(f"rows/{worker}")
+        self.seed, self.workers, self.rows = worker, workers, 0
         self.pending: tuple[list[int], list[bool]] = ([], [])
 
     def _document(self) -> tuple[list[int], list[bool]]:
@@ -97,8 +103,10 @@ class RowMaker:
         if self.rng.random() < PASSAGE_SHARE:
             segments = passage_document(self.rng, self.passages)
         else:
-            segments = curriculum.document(self.seed)
-            self.seed += self.seed_step
+            early = max(0.0, 1 - self.rows * self.workers / EARLY_ROWS)
+            drills = curriculum.DRILL_SHARE + early * (EARLY_DRILLS - curriculum.DRILL_SHARE)
+            segments = curriculum.document(self.seed, drills)
+            self.seed += self.workers
         ids: list[int] = []
         learned: list[bool] = []
         for (_, learn), part in zip(segments, self.tokenizer.encode_batch_fast([text for text, _ in segments])):
@@ -117,34 +125,78 @@ class RowMaker:
                 return ids + [self.end] * rest, learned + [False] * rest
             ids, learned = ids + more[0], learned + more[1]
 
-    def block(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask, both [rows, ROW_TOKENS]."""
+    def block(self, rows: int) -> Block:
         ids = np.empty((rows, ROW_TOKENS), dtype=np.uint16)
         learned = np.ones((rows, ROW_TOKENS), dtype=bool)
         for row in range(rows):
             if self.rng.random() < TEXT_SHARE:
-                ids[row] = self.rng.choices(self.groups, self.weights)[0].window(self.rng)
+                ids[row] = self.rng.choices(self.groups, self.weights)[0].row(self.rng)
             else:
                 ids[row], learned[row] = self._packed()
+            self.rows += 1
         return ids, learned
 
 
-def _work(queue: "multiprocessing.Queue[tuple[np.ndarray, np.ndarray]]", rows: int, *maker: object) -> None:
-    rows_maker = RowMaker(*maker)  # type: ignore[arg-type]
-    while True:
-        queue.put(rows_maker.block(rows))
+def _work(made: "multiprocessing.Queue[Block]", failed: "multiprocessing.Queue[str]", rows: int, *maker: Any) -> None:
+    try:
+        row_maker = RowMaker(*maker)
+        while True:
+            made.put(row_maker.block(rows))
+    except Exception:
+        failed.put(f"worker {maker[-2]}:\n{traceback.format_exc()}")
 
 
-def blocks(corpus: Path, tokenizer_file: Path, cache: Path, rows: int, workers: int,
-           first_seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Endless blocks of `rows` rows from `workers` processes, each in turn."""
-    write_ids(corpus, tokenizer_file, cache)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # inherited: a worker tokenizes on its own core
-    context = multiprocessing.get_context("spawn")
-    queues = [context.Queue(maxsize=6) for _ in range(workers)]
-    for worker, queue in enumerate(queues):
-        context.Process(target=_work, daemon=True, args=(
-            queue, rows, corpus, tokenizer_file, cache, worker, workers, first_seed)).start()
-    while True:
-        for queue in queues:
-            yield queue.get(timeout=300)  # a worker that died must end the run, not stall it
+class Feed(Iterator[Block]):
+    """Endless blocks of `rows` rows from `workers` processes; one that fails ends the run with its traceback.
+
+    When the workers are behind, an earlier block is read again rather than keeping the device waiting.
+    """
+
+    def __init__(self, corpus: Path, tokenizer_file: Path, cache: Path, rows: int, workers: int) -> None:
+        write_ids(corpus, tokenizer_file, cache)
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # inherited: a worker tokenizes on its own core
+        context = multiprocessing.get_context("spawn")
+        self.made, self.failed = context.Queue(maxsize=6 * workers), context.Queue()
+        self.processes = [context.Process(target=_work, daemon=True, args=(
+            self.made, self.failed, rows, corpus, tokenizer_file, cache, worker, workers)) for worker in range(workers)]
+        for process in self.processes:
+            process.start()
+        self.rng = random.Random(1)
+        self.kept: list[Block] = []
+        self.fresh = self.repeated = 0
+
+    def check(self) -> None:
+        """Raises when a worker has failed or is gone."""
+        gone = [process for process in self.processes if process.exitcode is not None]
+        try:
+            report = self.failed.get(timeout=1) if gone else self.failed.get_nowait()
+        except queue.Empty:
+            if not gone:
+                return
+            report = f"{gone[0].name} ended with exit code {gone[0].exitcode}"
+        self.close()
+        raise RuntimeError(f"a data worker failed: {report}")
+
+    def __next__(self) -> Block:
+        start = time.monotonic()
+        while True:
+            self.check()
+            try:
+                block = self.made.get(timeout=0.02)
+            except queue.Empty:
+                if time.monotonic() - start > 300:
+                    raise RuntimeError("no data for 300 s") from None
+                if self.fresh < 100:  # at the start there is nothing worth repeating
+                    continue
+                self.repeated += 1
+                return self.rng.choice(self.kept)
+            self.fresh += 1
+            if len(self.kept) < KEPT_BLOCKS:
+                self.kept.append(block)
+            else:
+                self.kept[self.fresh % KEPT_BLOCKS] = block
+            return block
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.terminate()

@@ -1,6 +1,6 @@
 """The Qwen3 architecture in plain PyTorch, with the parameter names of the checkpoint format.
 
-Used by `train.py`. `python3 model.py FOLDER` compares it with transformers on an exported folder.
+Used by `build.py` and `train.py`. `python3 model.py FOLDER` compares it with transformers on an exported folder.
 """
 
 import argparse
@@ -32,6 +32,8 @@ class Config:
 
 MAIN = Config(hidden_size=256, intermediate_size=768, num_hidden_layers=10)
 DRAFT = Config(hidden_size=192, intermediate_size=768, num_hidden_layers=2)
+TINY = Config(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+              num_key_value_heads=1, head_dim=16)  # to try a run out
 
 
 class RmsNorm(nn.Module):

@@ -1,10 +1,12 @@
 """The texts that training reads: which files, which are left out, and how a file becomes documents.
 
-Run `python3 sources.py --corpus DIR` to list what is used. Called by `train_tokenizer.py` and `train.py`.
+Run `python3 sources.py --corpus DIR` to list what is used, with `--eval DIR --pack FILE` to put it all
+into one file. Used by `train_tokenizer.py`, `data.py` and `evaluate.py`.
 """
 
 import argparse
 import json
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,16 +32,19 @@ class Group:
     name: str
     pattern: str
     weight: float
-    whole_documents: bool  # windows begin at a document's start (short texts), not anywhere (books)
+    short_documents: bool  # a row of text holds several, in any order; else it is a window of a long one
 
 
 GROUPS = [
-    Group("children's books", "classic_books_children/*.txt", 2.0, False),
-    Group("detective stories", "classic_books_plain/*.txt", 1.5, False),
-    Group("novels", "classic_books_more/*.txt", 1.0, False),
-    Group("fairy tales", "fairytaleqa/stories_train.txt", 2.0, True),
-    Group("simple stories", "tinystories/*.txt", 2.5, True),
+    Group("children's books", "classic_books_children/*.txt", 1.3, False),
+    Group("detective stories", "classic_books_plain/*.txt", 1.0, False),
+    Group("novels", "classic_books_more/*.txt", 0.8, False),
+    Group("fairy tales", "fairytaleqa/stories_train.txt", 1.5, False),
+    Group("simple stories", "tinystories/*.txt", 2.0, True),
 ]
+QUESTIONS = "fairytaleqa/qa_train.jsonl"
+EVALUATION = ["fairytaleqa/stories_test.txt", "fairytaleqa/qa_test.jsonl",
+              "tinystories_heldout/tinystories_heldout_cased.txt"]
 
 
 def files(corpus: Path, group: Group) -> list[Path]:
@@ -63,15 +68,29 @@ def passage_questions(path: Path) -> Iterator[tuple[str, list[tuple[str, list[st
             for qa in record["qas"]]
 
 
+def pack(corpus: Path, evaluation: Path, out: Path) -> None:
+    """Writes what is read, and nothing else, as `corpus/...` and `eval/...` into one .tar.xz file."""
+    with tarfile.open(out, "w:xz", preset=6) as archive:
+        for path in [path for group in GROUPS for path in files(corpus, group)] + [corpus / QUESTIONS]:
+            archive.add(path, f"corpus/{path.relative_to(corpus)}")
+        for name in EVALUATION:
+            archive.add(evaluation / name, f"eval/{name}")
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
-    corpus = parser.parse_args().corpus
+    parser.add_argument("--eval", type=Path, help="with --pack: the folder of the held-out texts")
+    parser.add_argument("--pack", type=Path, help="write all texts into this .tar.xz file")
+    arguments = parser.parse_args()
+    if arguments.pack:
+        return pack(arguments.corpus, arguments.eval, arguments.pack)
     for group in GROUPS:
-        texts = list(documents(corpus, group))
-        print(f"{group.name}: {len(files(corpus, group))} files, {len(texts)} documents, "
+        texts = list(documents(arguments.corpus, group))
+        print(f"{group.name}: {len(files(arguments.corpus, group))} files, {len(texts)} documents, "
               f"{sum(map(len, texts)) / 1e6:.1f} M characters, weight {group.weight}")
-        for path in files(corpus, group):
+        for path in files(arguments.corpus, group):
             print(f"    {path.name}")
 
 

@@ -1,34 +1,24 @@
-"""Trains the main model, then distils the draft from it, each for a given number of minutes.
+"""Training by the clock: the optimizers, the two losses, the loop. Used by `build.py`.
 
-    python3 train.py --corpus DIR --tokenizer DIR --out DIR --minutes 8 --draft-minutes 1
-
-Writes two checkpoint folders under --out, refreshed every minute; --init DIR continues from the folders
-of an earlier run. Needs one GPU (or patience), `torch`, `tokenizers`, `safetensors`.
+Needs `torch`, and one GPU or patience.
 """
 
-import argparse
-import json
 import math
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-import data
-from model import DRAFT, MAIN, Config, Qwen3, export, load
+from data import Feed
+from model import Qwen3
 
-MAIN_FOLDER, DRAFT_FOLDER = "gale-tales-10m", "gale-tales-draft"
 WARMUP, DECAY = 0.01, 0.45  # shares of the time: rising, and falling to zero at the end
 WARM_STEPS = 5  # before the clock starts
 MATRIX_RATE, EMBEDDING_RATE = 0.02, 0.004
-WEIGHT_DECAY = 0.02
+WEIGHT_DECAY = 0.05  # of the matrices, relative to the rate
 
 
 def orthogonalize(g: Tensor) -> Tensor:
@@ -94,10 +84,13 @@ def learn_teacher(draft: Qwen3, teacher: Qwen3, ids: Tensor, learned: Tensor) ->
     return masked_mean(losses.flatten(), learned[:, 1:].flatten())
 
 
-def run(name: str, model: Qwen3, loss_of: Callable[[Tensor, Tensor], Tensor],
-        batches: Iterator[tuple[np.ndarray, np.ndarray]], minutes: float, scale: float,
-        save: Callable[[], None]) -> dict[str, float]:
-    """Trains `model` for `minutes`; returns what the model card reports."""
+def train(name: str, model: Qwen3, loss_of: Callable[[Tensor, Tensor], Tensor], feed: Feed, seconds: float,
+          latest: float, save: Callable[[], None]) -> dict[str, float]:
+    """Trains `model` for `seconds`, but not beyond the time `latest` of the monotonic clock.
+
+    The clock of the schedule starts when compiling is over. `save` is called every minute. Returns what the
+    model card reports.
+    """
     device = model.cos.device
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() == 1 or "embed" in n]
@@ -105,20 +98,21 @@ def run(name: str, model: Qwen3, loss_of: Callable[[Tensor, Tensor], Tensor],
     adam = torch.optim.AdamW(others, lr=EMBEDDING_RATE, betas=(0.9, 0.98), weight_decay=0.0,
                              fused=device.type == "cuda")
     start = saved = shown = time.monotonic()
+    repeated, fresh = feed.repeated, feed.fresh
     step = tokens = 0
     running: list[Tensor] = []
     while True:
         now = time.monotonic()
-        progress = (now - start) / (60 * minutes) if step >= WARM_STEPS else step / 1e4
+        progress = (now - start) / max(1e-9, seconds) if step >= WARM_STEPS else step / 1e4
         if progress >= 1:
             break
-        ids, learned = next(batches)
+        ids, learned = next(feed)
         ids_on = torch.from_numpy(ids.astype(np.int32)).to(device, non_blocking=True).long()
         learned_on = torch.from_numpy(learned).to(device, non_blocking=True)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss = loss_of(ids_on, learned_on)
         loss.backward()
-        factor = scale * rate_at(progress)
+        factor = rate_at(progress)
         for group in adam.param_groups:
             group["lr"] = EMBEDDING_RATE * factor
         muon.step(MATRIX_RATE * factor)
@@ -128,70 +122,24 @@ def run(name: str, model: Qwen3, loss_of: Callable[[Tensor, Tensor], Tensor],
         running.append(loss.detach())
         step += 1
         tokens += ids.shape[0] * (ids.shape[1] - 1)
-        if step == WARM_STEPS:  # compiling is over: the schedule begins
+        if step == WARM_STEPS:
             loss.item()  # waits for the device
+            print(f"{name}: compiled in {time.monotonic() - start:.0f} s", flush=True)
             start = saved = time.monotonic()
+            seconds = min(seconds, latest - start)
             tokens = 0
         if step % 20 == 0 and now - shown > 15:
             mean = torch.stack(running).mean().item()
+            if math.isnan(mean):
+                raise RuntimeError(f"{name}: the loss is not a number at step {step}")
             print(f"{name}: step {step}, {tokens / 1e6:.0f} M tokens, "
-                  f"{tokens / max(1e-9, time.monotonic() - start) / 1e6:.2f} M tokens/s, "
-                  f"loss {mean:.4f}", flush=True)
+                  f"{tokens / (time.monotonic() - start) / 1e6:.2f} M tokens/s, loss {mean:.4f}", flush=True)
             running, shown = [], now
         if now - saved > 60:
             save()
             saved = now
+    last = torch.stack(running).mean().item() if running else math.nan
     save()
-    return {"steps": step, "tokens": tokens, "seconds": round(time.monotonic() - start, 1),
-            "last_loss": round(torch.stack(running).mean().item(), 4) if running else math.nan}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--init", type=Path, help="folders of an earlier run to continue from")
-    parser.add_argument("--minutes", type=float, default=8.0, help="for the main model")
-    parser.add_argument("--draft-minutes", type=float, default=1.0)
-    parser.add_argument("--rows", type=int, default=64, help="rows of 2,048 tokens in a step")
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
-    parser.add_argument("--first-seed", type=int, default=0, help="of the curriculum")
-    parser.add_argument("--rate-scale", type=float, default=1.0)
-    arguments = parser.parse_args()
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_float32_matmul_precision("high")
-    torch.manual_seed(1)
-    tokenizer_file = arguments.tokenizer / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    eos_ids = [tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")]
-    batches = data.blocks(arguments.corpus, tokenizer_file, arguments.out / "ids", arguments.rows,
-                          arguments.workers, arguments.first_seed)
-
-    def prepared(config: Config, folder: str) -> tuple[Qwen3, Callable[[], None]]:
-        """A model, new or continued, and how to save it."""
-        out = arguments.out / folder
-        out.mkdir(parents=True, exist_ok=True)
-        for file in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copyfile(arguments.tokenizer / file, out / file)
-        model = load(arguments.init / folder) if arguments.init else Qwen3(config)
-        return model.to(device), lambda: export(model, out, eos_ids, eos_ids[1])
-
-    main_model, save_main = prepared(MAIN, MAIN_FOLDER)
-    draft, save_draft = prepared(DRAFT, DRAFT_FOLDER)
-    if device.type == "cuda":
-        forward_main, forward_draft = torch.compile(learn_text), torch.compile(learn_teacher)
-    else:
-        forward_main, forward_draft = learn_text, learn_teacher
-    report = {}
-    report["main"] = run("main", main_model, lambda ids, learned: forward_main(main_model, ids, learned),
-                         batches, arguments.minutes, arguments.rate_scale, save_main)
-    report["draft"] = run("draft", draft, lambda ids, learned: forward_draft(draft, main_model, ids, learned),
-                          batches, arguments.draft_minutes, 1.0, save_draft)
-    (arguments.out / "training.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(json.dumps(report), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    repeated, fresh = feed.repeated - repeated, feed.fresh - fresh
+    return {"steps": step, "tokens": tokens, "seconds": round(time.monotonic() - start, 1), "last_loss": round(last, 4),
+            "repeated_blocks": round(repeated / max(1, repeated + fresh), 4)}
