@@ -138,6 +138,8 @@ class Build:
         self.say(f"the main model is written: {self.training['main']}")
         self.publish()
 
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the evaluation beside needs some of it
         of_main = self.measure("--eval", self.work / "eval", "--count", arguments.count, "--questions", arguments.count)
         self.training["draft"] = train(
             "draft", draft, lambda ids, learned: distil(draft, main_model, ids, learned), feed,

@@ -15,7 +15,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from curriculum.lexicon import Lexicon
 from tasks import FLOORS, IN_ALL_SPLITS, SPLITS, TASKS, Task, exercise
 
 CONTEXT = 2048
+BATCH_TOKENS = 2**18  # of the prompts of a batch, padded
+TASKS_PER_PART = 7
 
 
 @dataclass
@@ -58,14 +60,26 @@ class Subject:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.stops = [self.tokenizer.token_to_id(token) for token in ("<|im_end|>", "<|endoftext|>")]
 
+    def _batches(self, order: list[int], lengths: list[int]) -> Iterator[list[int]]:
+        """Runs of `order` that fit: at most `batch` rows, and not too many tokens with their padding."""
+        batch: list[int] = []
+        width = 0
+        for index in order:
+            width = max(width, lengths[index])
+            if batch and (len(batch) == self.batch or (len(batch) + 1) * width > BATCH_TOKENS):
+                yield batch
+                batch, width = [], lengths[index]
+            batch.append(index)
+        if batch:
+            yield batch
+
     @torch.no_grad()
     def replies(self, cases: list[Case]) -> list[Reply]:
         """Greedy replies, in the order of the cases."""
         ids = [self.tokenizer.encode(case.prompt).ids for case in cases]
         order = sorted(range(len(cases)), key=lambda index: (cases[index].max_tokens, len(ids[index])))
         found: dict[int, Reply] = {}
-        for first in range(0, len(order), self.batch):
-            chosen = order[first : first + self.batch]
+        for chosen in self._batches(order, [len(one) for one in ids]):
             width = max(len(ids[index]) for index in chosen)
             padded = [[self.stops[1]] * (width - len(ids[index])) + ids[index] for index in chosen]
             mask = [[0] * (width - len(ids[index])) + [1] * len(ids[index]) for index in chosen]
@@ -226,7 +240,8 @@ def parts(arguments: argparse.Namespace, subject: Subject) -> list[Callable[[], 
         tales, stories = arguments.eval / sources.EVALUATION[0], arguments.eval / sources.EVALUATION[2]
         found.append(lambda: {"bits_per_byte": {"held-out tales": bits_per_byte(subject, tales),
                                                 "held-out simple stories": bits_per_byte(subject, stories)}})
-    exercises_of(others, "unseen")
+    for first in range(0, len(others), TASKS_PER_PART):
+        exercises_of(others[first : first + TASKS_PER_PART], "unseen")
     exercises_of(both, "odd words")
     if arguments.eval:
         found.append(lambda: {"fairytaleqa": fairytale_f1(

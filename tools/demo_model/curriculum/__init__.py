@@ -19,8 +19,8 @@ END_OF_TEXT = "<|endoftext|>"
 
 # Each kind of chat and its share of the documents.
 CHATS: list[tuple[Callable[[random.Random, Lexicon], Chat], int]] = [
-    (question_chat, 26), (exercise_chat, 26), (call_chat, 24), (no_call_chat, 6), (json_chat, 9),
-    (json_list_chat, 2), (story_chat, 8), (continue_chat, 2), (summary_chat, 4), (memory_chat, 6),
+    (question_chat, 28), (exercise_chat, 26), (call_chat, 26), (no_call_chat, 6), (json_chat, 16),
+    (json_list_chat, 3), (story_chat, 8), (continue_chat, 2), (summary_chat, 4), (memory_chat, 6),
     (mixed_chat, 4), (naming_chat, 1)]
 _FUNCTIONS, _SHARES = zip(*CHATS)
 # Chats whose values have to be copied: most are told with odd words and names in some places, so that copying is
