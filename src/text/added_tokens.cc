@@ -46,42 +46,6 @@ size_t WhiteSpaceAfter(std::string_view text, size_t pos) {
 
 }  // namespace
 
-void TokenTrie::Insert(std::string_view content, int index) {
-  int node = 0;
-  for (const char c : content) {
-    const uint64_t edge = static_cast<uint64_t>(node) << 8 | static_cast<uint8_t>(c);
-    const auto [child, is_new] =
-        children_.try_emplace(edge, static_cast<int>(index_of_node_.size()));
-    if (is_new) index_of_node_.push_back(-1);
-    node = child->second;
-  }
-  // Of equal strings (two tokens that normalize alike) the first one counts.
-  if (index_of_node_[static_cast<size_t>(node)] < 0) {
-    index_of_node_[static_cast<size_t>(node)] = index;
-  }
-  first_bytes_.set(static_cast<uint8_t>(content[0]));
-}
-
-TokenTrie::Match TokenTrie::LongestAt(std::string_view text) const {
-  Match longest{-1, 0};
-  int node = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto child =
-        children_.find(static_cast<uint64_t>(node) << 8 | static_cast<uint8_t>(text[i]));
-    if (child == children_.end()) break;
-    node = child->second;
-    const int index = index_of_node_[static_cast<size_t>(node)];
-    if (index >= 0) longest = {index, i + 1};
-  }
-  return longest;
-}
-
-size_t TokenTrie::NextCandidate(std::string_view text, size_t pos) const {
-  if (children_.empty()) return text.size();
-  while (pos < text.size() && !first_bytes_.test(static_cast<uint8_t>(text[pos]))) ++pos;
-  return pos;
-}
-
 Result<AddedToken> AddedTokens::ParseToken(const JsonValue& value) {
   GALE_ASSIGN_OR_RETURN(const JsonObject object, value.Object());
   GALE_ASSIGN_OR_RETURN(const JsonValue content_value, object.Get("content"));

@@ -2,7 +2,6 @@
 // looks at it, such as "<|im_end|>".
 #pragma once
 
-#include <bitset>
 #include <functional>
 #include <optional>
 #include <string>
@@ -13,6 +12,7 @@
 #include "base/json.h"
 #include "text/hash.h"
 #include "text/normalizer.h"
+#include "text/token_trie.h"
 #include "text/vocabulary.h"
 
 namespace gale::text {
@@ -32,24 +32,6 @@ struct Section {
   size_t begin;
   size_t end;
   const AddedToken* token;  ///< null for text
-};
-
-/// Finds the longest of a set of strings at each position.
-class TokenTrie {
- public:
-  void Insert(std::string_view content, int index);
-  struct Match {
-    int index;  ///< what Insert was given; -1 when nothing matches
-    size_t size;
-  };
-  Match LongestAt(std::string_view text) const;
-  /// The next position from `pos` on where a string of the set could begin.
-  size_t NextCandidate(std::string_view text, size_t pos) const;
-
- private:
-  std::unordered_map<uint64_t, int> children_;  ///< node << 8 | byte -> node
-  std::vector<int> index_of_node_{-1};
-  std::bitset<256> first_bytes_;
 };
 
 /// Immutable after Parse.

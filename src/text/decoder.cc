@@ -1,8 +1,10 @@
 #include "text/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "text/byte_level.h"
 #include "text/component.h"
@@ -12,7 +14,33 @@ namespace gale::text {
 namespace {
 
 constexpr std::string_view kKnown =
-    "ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Sequence, Strip";
+    "BPEDecoder, ByteFallback, ByteLevel, CTC, Fuse, Metaspace, Replace, Sequence, Strip, "
+    "WordPiece";
+
+// What undoes the spaces of word pieces, in the order in which `transformers` and `tokenizers`
+// apply it to one token.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kCleanups = {{
+    {" .", "."},
+    {" ?", "?"},
+    {" !", "!"},
+    {" ,", ","},
+    {" ' ", "'"},
+    {" n't", "n't"},
+    {" 'm", "'m"},
+    {" do not", " don't"},
+    {" 's", "'s"},
+    {" 've", "'ve"},
+    {" 're", "'re"},
+}};
+
+std::string CleanedUp(std::string text) {
+  for (const auto& [from, to] : kCleanups) {
+    for (size_t pos = 0; (pos = text.find(from, pos)) != std::string::npos; pos += to.size()) {
+      text.replace(pos, from.size(), to);
+    }
+  }
+  return text;
+}
 
 /// The byte that "<0xE4>" stands for.
 std::optional<char> ByteOfToken(std::string_view token) {
@@ -23,12 +51,20 @@ std::optional<char> ByteOfToken(std::string_view token) {
   return static_cast<char>(byte);
 }
 
-/// A run of byte tokens is text when it is valid as a whole, else one U+FFFD for each byte.
-std::string TextOfBytes(std::string_view bytes) {
-  if (IsValidUtf8(bytes)) return std::string(bytes);
-  std::string text;
-  for (size_t i = 0; i < bytes.size(); ++i) text += kReplacementCharacter;
-  return text;
+/// Hands a run of byte tokens on as text. Where it is not valid as a whole, each byte is a U+FFFD
+/// of its own; with `keeps_valid`, each that is part of no character.
+void PassBytesOn(std::string_view bytes, bool keeps_valid,
+                 const std::function<void(std::string_view)>& next) {
+  if (IsValidUtf8(bytes)) {
+    if (!bytes.empty()) next(bytes);
+    return;
+  }
+  while (!bytes.empty()) {
+    const Utf8Char c = DecodeUtf8(bytes);
+    const bool keeps = keeps_valid && c.state == Utf8Char::State::kValid;
+    next(keeps ? bytes.substr(0, c.size) : kReplacementCharacter);
+    bytes.remove_prefix(keeps ? c.size : 1);
+  }
 }
 
 /// How many times `content` stands at the front of `text`, at most `limit`.
@@ -57,39 +93,85 @@ Result<Decoder> Decoder::Parse(const JsonValue& value) {
   bool fused = false;
   GALE_RETURN_IF_ERROR(
       ForEachPart(value, "decoders", [&](const JsonValue& at, const Component& part) -> Status {
-        if (part.type == "ByteLevel") {
-          decoder.stages_.emplace_back(ByteLevel{});
-          fused = true;
-        } else if (part.type == "ByteFallback") {
-          decoder.stages_.emplace_back(ByteFallback{});
-        } else if (part.type == "Fuse") {
-          fused = true;
-        } else if (part.type == "Strip") {
-          GALE_ASSIGN_OR_RETURN(Strip strip, ParseStrip(part.object, fused));
-          decoder.stages_.emplace_back(std::move(strip));
-        } else if (part.type == "Metaspace") {
-          GALE_ASSIGN_OR_RETURN(const std::string_view replacement,
-                                StringOr(part.object, "replacement", "▁"));
-          GALE_ASSIGN_OR_RETURN(Pattern replacement_pattern, Pattern::Literal(replacement));
-          GALE_ASSIGN_OR_RETURN(const bool prefix, BoolOr(part.object, "add_prefix_space", true));
-          GALE_ASSIGN_OR_RETURN(
-              const std::string_view scheme,
-              StringOr(part.object, "prepend_scheme", prefix ? "always" : "never"));
-          decoder.stages_.emplace_back(
-              Metaspace{std::move(replacement_pattern), scheme != "never"});
-        } else if (part.type == "Replace" && !fused) {
-          GALE_ASSIGN_OR_RETURN(const JsonValue pattern_value, part.object.Get("pattern"));
-          GALE_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Parse(pattern_value));
-          GALE_ASSIGN_OR_RETURN(const JsonValue content, part.object.Get("content"));
-          GALE_ASSIGN_OR_RETURN(const std::string_view text, content.String());
-          decoder.stages_.emplace_back(Replace{std::move(pattern), std::string(text)});
-        } else {
-          // Replace behind Fuse would need the whole text before any of it could be shown.
-          return UnknownType(at, part.type, kKnown);
-        }
-        return {};
+        return decoder.AddStage(at, part.type, part.object, &fused);
       }));
   return decoder;
+}
+
+Decoder Decoder::SentencePiece(size_t max_leading_spaces) {
+  Decoder decoder;
+  decoder.stages_.clear();
+  decoder.stages_.emplace_back(Replace{*Pattern::Literal("▁"), " "});
+  decoder.stages_.emplace_back(ByteFallback{.keeps_valid = true});
+  decoder.stages_.emplace_back(Strip{" ", max_leading_spaces, 0, /*fused=*/true});
+  return decoder;
+}
+
+Status Decoder::AddStage(const JsonValue& at, std::string_view type, const JsonObject& object,
+                         bool* fused) {
+  if (type == "Fuse" || type == "ByteLevel") {
+    // What only Strip follows need not be held back to become one token.
+    if (type == "ByteLevel") stages_.emplace_back(ByteLevel{});
+    *fused = true;
+    return {};
+  }
+  if (type == "Strip") {
+    GALE_ASSIGN_OR_RETURN(Strip strip, ParseStrip(object, *fused));
+    stages_.emplace_back(std::move(strip));
+    return {};
+  }
+  if (*fused) stages_.emplace_back(Fuse{});
+  *fused = false;
+  if (type == "ByteFallback") {
+    stages_.emplace_back(ByteFallback{});
+  } else if (type == "Metaspace") {
+    GALE_ASSIGN_OR_RETURN(Stage stage, ParseMetaspace(object));
+    stages_.push_back(std::move(stage));
+  } else if (type == "Replace") {
+    GALE_ASSIGN_OR_RETURN(Stage stage, ParseReplace(object));
+    stages_.push_back(std::move(stage));
+  } else if (type == "BPEDecoder") {
+    GALE_ASSIGN_OR_RETURN(const std::string_view suffix, StringOr(object, "suffix", "</w>"));
+    GALE_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Literal(suffix));
+    stages_.emplace_back(Bpe{std::move(pattern)});
+  } else if (type == "WordPiece") {
+    GALE_ASSIGN_OR_RETURN(const std::string_view prefix, StringOr(object, "prefix", "##"));
+    GALE_ASSIGN_OR_RETURN(const bool cleanup, BoolOr(object, "cleanup", true));
+    stages_.emplace_back(WordPiece{std::string(prefix), cleanup});
+  } else if (type == "CTC") {
+    GALE_ASSIGN_OR_RETURN(Stage stage, ParseCtc(object));
+    stages_.push_back(std::move(stage));
+  } else {
+    return UnknownType(at, type, kKnown);
+  }
+  return {};
+}
+
+Result<Decoder::Stage> Decoder::ParseReplace(const JsonObject& object) {
+  GALE_ASSIGN_OR_RETURN(const JsonValue pattern_value, object.Get("pattern"));
+  GALE_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Parse(pattern_value));
+  GALE_ASSIGN_OR_RETURN(const JsonValue content, object.Get("content"));
+  GALE_ASSIGN_OR_RETURN(const std::string_view text, content.String());
+  return Replace{std::move(pattern), std::string(text)};
+}
+
+Result<Decoder::Stage> Decoder::ParseMetaspace(const JsonObject& object) {
+  GALE_ASSIGN_OR_RETURN(const std::string_view replacement, StringOr(object, "replacement", "▁"));
+  GALE_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Literal(replacement));
+  GALE_ASSIGN_OR_RETURN(const bool prefix, BoolOr(object, "add_prefix_space", true));
+  GALE_ASSIGN_OR_RETURN(const std::string_view scheme,
+                        StringOr(object, "prepend_scheme", prefix ? "always" : "never"));
+  return Metaspace{std::move(pattern), scheme != "never"};
+}
+
+Result<Decoder::Stage> Decoder::ParseCtc(const JsonObject& object) {
+  GALE_ASSIGN_OR_RETURN(const std::string_view pad, StringOr(object, "pad_token", "<pad>"));
+  GALE_ASSIGN_OR_RETURN(const std::string_view delimiter,
+                        StringOr(object, "word_delimiter_token", "|"));
+  GALE_ASSIGN_OR_RETURN(const bool cleanup, BoolOr(object, "cleanup", true));
+  GALE_ASSIGN_OR_RETURN(Pattern pad_pattern, Pattern::Literal(pad));
+  GALE_ASSIGN_OR_RETURN(Pattern delimiter_pattern, Pattern::Literal(delimiter));
+  return Ctc{std::move(pad_pattern), std::move(delimiter_pattern), cleanup};
 }
 
 Result<Decoder::Strip> Decoder::ParseStrip(const JsonObject& object, bool fused) {
@@ -126,15 +208,19 @@ void Decoder::Feed(size_t stage, std::string_view token, State* state, std::stri
 void Decoder::FinishStage(size_t stage, State* state, std::string* out) const {
   const std::string held = std::move((*state)[stage].held);
   if (held.empty()) return;
-  std::string text;
+  const Next next = [&](std::string_view text) { Feed(stage + 1, text, state, out); };
   if (std::holds_alternative<ByteLevel>(stages_[stage])) {
+    std::string text;
     AppendLossyUtf8(held, &text);
-  } else if (std::holds_alternative<ByteFallback>(stages_[stage])) {
-    text = TextOfBytes(held);
-  } else {
-    return;  // what Strip holds back is what it removes
+    next(text);
+  } else if (const auto* bytes = std::get_if<ByteFallback>(&stages_[stage])) {
+    PassBytesOn(held, bytes->keeps_valid, next);
+  } else if (std::holds_alternative<Fuse>(stages_[stage])) {
+    next(held);
+  } else if (const auto* bpe = std::get_if<Bpe>(&stages_[stage])) {
+    next(bpe->suffix.ReplaceAll(held, ""));
   }
-  Feed(stage + 1, text, state, out);
+  // What Strip holds back is what it removes; Ctc keeps what it has passed on.
 }
 
 void Decoder::Take(const Join& /*stage*/, std::string_view token, StageState* own,
@@ -154,14 +240,13 @@ void Decoder::Take(const ByteLevel& /*stage*/, std::string_view token, StageStat
   next(text);
 }
 
-void Decoder::Take(const ByteFallback& /*stage*/, std::string_view token, StageState* own,
+void Decoder::Take(const ByteFallback& stage, std::string_view token, StageState* own,
                    const Next& next) {
   if (const auto byte = ByteOfToken(token)) {
     own->held.push_back(*byte);
     return;
   }
-  if (!own->held.empty()) next(TextOfBytes(own->held));
-  own->held.clear();
+  PassBytesOn(std::exchange(own->held, {}), stage.keeps_valid, next);
   next(token);
 }
 
@@ -198,6 +283,41 @@ void Decoder::Take(const Strip& stage, std::string_view token, StageState* own, 
   own->held = text.substr(text.size() - held);
   text.resize(text.size() - held);
   next(text);
+}
+
+void Decoder::Take(const Fuse& /*stage*/, std::string_view token, StageState* own,
+                   const Next& /*next*/) {
+  own->held += token;
+}
+
+void Decoder::Take(const Bpe& stage, std::string_view token, StageState* own, const Next& next) {
+  if (own->started) next(stage.suffix.ReplaceAll(own->held, " "));
+  own->started = true;
+  own->held = token;
+}
+
+void Decoder::Take(const WordPiece& stage, std::string_view token, StageState* own,
+                   const Next& next) {
+  std::string text;
+  if (!own->started) {
+    text = token;
+  } else if (token.starts_with(stage.prefix)) {
+    text = token.substr(stage.prefix.size());
+  } else {
+    text = " ";
+    text += token;
+  }
+  own->started = true;
+  next(stage.cleanup ? CleanedUp(std::move(text)) : text);
+}
+
+void Decoder::Take(const Ctc& stage, std::string_view token, StageState* own, const Next& next) {
+  if (own->started && own->held == token) return;
+  own->started = true;
+  own->held = token;
+  std::string text = stage.pad.ReplaceAll(token, "");
+  if (stage.cleanup) text = stage.word_delimiter.ReplaceAll(CleanedUp(std::move(text)), " ");
+  if (!text.empty()) next(text);
 }
 
 }  // namespace gale::text

@@ -26,6 +26,8 @@ class Decoder {
 
   Decoder();  ///< joins spellings with spaces, as `tokenizers` does without a decoder
   static Result<Decoder> Parse(const JsonValue& value);
+  /// Decodes as SentencePiece does, but for " \u2047 " in place of what is unknown.
+  static Decoder SentencePiece(size_t max_leading_spaces);
 
   State Start() const { return State(stages_.size()); }
   /// Appends the text that `spelling` completes; never ends inside a character.
@@ -36,7 +38,9 @@ class Decoder {
  private:
   struct Join {};
   struct ByteLevel {};
-  struct ByteFallback {};
+  struct ByteFallback {
+    bool keeps_valid = false;  ///< of a run of bytes that is no text, what is text in it
+  };
   struct Replace {
     Pattern pattern;
     std::string content;
@@ -53,7 +57,30 @@ class Decoder {
     size_t stop;
     bool fused;
   };
-  using Stage = std::variant<Join, ByteLevel, ByteFallback, Replace, Metaspace, Strip>;
+  /// Joins all tokens to one, for a stage that must see the whole text: nothing comes out before
+  /// the end.
+  struct Fuse {};
+  struct Bpe {
+    Pattern suffix;  ///< a space, and at the end of the text nothing
+  };
+  struct WordPiece {
+    std::string prefix;  ///< marks tokens that continue a word; the others begin one with a space
+    bool cleanup;        ///< no spaces before punctuation and English contractions
+  };
+  /// Of speech recognizers: a token repeated is one, and `pad` stands between real repetitions.
+  struct Ctc {
+    Pattern pad;
+    Pattern word_delimiter;
+    bool cleanup;
+  };
+  using Stage = std::variant<Join, ByteLevel, ByteFallback, Replace, Metaspace, Strip, Fuse, Bpe,
+                             WordPiece, Ctc>;
+
+  Status AddStage(const JsonValue& at, std::string_view type, const JsonObject& object,
+                  bool* fused);
+  static Result<Stage> ParseReplace(const JsonObject& object);
+  static Result<Stage> ParseMetaspace(const JsonObject& object);
+  static Result<Stage> ParseCtc(const JsonObject& object);
 
   static Result<Strip> ParseStrip(const JsonObject& object, bool fused);
   /// Hands text on to the stage behind.
@@ -67,6 +94,11 @@ class Decoder {
   static void Take(const Metaspace& stage, std::string_view token, StageState* own,
                    const Next& next);
   static void Take(const Strip& stage, std::string_view token, StageState* own, const Next& next);
+  static void Take(const Fuse& stage, std::string_view token, StageState* own, const Next& next);
+  static void Take(const Bpe& stage, std::string_view token, StageState* own, const Next& next);
+  static void Take(const WordPiece& stage, std::string_view token, StageState* own,
+                   const Next& next);
+  static void Take(const Ctc& stage, std::string_view token, StageState* own, const Next& next);
   void Feed(size_t stage, std::string_view token, State* state, std::string* out) const;
   void FinishStage(size_t stage, State* state, std::string* out) const;
 

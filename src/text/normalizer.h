@@ -6,7 +6,9 @@
 #include <variant>
 #include <vector>
 
+#include "text/charsmap.h"
 #include "text/pattern.h"
+#include "text/sentencepiece_normalizer.h"
 
 namespace gale::text {
 
@@ -16,6 +18,7 @@ bool IsInertInNfc(char32_t c);
 class Normalizer {
  public:
   Normalizer() = default;  ///< leaves text as it is
+  explicit Normalizer(SentencePieceNormalizer step) { steps_.emplace_back(std::move(step)); }
   static Result<Normalizer> Parse(const JsonValue& value);
 
   bool is_identity() const { return steps_.empty(); }
@@ -31,11 +34,41 @@ class Normalizer {
     Pattern pattern;
     std::string content;
   };
-  using Step = std::variant<UnicodeForm, Prepend, Replace>;
+  /// What BERT did in Python: each a flag of its own.
+  struct Bert {
+    bool clean_text;            ///< drops control characters, makes all white space spaces
+    bool handle_chinese_chars;  ///< puts spaces around ideographs
+    bool strip_accents;
+    bool lowercase;
+  };
+  struct Lowercase {};
+  struct Strip {
+    bool left;
+    bool right;
+  };
+  struct StripAccents {};  ///< drops marks, so it wants a decomposed text
+  struct ByteLevel {};
+  struct Precompiled {
+    Charsmap charsmap;
+  };
+  using Step = std::variant<UnicodeForm, Prepend, Replace, Bert, Lowercase, Strip, StripAccents,
+                            ByteLevel, Precompiled, SentencePieceNormalizer>;
 
+  static Result<Step> ParseStep(const JsonValue& at, std::string_view type,
+                                const JsonObject& object);
+  static Result<Step> ParseReplace(const JsonObject& object);
+  static Result<Step> ParseBert(const JsonObject& object);
+  static Result<Step> ParsePrecompiled(const JsonObject& object);
   static std::string Apply(UnicodeForm form, std::string text);
   static std::string Apply(const Prepend& prepend, std::string text);
   static std::string Apply(const Replace& replace, std::string text);
+  static std::string Apply(const Bert& bert, std::string text);
+  static std::string Apply(const Lowercase& lowercase, std::string text);
+  static std::string Apply(const Strip& strip, std::string text);
+  static std::string Apply(const StripAccents& strip_accents, std::string text);
+  static std::string Apply(const ByteLevel& byte_level, std::string text);
+  static std::string Apply(const Precompiled& precompiled, std::string text);
+  static std::string Apply(const SentencePieceNormalizer& rules, std::string text);
 
   std::vector<Step> steps_;
 };

@@ -97,12 +97,39 @@ TEST(Normalizer, StepsRunInOrder) {
   EXPECT_EQ(Normalize(R"({"type": "NFD"})", "é"), "e\u0301");
 }
 
+TEST(Normalizer, BertTakesEachFlagByItself) {
+  const auto bert = [](const char* on, std::string text) {
+    std::string json = R"({"type": "BertNormalizer", "clean_text": false, "lowercase": false,
+                           "handle_chinese_chars": false, "strip_accents": null})";
+    if (const size_t at = json.find(on); at != std::string::npos) {
+      json.replace(json.find(':', at) + 2, json[json.find(':', at) + 2] == 'f' ? 5 : 4, "true");
+    }
+    return Normalize(json, std::move(text));
+  };
+  const std::string text = "É\x01\u200d\t文a\uFFFD\u0085\u00a0";
+  EXPECT_EQ(bert("none", text), text);
+  EXPECT_EQ(bert("clean_text", text), "É 文a ");
+  EXPECT_EQ(bert("handle_chinese_chars", "a文b"), "a 文 b");
+  EXPECT_EQ(bert("strip_accents", "Éa"), "Ea");
+  // As in Python, lower case strips accents unless told otherwise.
+  EXPECT_EQ(bert("lowercase", "ÉA"), "ea");
+}
+
+TEST(Normalizer, LowercaseStripAndStripAccents) {
+  EXPECT_EQ(Normalize(R"({"type": "Lowercase"})", "ÀΣİß"), "àσi\u0307ß");
+  EXPECT_EQ(Normalize(R"({"type": "Strip"})", " \t\u3000a b\n "), "a b");
+  EXPECT_EQ(Normalize(R"({"type": "Strip", "strip_left": false})", " a "), " a");
+  EXPECT_EQ(Normalize(R"({"type": "Strip", "strip_right": false})", " a "), "a ");
+  EXPECT_EQ(Normalize(R"({"type": "Strip"})", " \n "), "");
+  EXPECT_EQ(Normalize(R"({"type": "StripAccents"})", "e\u0301é"), "eé");
+  EXPECT_EQ(Normalize(R"({"type": "ByteLevel"})", "é \n"), "Ã©ĠĊ");
+}
+
 TEST(Normalizer, SaysWhatItDoesNotKnow) {
-  const auto unknown =
-      Parse(R"({"type": "Sequence", "normalizers": [{"type": "BertNormalizer"}]})");
+  const auto unknown = Parse(R"({"type": "Sequence", "normalizers": [{"type": "Nope"}]})");
   ASSERT_FALSE(unknown.has_value());
   EXPECT_EQ(unknown.error().code, ErrorCode::kUnsupported);
-  EXPECT_THAT(unknown.error().message, HasSubstr("normalizers[0].type: \"BertNormalizer\""));
+  EXPECT_THAT(unknown.error().message, HasSubstr("normalizers[0].type: \"Nope\""));
   EXPECT_THAT(unknown.error().message, HasSubstr("NFC"));
   const auto bad = Parse(R"({"type": "Replace", "pattern": {"Regex": "("}, "content": ""})");
   ASSERT_FALSE(bad.has_value());

@@ -6,7 +6,8 @@
 namespace gale::text {
 namespace {
 
-constexpr std::string_view kKnown = "ByteLevel, Sequence, TemplateProcessing";
+constexpr std::string_view kKnown =
+    "BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing";
 constexpr size_t kMaxAdded = 256;
 
 /// The ids that a special token of the template stands for.
@@ -28,6 +29,15 @@ Result<std::vector<TokenId>> SpecialIds(const JsonObject& object, const JsonValu
   return ids;
 }
 
+/// A member such as "sep": ["</s>", 2].
+Result<TokenId> NamedId(const JsonObject& object, std::string_view key) {
+  GALE_ASSIGN_OR_RETURN(const JsonValue value, object.Get(key));
+  GALE_ASSIGN_OR_RETURN(const std::vector<JsonValue> pair, value.Items());
+  if (pair.size() != 2) return tl::unexpected(value.Wrong("a token and its id"));
+  GALE_ASSIGN_OR_RETURN(const int64_t id, pair[1].Int(0, kMaxTokenId - 1));
+  return static_cast<TokenId>(id);
+}
+
 }  // namespace
 
 Result<PostProcessor> PostProcessor::Parse(const JsonValue& value) {
@@ -35,10 +45,25 @@ Result<PostProcessor> PostProcessor::Parse(const JsonValue& value) {
   GALE_RETURN_IF_ERROR(
       ForEachPart(value, "processors", [&](const JsonValue& at, const Component& part) -> Status {
         if (part.type == "TemplateProcessing") return result.AddTemplate(part.object);
+        if (part.type == "BertProcessing" || part.type == "RobertaProcessing") {
+          return result.AddEnds(part.object);
+        }
         if (part.type == "ByteLevel") return {};  // concerns offsets only, which are not kept
         return UnknownType(at, part.type, kKnown);
       }));
   return result;
+}
+
+Status PostProcessor::AddEnds(const JsonObject& object) {
+  GALE_ASSIGN_OR_RETURN(const TokenId first, NamedId(object, "cls"));
+  GALE_ASSIGN_OR_RETURN(const TokenId last, NamedId(object, "sep"));
+  Wrap({first}, {last});
+  return {};
+}
+
+void PostProcessor::Wrap(const std::vector<TokenId>& before, const std::vector<TokenId>& after) {
+  before_.insert(before_.begin(), before.begin(), before.end());
+  after_.insert(after_.end(), after.begin(), after.end());
 }
 
 Status PostProcessor::AddTemplate(const JsonObject& object) {
@@ -60,9 +85,7 @@ Status PostProcessor::AddTemplate(const JsonObject& object) {
     side.insert(side.end(), ids.begin(), ids.end());
   }
   if (!seen_text) return tl::unexpected(single.Wrong("a template with the sequence in it"));
-  // In a sequence of templates, each wraps what the one before it made.
-  before_.insert(before_.begin(), before.begin(), before.end());
-  after_.insert(after_.end(), after.begin(), after.end());
+  Wrap(before, after);
   if (before_.size() + after_.size() > kMaxAdded) {
     return tl::unexpected(single.Wrong("a template of few tokens"));
   }

@@ -52,8 +52,14 @@ class PreTokenizer {
     MatchRole role;
     bool invert;
   };
-  struct Digits {
-    bool individual;
+  /// Cuts at characters of a kind.
+  struct Characters {
+    bool (*is_match)(char32_t);
+    MatchRole role;
+  };
+  struct Words {};  ///< runs of word characters and runs of others; white space goes
+  struct FixedLength {
+    size_t num_characters;
   };
   struct ByteLevel {
     bool add_prefix_space;
@@ -67,13 +73,17 @@ class PreTokenizer {
     Prepend prepend;
     bool split;
   };
-  using Step = std::variant<Split, Digits, ByteLevel, Metaspace>;
+  using Step = std::variant<Split, Characters, Words, FixedLength, ByteLevel, Metaspace>;
 
+  Status AddSteps(const JsonValue& at, std::string_view type, const JsonObject& object);
   static Result<Split> ParseSplit(const JsonObject& object);
+  static Result<Split> ParseCharDelimiterSplit(const JsonObject& object);
   static Result<Metaspace> ParseMetaspace(const JsonObject& object);
   static Result<ByteLevel> ParseByteLevel(const JsonObject& object);
   static void Apply(const Split& split, PieceList* list);
-  static void Apply(const Digits& digits, PieceList* list);
+  static void Apply(const Characters& characters, PieceList* list);
+  static void Apply(const Words& words, PieceList* list);
+  static void Apply(const FixedLength& fixed_length, PieceList* list);
   static void Apply(const ByteLevel& byte_level, PieceList* list);
   static void Apply(const Metaspace& metaspace, PieceList* list);
 

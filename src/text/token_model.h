@@ -1,6 +1,7 @@
 // What turns a piece of pre-tokenized text into ids; one implementation per kind of "model".
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,9 @@
 
 namespace gale::text {
 
+/// Tells the tokens that stand for themselves only, never for text that spells them.
+using SpecialTokens = std::function<bool(std::string_view)>;
+
 /// Immutable to its callers; Tokenize may be called from any thread.
 class TokenModel {
  public:
@@ -16,7 +20,8 @@ class TokenModel {
   virtual ~TokenModel() = default;
 
   /// Reads the "model" of tokenizer.json. Errors: kDataCorrupt, kUnsupported.
-  static Result<std::unique_ptr<TokenModel>> Parse(const JsonValue& value);
+  static Result<std::unique_ptr<TokenModel>> Parse(const JsonValue& value,
+                                                   const SpecialTokens& is_special);
 
   /// Appends the ids of `piece`, valid UTF-8.
   virtual void Tokenize(std::string_view piece, std::vector<TokenId>* ids) const = 0;
@@ -26,6 +31,12 @@ class TokenModel {
   virtual bool TakeBytes() { return false; }
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+
+ protected:
+  /// The id of "unk_token", which must be a token: what is unknown must become something.
+  static Result<TokenId> ParseUnk(const JsonObject& model, const Vocabulary& vocabulary);
+  /// Appends a <0xXX> token for each byte; false, appending nothing, if one does not exist.
+  bool AppendByteTokens(std::string_view bytes, std::vector<TokenId>* ids) const;
 
  private:
   Vocabulary vocabulary_;

@@ -114,11 +114,18 @@ std::string Repair(std::string_view text, std::vector<TextSpan>* spans) {
 
 Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject& file) {
   auto impl = std::make_unique<Impl>();
-  GALE_ASSIGN_OR_RETURN(const JsonValue model, file.Get("model"));
-  GALE_ASSIGN_OR_RETURN(impl->model, text::TokenModel::Parse(model));
   if (const auto part = file.Find("normalizer")) {
     GALE_ASSIGN_OR_RETURN(impl->normalizer, text::Normalizer::Parse(*part));
   }
+  if (const auto part = file.Find("added_tokens")) {
+    GALE_ASSIGN_OR_RETURN(impl->added_tokens, text::AddedTokens::Parse(*part, impl->normalizer));
+  }
+  GALE_ASSIGN_OR_RETURN(const JsonValue model, file.Get("model"));
+  GALE_ASSIGN_OR_RETURN(impl->model,
+                        text::TokenModel::Parse(model, [&impl](std::string_view token) {
+                          const text::AddedToken* added = impl->added_tokens.FindContent(token);
+                          return added != nullptr && added->special;
+                        }));
   if (const auto part = file.Find("pre_tokenizer")) {
     GALE_ASSIGN_OR_RETURN(impl->pre_tokenizer, text::PreTokenizer::Parse(*part));
   }
@@ -130,9 +137,6 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject
   }
   if (const auto part = file.Find("decoder")) {
     GALE_ASSIGN_OR_RETURN(impl->decoder, text::Decoder::Parse(*part));
-  }
-  if (const auto part = file.Find("added_tokens")) {
-    GALE_ASSIGN_OR_RETURN(impl->added_tokens, text::AddedTokens::Parse(*part, impl->normalizer));
   }
   impl->vocab_size = impl->model->vocabulary().size();
   for (const text::AddedToken& token : impl->added_tokens.tokens()) {

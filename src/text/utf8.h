@@ -43,8 +43,15 @@ void AppendLossyUtf8(std::string_view text, std::string* out);
 size_t IncompleteSuffixSize(std::string_view text);
 
 /// The character classes of Rust's regex crate and std::char, which `tokenizers` uses.
-bool IsWhiteSpace(char32_t c);     ///< Unicode White_Space
-bool IsWordCharacter(char32_t c);  ///< \w: Alphabetic, marks, decimal digits, connectors, joiners
-bool IsNumeric(char32_t c);        ///< general categories Nd, Nl, No
+bool IsWhiteSpace(char32_t c);      ///< Unicode White_Space
+bool IsWordCharacter(char32_t c);   ///< \w: Alphabetic, marks, decimal digits, connectors, joiners
+bool IsNumeric(char32_t c);         ///< general categories Nd, Nl, No
+bool IsPunctuation(char32_t c);     ///< general category P, and ASCII's symbols
+bool IsMark(char32_t c);            ///< general category M
+bool IsNonspacingMark(char32_t c);  ///< general category Mn
+bool IsControl(char32_t c);         ///< general category C but for what is unassigned
+
+/// Appends `c` in lower case by Unicode's full mapping, without regard to what stands around it.
+void AppendLowercase(char32_t c, std::string* out);
 
 }  // namespace gale::text

@@ -36,6 +36,20 @@ Result<Vocabulary> Vocabulary::Parse(const JsonValue& value) {
   return result;
 }
 
+Vocabulary Vocabulary::FromList(std::span<const std::string_view> tokens) {
+  size_t num_bytes = 0;
+  for (const std::string_view token : tokens) num_bytes += token.size();
+  Vocabulary result;
+  result.Reserve(tokens.size(), num_bytes);
+  result.tokens_.reserve(tokens.size());
+  for (const std::string_view token : tokens) {
+    const bool is_used = token.data() != nullptr;
+    if (is_used) result.slots_[result.Locate(token)] = static_cast<TokenId>(result.tokens_.size());
+    result.tokens_.push_back(is_used ? result.Keep(token) : token);
+  }
+  return result;
+}
+
 void Vocabulary::Reserve(size_t num_tokens, size_t num_bytes) {
   spellings_.reserve(num_bytes + 1);  // + 1: the empty token has an address too
   slots_.assign(std::bit_ceil(2 * num_tokens + 1), kEmpty);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,10 @@ class Vocabulary {
   Vocabulary() = default;
   /// Reads an object of token -> id. Errors: kDataCorrupt for ids out of range or given twice.
   static Result<Vocabulary> Parse(const JsonValue& value);
+
+  /// Token i gets id i, and one with null data leaves its id unused; of equal tokens the last one is
+  /// found, as in `tokenizers`.
+  static Vocabulary FromList(std::span<const std::string_view> tokens);
 
   Vocabulary(Vocabulary&&) = default;
   Vocabulary& operator=(Vocabulary&&) = default;
