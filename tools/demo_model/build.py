@@ -65,24 +65,28 @@ class Build:
         self.work = Path(tempfile.mkdtemp(prefix="demo-model-"))
         self.end = start + arguments.seconds
         self.measured: list[Path] = []
+        self.evaluations: list[subprocess.Popen[bytes]] = []
         self.training: dict[str, Any] = {}
 
     def say(self, text: str) -> None:
         print(f"[{time.monotonic() - self.start:5.0f} s] {text}", flush=True)
 
-    def measure(self, *options: object) -> subprocess.Popen[bytes]:
+    def measure(self, *options: object) -> None:
         """Starts an evaluation beside this process."""
         self.measured.append(self.work / f"figures{len(self.measured)}.json")
-        return subprocess.Popen([sys.executable, Path(__file__).with_name("evaluate.py"), "--out", self.measured[-1],
-                                 "--model", self.work / MAIN_FOLDER, *map(str, options)])
+        self.evaluations.append(subprocess.Popen([
+            sys.executable, Path(__file__).with_name("evaluate.py"), "--out", self.measured[-1],
+            "--model", self.work / MAIN_FOLDER, *map(str, options)]))
 
-    def wait(self, process: subprocess.Popen[bytes]) -> None:
-        try:
-            code = process.wait(max(0.1, self.end - END_RESERVE - time.monotonic()))
-            self.say(f"an evaluation ended with exit code {code}")
-        except subprocess.TimeoutExpired:
-            process.kill()
-            self.say("an evaluation took too long; what it has measured is kept")
+    def wait(self) -> None:
+        """Until the evaluations end or the time is over; publishes what each has found."""
+        for process in reversed(self.evaluations):  # the shorter one first
+            try:
+                code = process.wait(max(0.1, self.end - END_RESERVE - time.monotonic()))
+                self.say(f"an evaluation ended with exit code {code}")
+            except subprocess.TimeoutExpired:
+                self.say("an evaluation took too long; what it has measured is kept")
+            self.publish()
 
     def publish(self) -> None:
         """Figures and cards as far as they are known."""
@@ -92,6 +96,11 @@ class Build:
                 figures.update(json.loads(file.read_text()))
         (self.out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
         cards.write(figures, self.out)
+
+    def stop(self) -> None:
+        for process in self.evaluations:
+            process.kill()
+        shutil.rmtree(self.work, ignore_errors=True)
 
     def run(self) -> None:
         # Imported here, for the data workers import this file too and need none of it.
@@ -140,16 +149,15 @@ class Build:
 
         if device.type == "cuda":
             torch.cuda.empty_cache()  # the evaluation beside needs some of it
-        of_main = self.measure("--eval", self.work / "eval", "--count", arguments.count, "--questions", arguments.count)
-        self.training["draft"] = train(
-            "draft", draft, lambda ids, learned: distil(draft, main_model, ids, learned), feed,
-            arguments.draft_seconds, self.end - EVALUATION_RESERVE, save_draft)
-        self.say(f"the draft is written: {self.training['draft']}")
-        self.publish()
-        of_draft = self.measure("--draft", self.work / DRAFT_FOLDER, "--tasks", "NONE", "--count", arguments.count)
-        self.wait(of_draft)
-        self.wait(of_main)
-        self.publish()
+        self.measure("--eval", self.work / "eval", "--count", arguments.count, "--questions", arguments.count)
+        try:
+            self.training["draft"] = train(
+                "draft", draft, lambda ids, learned: distil(draft, main_model, ids, learned), feed,
+                arguments.draft_seconds, self.end - EVALUATION_RESERVE, save_draft)
+            self.say(f"the draft is written: {self.training['draft']}")
+            self.measure("--draft", self.work / DRAFT_FOLDER, "--tasks", "NONE", "--count", arguments.count)
+        finally:
+            self.wait()  # the main model's figures are worth having even where the draft has failed
         self.say("done")
 
 
@@ -171,7 +179,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.unpack:
         return unpack(arguments.unpack, arguments.models)
-    Build(arguments, start).run()
+    build = Build(arguments, start)
+    try:
+        build.run()
+    finally:
+        build.stop()
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _open(t: Teller, hero: Character) -> None:
     s["home"] = with_article(t.draw(lex.HOMES))
     s["spot"] = t.draw(lex.HOME_SPOTS)
     t.say("<Once upon a time|Long ago|Once|Many years ago>, there <was|lived> {hero_intro}.",
-          "There once was {hero_intro}.",
+          "There once was {hero_intro}.", "Once upon a time, there lived {hero_intro}.",
           "<In a faraway land|Not so long ago|In the old days>, there lived {hero_intro}.",
           "This is the story of {hero_intro}.")
     t.say("{hero} lived in {home} {spot}.", "{hero}'s home was {home} {spot}.",
