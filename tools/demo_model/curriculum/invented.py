@@ -125,32 +125,36 @@ _OBJECTS = [
     ("room place area space", "room", "the {}|my {}"),
     ("title film song book poem game", "title", "{}|the {what} {}|\"{}\""),
     ("instrument", "instrument", "the {}|my {}"), ("hobby activity sport", "hobby", "{}"),
-    ("language", "language", "{}"), ("subject topic", "subject", "{}"), ("word name label", "word", "\"{}\"|the word {}"),
+    ("language", "language", "{}"), ("subject topic", "subject", "{}"),
+    ("word name label", "word", "\"{}\"|the word {}"),
     ("person friend guest customer member player", "name", "{}"), ("city town", "city", "{}"),
-    ("train flight bus door table ticket page line gate order case lift truck", "number", "{what} {}|the {what} number {}"),
+    ("train flight bus door table ticket page line gate order case lift truck", "number",
+     "{what} {}|the {what} number {}"),
     ("amount distance weight sum", "number", "{} euros|{} miles|{} pounds"),
 ]
-# Further parameters: names, kind, and how they are said; {many} is the name in the plural.
+# Further parameters: names, kind, and how they are said.
 _DETAILS = [
     ("hours minutes days weeks nights months years", "small", "for {} {what}|for {} {what}"),
     ("degrees", "small", "at {} degrees|to {} degrees"), ("times rounds", "small", "{} {what}"),
-    ("rows boxes pieces copies cups bags slices bottles", "small", "in {} {what}|with {} {what}|{} {what} of it"),
+    ("rows boxes pieces copies cups bags slices bottles", "small",
+     "in {} {what}|with {} {what}|{} {what} of it"),
     ("people guests children players", "small", "for {} {what}"),
     ("seat shelf row level box floor platform", "small", "on {what} {}|at {what} {}|in {what} {}"),
     ("city town location destination", "city", "in {}|to {}|near {}|from {}"),
     ("owner person student customer guest player recipient friend", "name", "for {}|with {}|together with {}"),
     ("day weekday", "day", "on {}|next {}|this {}"), ("date start_date", "date", "on {}|for {}|by {}"),
     ("time hour start", "time", "at {}|before {}|after {}"), ("room place", "room", "in the {}|from the {}"),
-    ("colour paint", "colour", "in {}"), ("language", "language", "in {}"), ("price budget limit", "number", "for {} euros|under {} euros"),
-    ("subject topic", "subject", "about {}|on {}"),
+    ("colour paint", "colour", "in {}"), ("language", "language", "in {}"),
+    ("price budget limit", "number", "for {} euros|under {} euros"), ("subject topic", "subject", "about {}|on {}"),
 ]
-_DOING = ("{act}.", "Please {act}.", "Please {act}.", "Can you {act}?", "Could you {act}, please?", "I want to {act}.",
-          "I would like to {act}.", "I have to {act}.", "It is time to {act}.", "We need to {act}.", "Let us {act}.",
-          "You should {act}.", "Help me to {act}.", "I forgot to {act}. Do it for me.")
-_ASKING = ("What is the {noun} {rest}?", "Tell me the {noun} {rest}.", "Is there a(n) {noun} {rest}?", "How is the {noun} {rest}?",
-           "Find a(n) {noun} {rest}.", "I need a(n) {noun} {rest}.", "Which {noun} is there {rest}?", "Show me the {noun} {rest}.",
-           "I am looking for a(n) {noun} {rest}.", "When is the {noun} {rest}?", "Where is the {noun} {rest}?",
-           "How many {many} are there {rest}?", "Do you know the {noun} {rest}?", "A(n) {noun} {rest}, please.")
+_DOING = ("{act}.", "Please {act}.", "Please {act}.", "Can you {act}?", "Could you {act}, please?",
+          "I want to {act}.", "I would like to {act}.", "I have to {act}.", "It is time to {act}.", "We need to {act}.",
+          "Let us {act}.", "You should {act}.", "Help me to {act}.", "I forgot to {act}. Do it for me.")
+_ASKING = ("What is the {noun} {rest}?", "Tell me the {noun} {rest}.", "Is there a(n) {noun} {rest}?",
+           "How is the {noun} {rest}?", "Find a(n) {noun} {rest}.", "I need a(n) {noun} {rest}.",
+           "Which {noun} is there {rest}?", "Show me the {noun} {rest}.", "I am looking for a(n) {noun} {rest}.",
+           "When is the {noun} {rest}?", "Where is the {noun} {rest}?", "How many {many} are there {rest}?",
+           "Do you know the {noun} {rest}?", "A(n) {noun} {rest}, please.")
 _HELD_OUT_NAMES = {tool.name for tool in HELD_OUT_CATALOGUE}
 
 
@@ -202,7 +206,8 @@ def natural_tool(rng: random.Random, lexicon: Lexicon) -> Tool:
     for slot, text in (("{act}", act), ("{noun}", noun), ("{many}", plural(noun)), ("{rest}", rest)):
         request = request.replace(slot, text)
     label = noun.replace(" ", "_")
-    title = rng.choice((f"{verb}_{label}", f"{verb}_{label}", f"{label}_{verb}", f"{verb}{label.title().replace('_', '')}"))
+    title = rng.choice((f"{verb}_{label}", f"{verb}_{label}", f"{label}_{verb}",
+                        f"{verb}{label.title().replace('_', '')}"))
     if title in _HELD_OUT_NAMES:
         return natural_tool(rng, lexicon)
     order = list(parameters)
