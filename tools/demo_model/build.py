@@ -80,6 +80,7 @@ class Build:
 
     def wait(self) -> None:
         """Until the evaluations end or the time is over; publishes what each has found."""
+        self.publish()
         for process in reversed(self.evaluations):  # the shorter one first
             try:
                 code = process.wait(max(0.1, self.end - END_RESERVE - time.monotonic()))
