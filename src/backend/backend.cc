@@ -20,4 +20,8 @@ void Backend::QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBac
                              .slot_mapping = slot_mapping});
 }
 
+Result<std::unique_ptr<FusedDecoder>> Backend::CreateFusedDecoder(const DecoderDescription&) {
+  return nullptr;
+}
+
 }  // namespace gale

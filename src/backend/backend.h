@@ -8,6 +8,7 @@
 #include <string>
 
 #include "backend/attention_backend.h"
+#include "backend/fused_decoder.h"
 #include "backend/op_args.h"
 #include "gale/engine_config.h"
 #include "gale/status.h"
@@ -19,11 +20,11 @@ namespace gale {
 enum class MemoryKind { kDevice, kPinnedHost };
 
 struct DeviceInfo {
-  std::string name;               ///< "cpu"
-  std::string description;        ///< "AMD EPYC, avx512, 2 threads"
+  std::string name;         ///< "cpu"
+  std::string description;  ///< "AMD EPYC, avx512, 2 threads"
   size_t total_bytes = 0;
-  size_t free_bytes = 0;          ///< now
-  bool is_host_memory = false;    ///< device pointers may be read by the host
+  size_t free_bytes = 0;        ///< now
+  bool is_host_memory = false;  ///< device pointers may be read by the host
 };
 
 /// Owned memory of one device; move-only.
@@ -31,7 +32,8 @@ class Buffer {
  public:
   using Deleter = void (*)(void* data, size_t bytes);
   Buffer() = default;
-  Buffer(void* data, size_t bytes, Deleter deleter) : data_(data), bytes_(bytes), deleter_(deleter) {}
+  Buffer(void* data, size_t bytes, Deleter deleter)
+      : data_(data), bytes_(bytes), deleter_(deleter) {}
   Buffer(Buffer&& other) noexcept { swap(other); }
   Buffer& operator=(Buffer&& other) noexcept {
     Buffer(std::move(other)).swap(*this);
@@ -115,6 +117,9 @@ class Backend {
   /// Null when this back end has no kernel for the key. The kernel lives as long as the back end.
   virtual const LinearKernel* FindLinear(const LinearKey& key) const = 0;
   virtual std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) = 0;
+  /// Null when this back end does not fuse such a decoder. Its weights outlive it.
+  virtual Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(
+      const DecoderDescription& description);
 
   virtual void Embedding(Stream& stream, const EmbeddingArgs& args) = 0;
   virtual void RmsNorm(Stream& stream, const RmsNormArgs& args) = 0;

@@ -40,6 +40,7 @@ Decoder::Layer::Layer(ParamBuilder& builder, const QuantScheme& scheme, const Hf
 Decoder::Decoder(ParamBuilder& builder, const QuantScheme& scheme, const HfConfig& config,
                  const DecoderTraits& traits)
     : config_(config),
+      traits_(traits),
       dtype_(builder.dtype()),
       numerics_(builder.numerics()),
       store_(builder.store()),
@@ -105,6 +106,27 @@ void Decoder::Forward(ForwardContext& context, const ForwardBatch& batch, Tensor
   }
   final_norm_.Forward(context, x, hidden, x);
   context.backend->Copy(*context.stream, hidden.data, x.data, x.Bytes());
+}
+
+std::optional<DecoderDescription> Decoder::Describe() const {
+  if (traits_.o_bias || traits_.mlp_bias) return std::nullopt;
+  DecoderDescription decoder;
+  decoder.attention = attention_groups()[kGroup].spec;
+  decoder.hidden = config_.hidden_size;
+  decoder.intermediate = config_.intermediate_size;
+  decoder.vocab = config_.vocab_size;
+  decoder.norm_eps = final_norm_.eps();
+  embedding_.Describe(decoder);
+  decoder.final_norm = final_norm_.weight();
+  decoder.inv_freq = rotary_.inv_freq();
+  for (const auto& layer : layers_) {
+    DecoderLayerWeights& weights = decoder.layers.emplace_back();
+    weights.input_norm = layer->input_norm.weight();
+    layer->attention.Describe(weights);
+    weights.mlp_norm = layer->mlp_norm.weight();
+    layer->mlp.Describe(weights);
+  }
+  return decoder;
 }
 
 void Decoder::ComputeLogits(ForwardContext& context, TensorView rows, TensorView logits) {

@@ -41,6 +41,7 @@ class Decoder : public Model {
 
   void Embed(ForwardContext& context, const ForwardBatch& batch, TensorView hidden) override;
   void Forward(ForwardContext& context, const ForwardBatch& batch, TensorView hidden) override;
+  std::optional<DecoderDescription> Describe() const override;
   void ComputeLogits(ForwardContext& context, TensorView rows, TensorView logits) override;
 
  private:
@@ -54,6 +55,7 @@ class Decoder : public Model {
   };
 
   HfConfig config_;
+  DecoderTraits traits_;
   DType dtype_;
   Numerics numerics_;
   std::shared_ptr<WeightStore> store_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "backend/backend.h"
@@ -41,6 +42,8 @@ class Model {
   virtual void Embed(ForwardContext& context, const ForwardBatch& batch, TensorView hidden) = 0;
   /// All layers and the final norm; `hidden` [tokens, hidden] in and out.
   virtual void Forward(ForwardContext& context, const ForwardBatch& batch, TensorView hidden) = 0;
+  /// The model as plain data, for a back end that fuses it; nothing when it is not of that kind.
+  virtual std::optional<DecoderDescription> Describe() const { return std::nullopt; }
   /// rows [n, hidden] -> logits f32 [n, vocab].
   virtual void ComputeLogits(ForwardContext& context, TensorView rows, TensorView logits) = 0;
 };

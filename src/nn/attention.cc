@@ -51,4 +51,14 @@ void Attention::Forward(ForwardContext& context, const RotaryEmbedding& rotary,
   o_.Forward(context, rows, x);
 }
 
+void Attention::Describe(DecoderLayerWeights& weights) const {
+  weights.qkv = qkv_.weight();
+  weights.qkv_bias = qkv_.bias();
+  if (q_norm_) {
+    weights.q_norm = q_norm_->weight();
+    weights.k_norm = k_norm_->weight();
+  }
+  weights.o = o_.weight();
+}
+
 }  // namespace gale

@@ -38,6 +38,8 @@ class Attention {
   /// In place on x [tokens, hidden].
   void Forward(ForwardContext& context, const RotaryEmbedding& rotary, const AttentionIo& io,
                const TensorView& x) const;
+  /// Fills in this layer's weights, for a back end that fuses the whole decoder.
+  void Describe(DecoderLayerWeights& weights) const;
 
  private:
   AttentionConfig config_;

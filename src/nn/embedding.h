@@ -23,6 +23,11 @@ class Embedding {
   void Embed(ForwardContext& context, const TensorView& tokens, const TensorView& out) const;
   /// rows [n, hidden] -> logits f32 [n, vocab].
   void Logits(ForwardContext& context, const TensorView& rows, const TensorView& logits) const;
+  /// Fills in both ends, for a back end that fuses the whole decoder.
+  void Describe(DecoderDescription& decoder) const {
+    decoder.embedding = table_;
+    decoder.lm_head = head_->weight();
+  }
 
  private:
   TensorView table_;  ///< [vocab, hidden]

@@ -35,6 +35,9 @@ class Linear {
   /// x [rows, in], out [rows, out]; out may be f32 for logits.
   void Forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
 
+  const TensorView& weight() const { return weight_.data; }  ///< as packed, for fused operations
+  const TensorView& bias() const { return bias_; }           ///< [out] or empty
+
  private:
   LinearShape shape_;
   Numerics numerics_;

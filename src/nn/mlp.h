@@ -29,6 +29,11 @@ class Mlp {
     context.backend->SiluMul(*context.stream, {io.gate_up, io.product});
     down_.Forward(context, io.product, x);
   }
+  /// Fills in this layer's weights, for a back end that fuses the whole decoder.
+  void Describe(DecoderLayerWeights& weights) const {
+    weights.gate_up = gate_up_.weight();
+    weights.down = down_.weight();
+  }
 
  private:
   Linear gate_up_;
