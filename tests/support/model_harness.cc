@@ -37,8 +37,11 @@ Status ModelHarness::Prepare() {
   // What a block held before must not matter: all bytes 0xFF are NaNs in every float type.
   const std::vector<uint8_t> garbage(blocks * block_bytes, 0xFF);
   backend_.Copy(*stream_, cache_.data(), garbage.data(), garbage.size());
-  attention_->BindCache(
-      {TensorView(cache_.data(), DType::kU8, {blocks, block_bytes}), block_tokens_});
+  cache_view_ = {TensorView(cache_.data(), DType::kU8, {blocks, block_bytes}), block_tokens_};
+  attention_->BindCache(cache_view_);
+  if (const auto description = loaded_.model->Describe(); options_.fused && description) {
+    GALE_ASSIGN_OR_RETURN(fused_, backend_.CreateFusedDecoder(*description));
+  }
 
   const int tokens = options_.max_seqs * options_.max_tokens;
   GALE_ASSIGN_OR_RETURN(
@@ -108,15 +111,24 @@ std::vector<float> ModelHarness::Step(const std::vector<Piece>& pieces) {
         Must(backend_.Allocate(tokens * columns * DTypeBytes(dtype), MemoryKind::kDevice)));
     return TensorView(uploads_.back().data(), dtype, {tokens, columns});
   };
-  const TensorView hidden = take(model.dtype(), model.hidden_size());
   const TensorView logits = take(DType::kF32, model.vocab_size());
-  scratch_.Reset();
-  ForwardContext context = {&backend_, stream_.get(), {attention_.get()}, &scratch_};
-  attention_->Plan(*stream_, batch.attention[0]);
-  model.Embed(context, batch, hidden);
-  model.Forward(context, batch, hidden);
-  GALE_CHECK_LE(scratch_.used(), model.ScratchBytes(static_cast<int>(tokens)));
-  model.ComputeLogits(context, hidden, logits);
+  if (fused_ != nullptr && fused_->Supports(attention)) {
+    ++fused_steps_;
+    fused_->Run(*stream_, {.token_ids = batch.token_ids,
+                           .positions = batch.positions,
+                           .attention = &attention,
+                           .cache = cache_view_,
+                           .logits = logits});
+  } else {
+    const TensorView hidden = take(model.dtype(), model.hidden_size());
+    scratch_.Reset();
+    ForwardContext context = {&backend_, stream_.get(), {attention_.get()}, &scratch_};
+    attention_->Plan(*stream_, batch.attention[0]);
+    model.Embed(context, batch, hidden);
+    model.Forward(context, batch, hidden);
+    GALE_CHECK_LE(scratch_.used(), model.ScratchBytes(static_cast<int>(tokens)));
+    model.ComputeLogits(context, hidden, logits);
+  }
 
   std::vector<float> result(static_cast<size_t>(logits.NumElements()));
   backend_.Copy(*stream_, result.data(), logits.data, logits.Bytes());

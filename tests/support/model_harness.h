@@ -28,6 +28,7 @@ struct HarnessOptions {
   int max_seqs = 4;
   int max_tokens = 128;         ///< of one sequence
   bool permute_blocks = false;  ///< scatter each sequence's blocks over the pool
+  bool fused = false;           ///< run the back end's FusedDecoder where it supports the step
   std::function<void(HostBatch&)> falsify;
 };
 
@@ -48,6 +49,8 @@ class ModelHarness {
 
   int vocab_size() const { return loaded_.model->vocab_size(); }
   const LoadedModel& loaded() const { return loaded_; }
+  bool has_fused() const { return fused_ != nullptr; }
+  int fused_steps() const { return fused_steps_; }
 
  private:
   ModelHarness(Backend& backend, HarnessOptions options)
@@ -62,6 +65,9 @@ class ModelHarness {
   LoadedModel loaded_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<AttentionBackend> attention_;
+  std::unique_ptr<FusedDecoder> fused_;  ///< null unless asked for and there is one
+  int fused_steps_ = 0;
+  KvCacheView cache_view_;
   int block_tokens_ = 0;
   int max_blocks_ = 0;  ///< of one sequence
   Buffer cache_;

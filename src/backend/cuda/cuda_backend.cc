@@ -43,6 +43,11 @@ class CudaBackend final : public Backend {
     return cuda::CreateAttention(spec);
   }
 
+  Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(
+      const DecoderDescription& decoder) override {
+    return cuda::CreateFusedDecoder(decoder);
+  }
+
   void Embedding(Stream& stream, const EmbeddingArgs& args) override {
     cuda::Embedding(cuda::AsCuda(stream), args);
   }

@@ -41,6 +41,9 @@ std::unique_ptr<CudaAttention> CreateAttention(const AttentionSpec& spec);
 /// Whether the binary holds code for the device: one small kernel is looked up, not run.
 Status CheckKernelsRun();
 
+/// Null for a decoder that is not fused.
+Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(const DecoderDescription& decoder);
+
 /// The kernel for `key`, or null. Kernels have no state.
 const LinearKernel* FindLinear(const LinearKey& key);
 
