@@ -69,6 +69,9 @@ class JsonValue {
   /// Refuses duplicate keys.
   Result<JsonObject> Object() const;
 
+  /// The value as JSON without white space.
+  std::string Minified() const { return simdjson::minify(element_); }
+
   /// The kDataCorrupt error of this value: "config.json: rope.factor: expected ..., got 3".
   Error Wrong(std::string_view expected) const;
 

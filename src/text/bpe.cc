@@ -44,23 +44,50 @@ Bpe::Bpe(Vocabulary vocabulary, MergeTable merges, Options options)
 }
 
 Result<std::unique_ptr<TokenModel>> Bpe::Parse(const JsonObject& model) {
+  GALE_ASSIGN_OR_RETURN(const JsonValue vocab, model.Get("vocab"));
+  GALE_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Parse(vocab));
+  GALE_ASSIGN_OR_RETURN(Options options, ParseOptions(model, vocabulary));
+  GALE_ASSIGN_OR_RETURN(MergeTable merges, ParseMerges(model, vocabulary, options.prefix));
+  return std::unique_ptr<TokenModel>(
+      new Bpe(std::move(vocabulary), std::move(merges), std::move(options)));
+}
+
+Result<Bpe::Options> Bpe::ParseOptions(const JsonObject& model, const Vocabulary& vocabulary) {
   Options options;
   GALE_ASSIGN_OR_RETURN(options.fuse_unk, BoolOr(model, "fuse_unk", false));
   GALE_ASSIGN_OR_RETURN(options.byte_fallback, BoolOr(model, "byte_fallback", false));
   GALE_ASSIGN_OR_RETURN(options.ignore_merges, BoolOr(model, "ignore_merges", false));
   GALE_ASSIGN_OR_RETURN(options.prefix, StringOr(model, "continuing_subword_prefix", ""));
   GALE_ASSIGN_OR_RETURN(options.suffix, StringOr(model, "end_of_word_suffix", ""));
-
-  GALE_ASSIGN_OR_RETURN(const JsonValue vocab, model.Get("vocab"));
-  GALE_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Parse(vocab));
   if (const auto unk = model.Find("unk_token")) {
     GALE_ASSIGN_OR_RETURN(const std::string_view token, unk->String());
     options.unk = vocabulary.Find(token);
     if (!options.unk) return tl::unexpected(unk->Wrong("a token of model.vocab"));
   }
-  GALE_ASSIGN_OR_RETURN(MergeTable merges, ParseMerges(model, vocabulary, options.prefix));
-  return std::unique_ptr<TokenModel>(
-      new Bpe(std::move(vocabulary), std::move(merges), std::move(options)));
+  return options;
+}
+
+bool Bpe::Save(CacheWriter* cache) const {
+  if (!byte_cuts_) return false;  // few vocabularies without byte level are large
+  vocabulary().Save(cache);
+  merges_.Save(cache);
+  byte_cuts_->Save(cache);
+  return true;
+}
+
+std::unique_ptr<TokenModel> Bpe::Load(const JsonObject& model, CacheReader* cache) {
+  auto vocabulary = Vocabulary::Load(cache);
+  if (!vocabulary) return nullptr;
+  auto merges = MergeTable::Load(cache, vocabulary->size());
+  if (!merges) return nullptr;
+  auto cuts = ByteCuts::Load(cache);
+  if (!cuts || !cache->Verify()) return nullptr;
+  auto options = ParseOptions(model, *vocabulary);
+  if (!options) return nullptr;
+  std::unique_ptr<Bpe> bpe(
+      new Bpe(std::move(*vocabulary), std::move(*merges), std::move(*options)));
+  bpe->byte_cuts_ = std::move(cuts);
+  return bpe;
 }
 
 Result<MergeTable> Bpe::ParseMerges(const JsonObject& model, const Vocabulary& vocabulary,
@@ -93,28 +120,29 @@ Result<MergeTable> Bpe::ParseMerges(const JsonObject& model, const Vocabulary& v
 
 bool Bpe::TakeBytes() {
   if (!options_.prefix.empty() || !options_.suffix.empty()) return false;
-  Bytes bytes{{}, ByteCuts(vocabulary())};
+  std::array<TokenId, 256> byte_ids{};
   std::string spelling;
-  for (size_t byte = 0; byte < bytes.ids.size(); ++byte) {
+  for (size_t byte = 0; byte < byte_ids.size(); ++byte) {
     spelling.clear();
     const char c = static_cast<char>(byte);
     AppendByteLevel({&c, 1}, &spelling);
     const auto id = vocabulary().Find(spelling);
     if (!id) return false;  // unk or nothing stands for this byte
-    bytes.ids[byte] = *id;
+    byte_ids[byte] = *id;
   }
-  bytes_ = std::move(bytes);
+  byte_ids_ = byte_ids;
+  if (!byte_cuts_) byte_cuts_.emplace(vocabulary());
   return true;
 }
 
 void Bpe::Tokenize(std::string_view piece, std::vector<TokenId>* ids) const {
-  if (bytes_) {
+  if (byte_ids_) {
     const bool may_cut =
         piece.size() >= kMinBytesToCut && static_cast<uint8_t>(piece.back()) > 0x7F;
     if (!may_cut) return TokenizeWord(piece, ids);
     // A piece that stays whole does so before it is cut; its parts are always merged.
     if (const auto whole = WholeWord(piece)) return ids->push_back(*whole);
-    TokenizeCut(piece, bytes_->cuts, ids);
+    TokenizeCut(piece, *byte_cuts_, ids);
   } else if (cuts_) {
     TokenizeCut(piece, *cuts_, ids);
   } else {
@@ -159,7 +187,7 @@ void Bpe::TokenizePart(std::string_view part, std::vector<TokenId>* ids) const {
 
 std::optional<TokenId> Bpe::WholeWord(std::string_view word) const {
   if (!options_.ignore_merges) return std::nullopt;
-  if (!bytes_) return vocabulary().Find(word);
+  if (!byte_ids_) return vocabulary().Find(word);
   std::string spelling;
   AppendByteLevel(word, &spelling);
   return vocabulary().Find(spelling);
@@ -167,8 +195,8 @@ std::optional<TokenId> Bpe::WholeWord(std::string_view word) const {
 
 void Bpe::MergeWord(std::string_view word, std::vector<TokenId>* ids) const {
   const size_t first = ids->size();
-  if (bytes_) {
-    for (const char c : word) ids->push_back(bytes_->ids[static_cast<uint8_t>(c)]);
+  if (byte_ids_) {
+    for (const char c : word) ids->push_back((*byte_ids_)[static_cast<uint8_t>(c)]);
   } else {
     AppendCharacters(word, ids);
   }

@@ -22,6 +22,9 @@ class Bpe : public TokenModel {
   /// Cost: O(n log n) in the characters of `piece`; a table lookup for words seen before.
   void Tokenize(std::string_view piece, std::vector<TokenId>* ids) const override;
   bool TakeBytes() override;
+  bool Save(CacheWriter* cache) const override;
+  /// As Parse, with the vocabulary and the merges from `cache`. Nothing when these are damaged.
+  static std::unique_ptr<TokenModel> Load(const JsonObject& model, CacheReader* cache);
 
  private:
   struct Options {
@@ -32,13 +35,8 @@ class Bpe : public TokenModel {
     std::string prefix, suffix;  ///< of characters inside a word, and at its end
   };
 
-  /// What stands for spelling and looking up when pieces are bytes.
-  struct Bytes {
-    std::array<TokenId, 256> ids;
-    ByteCuts cuts;
-  };
-
   Bpe(Vocabulary vocabulary, MergeTable merges, Options options);
+  static Result<Options> ParseOptions(const JsonObject& model, const Vocabulary& vocabulary);
   static Result<MergeTable> ParseMerges(const JsonObject& model, const Vocabulary& vocabulary,
                                         std::string_view prefix);
   template <class Cuts>
@@ -53,9 +51,10 @@ class Bpe : public TokenModel {
   MergeTable merges_;
   Options options_;
   std::optional<SafeCuts> cuts_;  ///< for vocabularies whose pieces are whole texts
-  std::optional<Bytes> bytes_;
-  mutable WordCache parts_;        ///< what merging makes
-  mutable WordCache whole_words_;  ///< with ignore_merges: what pieces become
+  std::optional<std::array<TokenId, 256>> byte_ids_;  ///< set when pieces are bytes
+  std::optional<ByteCuts> byte_cuts_;                 ///< and so is this
+  mutable WordCache parts_;                           ///< what merging makes
+  mutable WordCache whole_words_;                     ///< with ignore_merges: what pieces become
 };
 
 }  // namespace gale::text

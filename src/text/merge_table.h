@@ -1,17 +1,20 @@
 // The merges of byte-pair encoding: which neighbours become one symbol, and which pair goes first.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "gale/sampling_params.h"
+#include "text/load_cache.h"
 
 namespace gale::text {
 
-/// From a pair of neighbouring ids to their merge. Open addressing, at most half full, with 64-bit
-/// keys; immutable once filled. Pairs of ids below 256 stand in an array of their own: in
+/// From a pair of neighbouring ids to their merge. Open addressing, at most two thirds full, with
+/// 64-bit keys; immutable once filled. Pairs of ids below 256 stand in an array of their own: in
 /// byte-level vocabularies these are the bytes, with which every word begins.
 class MergeTable {
  public:
@@ -23,9 +26,33 @@ class MergeTable {
   };
 
   explicit MergeTable(size_t num_merges)
-      : byte_pairs_(kBytes * kBytes),
-        slots_(std::bit_ceil(num_merges * 2 + 2)),
-        shift_(64 - std::countr_zero(slots_.size())) {}
+      : byte_pairs_(kBytes * kBytes), slots_(std::bit_ceil(num_merges + num_merges / 2 + 2)) {}
+
+  void Save(CacheWriter* cache) const {
+    cache->Add(byte_pairs_);
+    cache->Add(slots_);
+  }
+  /// Merges of ids below `num_ids`.
+  static std::optional<MergeTable> Load(CacheReader* cache, TokenId num_ids) {
+    MergeTable table(0);
+    if (!cache->Read(&table.byte_pairs_) || !cache->Read(&table.slots_)) return std::nullopt;
+    const auto is_sound = [num_ids](const Merge& merge) {
+      return merge.rank == kNoRank || (merge.id >= 0 && merge.id < num_ids);
+    };
+    size_t num_used = 0;
+    for (const Slot& slot : table.slots_) {
+      if (!is_sound(slot.merge)) return std::nullopt;
+      num_used += slot.key != kEmpty;
+    }
+    // A search ends at an empty slot.
+    const bool is_table =
+        std::has_single_bit(table.slots_.size()) && num_used < table.slots_.size();
+    if (!is_table || table.slots_.size() < 2 || table.byte_pairs_.size() != kBytes * kBytes ||
+        !std::ranges::all_of(table.byte_pairs_, is_sound)) {
+      return std::nullopt;
+    }
+    return table;
+  }
 
   /// A pair given twice keeps the later rank, as in `tokenizers`.
   void Insert(TokenId left, TokenId right, Merge merge) {
@@ -59,14 +86,14 @@ class MergeTable {
   size_t Locate(uint64_t key) const {
     const size_t mask = slots_.size() - 1;
     // Fibonacci hashing (Knuth, TAOCP 6.4), after a fold that lets the left id reach all bits.
-    size_t slot = ((key ^ key >> 29) * 0x9E37'79B9'7F4A'7C15) >> shift_;
+    size_t slot =
+        ((key ^ key >> 29) * 0x9E37'79B9'7F4A'7C15) >> (64 - std::countr_zero(slots_.size()));
     while (slots_[slot].key != key && slots_[slot].key != kEmpty) slot = (slot + 1) & mask;
     return slot;
   }
 
   std::vector<Merge> byte_pairs_;  ///< [left * 256 + right]
   std::vector<Slot> slots_;
-  int shift_;
 };
 
 }  // namespace gale::text

@@ -39,8 +39,21 @@ void SafeCuts::Insert(uint64_t key) {
   }
 }
 
-ByteCuts::ByteCuts(const Vocabulary& vocabulary)
-    : pairs_(size_t{1} << kPairBits), partial_(size_t{1} << 16) {
+void ByteCuts::Save(CacheWriter* cache) const {
+  cache->Add(pairs_);
+  cache->Add(partial_);
+}
+
+std::optional<ByteCuts> ByteCuts::Load(CacheReader* cache) {
+  ByteCuts cuts;
+  const size_t num_pairs = cuts.pairs_.size();
+  const size_t num_partial = cuts.partial_.size();
+  if (!cache->Read(&cuts.pairs_) || !cache->Read(&cuts.partial_)) return std::nullopt;
+  if (cuts.pairs_.size() != num_pairs || cuts.partial_.size() != num_partial) return std::nullopt;
+  return cuts;
+}
+
+ByteCuts::ByteCuts(const Vocabulary& vocabulary) : ByteCuts() {
   std::string bytes;
   for (TokenId id = 0; id < vocabulary.size(); ++id) {
     bytes.clear();
@@ -52,9 +65,9 @@ ByteCuts::ByteCuts(const Vocabulary& vocabulary)
           left.state == Utf8Char::State::kValid && right.state == Utf8Char::State::kValid;
       if (pos > 0 && both_valid) {
         const std::string_view around = std::string_view(bytes).substr(pos - left.size);
-        pairs_[PairIndex(around.substr(0, left.size), around.substr(left.size, right.size))] = true;
+        Set(&pairs_, PairIndex(around.substr(0, left.size), around.substr(left.size, right.size)));
       } else if (pos > 0) {
-        partial_[BytesIndex(bytes[pos - 1], bytes[pos])] = true;
+        Set(&partial_, BytesIndex(bytes[pos - 1], bytes[pos]));
       }
       left = right;
       pos += right.size;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -50,15 +51,27 @@ class ByteCuts {
   /// Tokens that are no byte-level spelling come from no text and are skipped.
   explicit ByteCuts(const Vocabulary& vocabulary);
 
+  void Save(CacheWriter* cache) const;
+  static std::optional<ByteCuts> Load(CacheReader* cache);
+
   /// Whether `left` and `right`, whole characters, can be merged apart. Some that could are not,
   /// because pairs are kept as bits of a hash (about one in forty).
   bool CanCut(std::string_view left, std::string_view right) const {
     return IsPastAscii(left.back()) && IsPastAscii(right.front()) &&
-           !partial_[BytesIndex(left.back(), right.front())] && !pairs_[PairIndex(left, right)];
+           !Has(partial_, BytesIndex(left.back(), right.front())) &&
+           !Has(pairs_, PairIndex(left, right));
   }
 
  private:
+  using Bits = std::vector<uint64_t>;
   static constexpr int kPairBits = 21;
+
+  ByteCuts() : pairs_((1 << kPairBits) / 64), partial_((1 << 16) / 64) {}
+
+  static bool Has(const Bits& bits, size_t index) {
+    return (bits[index / 64] >> index % 64 & 1) != 0;
+  }
+  static void Set(Bits* bits, size_t index) { (*bits)[index / 64] |= uint64_t{1} << index % 64; }
 
   static bool IsPastAscii(char c) { return static_cast<uint8_t>(c) >= 0x80; }
   static size_t BytesIndex(char left, char right) {
@@ -74,8 +87,8 @@ class ByteCuts {
     return packed;
   }
 
-  std::vector<bool> pairs_;    ///< [PairIndex]: some token may hold both characters
-  std::vector<bool> partial_;  ///< [BytesIndex]: some token holds one of them in part
+  Bits pairs_;    ///< [PairIndex]: some token may hold both characters
+  Bits partial_;  ///< [BytesIndex]: some token holds one of them in part
 };
 
 }  // namespace gale::text

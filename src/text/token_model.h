@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/load_cache.h"
 #include "text/vocabulary.h"
 
 namespace gale::text {
@@ -29,6 +30,9 @@ class TokenModel {
   /// Asks for a model of byte-level spellings that takes the bytes instead, which saves spelling
   /// them; true if it does from now on.
   virtual bool TakeBytes() { return false; }
+  /// Adds what the model has read from its "vocab" and "merges", for Bpe::Load; false for models
+  /// that are not kept between runs.
+  virtual bool Save(CacheWriter* /*cache*/) const { return false; }
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
 

@@ -2,13 +2,16 @@
 #include "gale/tokenizer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
-#include <fstream>
+#include <thread>
 
 #include <fmt/format.h>
 
 #include "base/json.h"
+#include "base/mapped_file.h"
 #include "base/status_macros.h"
+#include "text/bpe.h"
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
 
@@ -20,6 +23,8 @@ constexpr size_t kMaxFileBytes = 512 << 20;
 
 // Long texts are cut into blocks, so that what a block passes through stays in the cache.
 constexpr size_t kBlockBytes = 32 << 10;
+// What pays for handing work to a thread.
+constexpr size_t kMinBytesPerThread = 256 << 10;
 
 bool Overlaps(const TextSpan& span, size_t begin, size_t end) {
   return span.begin < end && begin < span.end;
@@ -112,7 +117,8 @@ std::string Repair(std::string_view text, std::vector<TextSpan>* spans) {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject& file) {
+Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject& file,
+                                                                text::CacheReader* cache) {
   auto impl = std::make_unique<Impl>();
   if (const auto part = file.Find("normalizer")) {
     GALE_ASSIGN_OR_RETURN(impl->normalizer, text::Normalizer::Parse(*part));
@@ -121,11 +127,17 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject
     GALE_ASSIGN_OR_RETURN(impl->added_tokens, text::AddedTokens::Parse(*part, impl->normalizer));
   }
   GALE_ASSIGN_OR_RETURN(const JsonValue model, file.Get("model"));
-  GALE_ASSIGN_OR_RETURN(impl->model,
-                        text::TokenModel::Parse(model, [&impl](std::string_view token) {
-                          const text::AddedToken* added = impl->added_tokens.FindContent(token);
-                          return added != nullptr && added->special;
-                        }));
+  if (cache != nullptr) {
+    GALE_ASSIGN_OR_RETURN(const JsonObject members, model.Object());
+    impl->model = text::Bpe::Load(members, cache);
+    if (!impl->model) return tl::unexpected(model.Wrong("arrays that belong to it in the cache"));
+  } else {
+    GALE_ASSIGN_OR_RETURN(impl->model,
+                          text::TokenModel::Parse(model, [&impl](std::string_view token) {
+                            const text::AddedToken* added = impl->added_tokens.FindContent(token);
+                            return added != nullptr && added->special;
+                          }));
+  }
   if (const auto part = file.Find("pre_tokenizer")) {
     GALE_ASSIGN_OR_RETURN(impl->pre_tokenizer, text::PreTokenizer::Parse(*part));
   }
@@ -145,7 +157,7 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject
   return impl;
 }
 
-void Tokenizer::Impl::Encode(std::string_view text, std::span<const TextSpan> plain,
+void Tokenizer::Impl::Encode(std::string_view text, std::span<const TextSpan> plain, int threads,
                              std::vector<TokenId>* ids) const {
   const auto sections = added_tokens.Find(
       text, /*normalized=*/false, [&](const text::AddedToken& token, size_t begin, size_t end) {
@@ -161,16 +173,17 @@ void Tokenizer::Impl::Encode(std::string_view text, std::span<const TextSpan> pl
     std::string normalized = normalizer.Normalize(std::string(part));
     const bool at_text_start = section.begin == 0;
     if (normalizer.is_identity() || plain_part.empty()) {
-      EncodeNormalized(std::move(normalized), plain_part, at_text_start, ids);
+      EncodeNormalized(std::move(normalized), plain_part, at_text_start, threads, ids);
     } else {
       const auto moved = NormalizedSpans(normalizer, part, normalized.size(), plain_part);
-      EncodeNormalized(std::move(normalized), moved, at_text_start, ids);
+      EncodeNormalized(std::move(normalized), moved, at_text_start, threads, ids);
     }
   }
 }
 
 void Tokenizer::Impl::EncodeNormalized(std::string normalized, std::span<const TextSpan> plain,
-                                       bool at_text_start, std::vector<TokenId>* ids) const {
+                                       bool at_text_start, int threads,
+                                       std::vector<TokenId>* ids) const {
   const auto sections =
       added_tokens.Find(normalized, /*normalized=*/true,
                         [&](const text::AddedToken& token, size_t begin, size_t end) {
@@ -182,19 +195,48 @@ void Tokenizer::Impl::EncodeNormalized(std::string normalized, std::span<const T
       continue;
     }
     EncodePlain(std::string_view(normalized).substr(section.begin, section.end - section.begin),
-                at_text_start && section.begin == 0, ids);
+                at_text_start && section.begin == 0, threads, ids);
   }
 }
 
-void Tokenizer::Impl::EncodePlain(std::string_view text, bool at_text_start,
+void Tokenizer::Impl::EncodePlain(std::string_view text, bool at_text_start, int threads,
                                   std::vector<TokenId>* ids) const {
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = pre_tokenizer.SafeCut(text, std::min(begin + kBlockBytes, text.size()));
-    const text::PieceList list = pre_tokenizer.Cut(std::string(text.substr(begin, end - begin)),
-                                                   at_text_start && begin == 0);
-    for (size_t i = 0; i < list.pieces.size(); ++i) model->Tokenize(list[i], ids);
-    begin = end;
+  if (threads <= 1 || text.size() < kMinBytesPerThread) {
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = EndOfBlock(text, begin, kBlockBytes);
+      EncodeBlock(text.substr(begin, end - begin), at_text_start && begin == 0, ids);
+      begin = end;
+    }
+    return;
   }
+  std::vector<size_t> ends;
+  while (ends.empty() || ends.back() < text.size()) {
+    ends.push_back(EndOfBlock(text, ends.empty() ? 0 : ends.back(), kMinBytesPerThread));
+  }
+  std::vector<std::vector<TokenId>> parts(ends.size());
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i; (i = next++) < parts.size();) {
+      const size_t begin = i == 0 ? 0 : ends[i - 1];
+      EncodePlain(text.substr(begin, ends[i] - begin), at_text_start && i == 0, /*threads=*/1,
+                  &parts[i]);
+    }
+  };
+  std::vector<std::jthread> workers;
+  for (int i = 1; i < threads && workers.size() + 1 < parts.size(); ++i) workers.emplace_back(work);
+  work();
+  workers.clear();
+  for (const auto& part : parts) ids->insert(ids->end(), part.begin(), part.end());
+}
+
+size_t Tokenizer::Impl::EndOfBlock(std::string_view text, size_t begin, size_t num_bytes) const {
+  return pre_tokenizer.SafeCut(text, std::min(begin + num_bytes, text.size()));
+}
+
+void Tokenizer::Impl::EncodeBlock(std::string_view block, bool at_text_start,
+                                  std::vector<TokenId>* ids) const {
+  const text::PieceList list = pre_tokenizer.Cut(std::string(block), at_text_start);
+  for (size_t i = 0; i < list.pieces.size(); ++i) model->Tokenize(list[i], ids);
 }
 
 std::optional<std::string_view> Tokenizer::Impl::Spelling(TokenId id, bool skip_special) const {
@@ -222,12 +264,9 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& fold
     return MakeError(ErrorCode::kDataCorrupt, fmt::format("{}: has {} bytes, at most {} are read",
                                                           path.string(), size, kMaxFileBytes));
   }
-  std::string text(size, '\0');
-  std::ifstream file(path, std::ios::binary);
-  if (!file.read(text.data(), static_cast<std::streamsize>(size))) {
-    return MakeError(ErrorCode::kNotFound, fmt::format("{}: cannot be read", path.string()));
-  }
-  return FromJson(text);
+  GALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path.string()));
+  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Impl> impl, Impl::ParseCached(file.text()));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json) {
@@ -247,7 +286,7 @@ std::vector<TokenId> Tokenizer::Encode(std::string_view text, const EncodeOption
   ids.reserve(text.size() / 3 + 2);
   const auto& around = impl_->post_processor;
   if (options.add_special_tokens) ids = around.before();
-  impl_->Encode(valid ? text : std::string_view(repaired), plain, &ids);
+  impl_->Encode(valid ? text : std::string_view(repaired), plain, options.threads, &ids);
   if (options.add_special_tokens) {
     ids.insert(ids.end(), around.after().begin(), around.after().end());
   }
@@ -260,7 +299,7 @@ std::vector<TokenId> Tokenizer::EncodePrompt(std::string_view text,
   const bool valid = text::IsValidUtf8(text);
   const std::string repaired = valid ? std::string() : Repair(text, &plain);
   std::vector<TokenId> ids;
-  impl_->Encode(valid ? text : std::string_view(repaired), plain, &ids);
+  impl_->Encode(valid ? text : std::string_view(repaired), plain, /*threads=*/1, &ids);
   return ids;
 }
 

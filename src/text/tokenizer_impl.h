@@ -22,20 +22,29 @@ struct Tokenizer::Impl {
   text::Decoder decoder;
   int vocab_size = 0;
 
-  static Result<std::unique_ptr<Impl>> Parse(const JsonObject& file);
+  /// With `cache`, the model's vocabulary and merges come from there.
+  static Result<std::unique_ptr<Impl>> Parse(const JsonObject& file,
+                                             text::CacheReader* cache = nullptr);
+  /// Parses the text of a tokenizer.json, or loads what an earlier run has kept of it.
+  static Result<std::unique_ptr<Impl>> ParseCached(std::string_view json);
 
   /// Appends the ids of valid UTF-8 text. Special tokens spelled out in it count outside `plain`,
   /// which is sorted and does not overlap.
-  void Encode(std::string_view text, std::span<const TextSpan> plain,
+  void Encode(std::string_view text, std::span<const TextSpan> plain, int threads,
               std::vector<TokenId>* ids) const;
   /// What `id` is spelled as for the decoder; empty when it is to be skipped.
   std::optional<std::string_view> Spelling(TokenId id, bool skip_special) const;
 
  private:
+  static Result<std::unique_ptr<Impl>> Load(const text::LoadCache& cache);
   void EncodeNormalized(std::string normalized, std::span<const TextSpan> plain, bool at_text_start,
-                        std::vector<TokenId>* ids) const;
+                        int threads, std::vector<TokenId>* ids) const;
   /// Appends the ids of normalized text without added tokens.
-  void EncodePlain(std::string_view text, bool at_text_start, std::vector<TokenId>* ids) const;
+  void EncodePlain(std::string_view text, bool at_text_start, int threads,
+                   std::vector<TokenId>* ids) const;
+  /// The first place behind `num_bytes` from `begin` where the text can be cut.
+  size_t EndOfBlock(std::string_view text, size_t begin, size_t num_bytes) const;
+  void EncodeBlock(std::string_view block, bool at_text_start, std::vector<TokenId>* ids) const;
 };
 
 }  // namespace gale

@@ -120,6 +120,30 @@ INSTANTIATE_TEST_SUITE_P(Kinds, TokenizerGoldens,
                                          "splits"),
                          [](const auto& param) { return std::string(param.param); });
 
+TEST(Tokenizer, LongTextsGiveTheSameIdsInBlocksAndThreads) {
+  for (const char* name : {"qwen2", "llama3", "gpt2", "sentencepiece"}) {
+    const auto tokenizer = Load(name);
+    // Each line is its own piece of text to all of these patterns: "x" ends one, "\n" begins one.
+    const std::array<std::string, 5> lines = {"The dog's  house, 1234 times!!x\n",
+                                              "中文字，还有x\n", "    if (a == b) {  // cx\n",
+                                              "été\u0301 \t x\n", "don't<|im_end|>x\n"};
+    std::string text;
+    std::vector<TokenId> expected;
+    for (size_t i = 0; text.size() < 800'000; i = i * 7 + 3) text += lines[i % lines.size()];
+    const auto ids = tokenizer->Encode(text, {.add_special_tokens = false});
+    EXPECT_EQ(tokenizer->Encode(text, {.add_special_tokens = false, .threads = 3}), ids) << name;
+    if (std::string_view(name) == "sentencepiece" || std::string_view(name) == "gpt2") continue;
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = std::min(text.find("x\n", begin + 1) + 1, text.size());
+      const auto part = tokenizer->Encode(text.substr(begin, std::max(end, begin + 1) - begin),
+                                          {.add_special_tokens = false});
+      expected.insert(expected.end(), part.begin(), part.end());
+      begin = std::max(end, begin + 1);
+    }
+    EXPECT_EQ(ids, expected) << name;
+  }
+}
+
 TEST(Tokenizer, SpecialTokensInUserTextStayText) {
   const auto tokenizer = Load("qwen2");
   const TokenId end = *tokenizer->TokenToId("<|im_end|>");

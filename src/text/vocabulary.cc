@@ -50,6 +50,46 @@ Vocabulary Vocabulary::FromList(std::span<const std::string_view> tokens) {
   return result;
 }
 
+void Vocabulary::Save(CacheWriter* cache) const {
+  std::string spellings;
+  std::vector<int32_t> sizes;  // [id]; -1 where an id is not used
+  for (const std::string_view token : tokens_) {
+    sizes.push_back(token.data() == nullptr ? -1 : static_cast<int32_t>(token.size()));
+    spellings += token;
+  }
+  cache->Add(spellings);
+  cache->Add(sizes);
+  cache->Add(slots_);
+}
+
+std::optional<Vocabulary> Vocabulary::Load(CacheReader* cache) {
+  Vocabulary result;
+  std::vector<int32_t> sizes;
+  if (!cache->Read(&result.spellings_) || !cache->Read(&sizes) || !cache->Read(&result.slots_)) {
+    return std::nullopt;
+  }
+  result.spellings_.push_back('\0');  // the empty token has an address too
+  size_t pos = 0;
+  result.tokens_.reserve(sizes.size());
+  for (const int32_t size : sizes) {
+    const size_t used = size < 0 ? 0 : static_cast<size_t>(size);
+    if (used >= result.spellings_.size() - pos) return std::nullopt;
+    const char* spelling = size < 0 ? nullptr : result.spellings_.data() + pos;
+    result.tokens_.emplace_back(spelling, used);
+    pos += used;
+  }
+  size_t num_used = 0;
+  for (const TokenId id : result.slots_) {
+    if (id < kEmpty || id >= result.size()) return std::nullopt;
+    num_used += id != kEmpty;
+  }
+  // A search ends at an empty slot.
+  const bool is_table =
+      std::has_single_bit(result.slots_.size()) && num_used < result.slots_.size();
+  if (!is_table || sizes.size() > kMaxTokenId) return std::nullopt;
+  return result;
+}
+
 void Vocabulary::Reserve(size_t num_tokens, size_t num_bytes) {
   spellings_.reserve(num_bytes + 1);  // + 1: the empty token has an address too
   slots_.assign(std::bit_ceil(2 * num_tokens + 1), kEmpty);

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "gale/sampling_params.h"
 #include "text/hash.h"
+#include "text/load_cache.h"
 
 namespace gale::text {
 
@@ -27,6 +28,9 @@ class Vocabulary {
   /// Token i gets id i, and one with null data leaves its id unused; of equal tokens the last one is
   /// found, as in `tokenizers`.
   static Vocabulary FromList(std::span<const std::string_view> tokens);
+
+  void Save(CacheWriter* cache) const;
+  static std::optional<Vocabulary> Load(CacheReader* cache);
 
   Vocabulary(Vocabulary&&) = default;
   Vocabulary& operator=(Vocabulary&&) = default;
@@ -58,8 +62,8 @@ class Vocabulary {
     return slot;
   }
 
-  std::vector<char> spellings_;           ///< all tokens, one after the other; never reallocated
-  std::vector<std::string_view> tokens_;  ///< [id]; null data where an id is not used
+  std::vector<char> spellings_;            ///< all tokens, one after the other; never reallocated
+  std::vector<std::string_view> tokens_;   ///< [id]; null data where an id is not used
   std::vector<TokenId> slots_ = {kEmpty};  ///< open addressing by spelling, at most half full
 };
 
