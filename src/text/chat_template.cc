@@ -4,11 +4,13 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <simdjson.h>
 
 #include "base/json.h"
 #include "base/status_macros.h"
 #include "gale/chat.h"
+#include "text/builtin_templates.h"
 #include "text/jinja/builtins.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/json.h"
@@ -93,17 +95,100 @@ Result<simdjson::dom::element> ParseInput(simdjson::dom::parser* parser, std::st
   return element;
 }
 
-Status CheckMessages(const simdjson::dom::element& messages) {
-  size_t index = 0;
+/// The messages as transformers hands them to a template: members that are null are left out, and
+/// reasoning is there under each of the names that templates know.
+Result<jinja::Value> ReadMessages(jinja::Heap& heap, const simdjson::dom::element& messages) {
+  static constexpr std::string_view kReasoningNames[] = {"reasoning_content", "thinking",
+                                                         "reasoning"};
+  std::vector<jinja::Value> items;
   for (const simdjson::dom::element message : simdjson::dom::array(messages)) {
     std::string_view role;
     if (!message.is_object() || message["role"].get(role) != simdjson::SUCCESS) {
-      return MakeError(ErrorCode::kInvalidArgument,
-                       fmt::format("messages[{}]: expected an object with a \"role\"", index));
+      return MakeError(
+          ErrorCode::kInvalidArgument,
+          fmt::format("messages[{}]: expected an object with a \"role\"", items.size()));
     }
-    ++index;
+    const jinja::Value given = jinja::FromJson(heap, message);
+    jinja::Value reasoning;
+    for (const std::string_view name : kReasoningNames) {
+      const jinja::Value* value = given.AsDict().Find(name);
+      if (reasoning.is_undefined() && value != nullptr && !value->is_none()) reasoning = *value;
+    }
+    jinja::Dict* dict = heap.NewDict();
+    if (!reasoning.is_undefined()) dict->Set(jinja::Value::String("thinking"), reasoning);
+    for (const auto& [key, value] : given.AsDict().entries()) {
+      if (!value.is_none()) dict->Set(key, value);
+    }
+    if (!reasoning.is_undefined()) dict->Set(jinja::Value::String("reasoning_content"), reasoning);
+    items.push_back(jinja::Value::Of(dict));
   }
-  return {};
+  return jinja::Value::Of(heap.NewList(std::move(items)));
+}
+
+// Behind the content of the message to continue while the template runs, as transformers has it.
+constexpr std::string_view kContinueTag = "CONTINUE_FINAL_MESSAGE_TAG ";
+
+/// Marks the end of the last message's content. Returns that content.
+Result<std::string> TagFinalMessage(const jinja::Value& messages) {
+  const auto& items = messages.AsList().items;
+  if (items.empty()) {
+    return MakeError(ErrorCode::kInvalidArgument, "continue_final_message: there are no messages");
+  }
+  const auto tagged = [](const jinja::Value& text) {
+    jinja::MarkedString result = text.AsString();
+    result.Append(jinja::MarkedString::User(std::string(kContinueTag)));
+    return jinja::Value::String(std::move(result));
+  };
+  jinja::Dict& message = items.back().AsDict();
+  const jinja::Value* content = message.Find("content");
+  if (content != nullptr && content->is_string()) {
+    const std::string text = content->bytes();
+    message.Set(jinja::Value::String("content"), tagged(*content));
+    return text;
+  }
+  if (content != nullptr && content->is_list()) {
+    const auto& parts = content->AsList().items;
+    for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+      const jinja::Value* text = part->is_dict() ? part->AsDict().Find("text") : nullptr;
+      if (text == nullptr || !text->is_string()) continue;
+      const std::string bytes = text->bytes();
+      part->AsDict().Set(jinja::Value::String("text"), tagged(*text));
+      return bytes;
+    }
+  }
+  return MakeError(ErrorCode::kInvalidArgument,
+                   "continue_final_message: the last message has no text to continue");
+}
+
+std::string_view StripSpace(std::string_view text) {
+  while (!text.empty()) {
+    if (!jinja::IsSpace(text::CodePointAt(text, 0))) break;
+    text.remove_prefix(text::Utf8Size(text[0]));
+  }
+  while (!text.empty()) {
+    size_t last = text.size() - 1;
+    while ((static_cast<uint8_t>(text[last]) & 0xC0) == 0x80) --last;
+    if (!jinja::IsSpace(text::CodePointAt(text, last))) break;
+    text.remove_suffix(text.size() - last);
+  }
+  return text;
+}
+
+/// Cuts the prompt where the final message's content ends.
+Result<jinja::MarkedString> CutAtTag(const jinja::MarkedString& prompt, const std::string& content) {
+  const std::string_view bytes = prompt.bytes();
+  const size_t tag = bytes.rfind(StripSpace(kContinueTag));
+  if (tag == bytes.npos || bytes.find(StripSpace(content)) == bytes.npos) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "continue_final_message: the template leaves out or changes the last message, "
+                     "so there is nothing to continue");
+  }
+  // A template that trims has cut the tag's own space, and would have cut the content's.
+  const bool kept = bytes.substr(tag).starts_with(kContinueTag);
+  const std::string_view before = bytes.substr(0, tag);
+  const std::string_view left = StripSpace(before);
+  const size_t trimmed = left.empty() ? 0 : static_cast<size_t>(left.data() - bytes.data()) + left.size();
+  return prompt.Slice(0, kept ? tag : trimmed);
 }
 
 }  // namespace
@@ -113,6 +198,8 @@ struct ChatTemplate::Impl {
   std::optional<jinja::Body> tool_body;  ///< used instead when tools are given
   std::vector<std::pair<std::string, std::string>> special_tokens;  ///< "bos_token" -> "<s>"
 
+  /// Reads the files of a model folder: its special tokens, and its template unless there is one.
+  Status ReadFolder(const std::string& folder, bool has_template);
   /// Reads "chat_template": a source, or a list of {name, template}.
   Status ReadTemplates(const JsonValue& value);
   Status ReadSpecialTokens(const JsonObject& config);
@@ -165,39 +252,82 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::FromSource(std::string_view 
   return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(impl)));
 }
 
-Result<std::unique_ptr<ChatTemplate>> ChatTemplate::FromFolder(const std::string& folder) {
-  const std::filesystem::path path(folder);
-  auto impl = std::make_unique<Impl>();
-  GALE_ASSIGN_OR_RETURN(const auto source, ReadFile(path / "chat_template.jinja"));
-  GALE_ASSIGN_OR_RETURN(const auto config_text, ReadFile(path / "tokenizer_config.json"));
-  bool found = source.has_value();
-  if (source) {
-    GALE_ASSIGN_OR_RETURN(impl->body, Compile(*source));
+std::vector<std::string_view> ChatTemplate::Names() {
+  std::vector<std::string_view> names;
+  for (const BuiltinTemplate& builtin : BuiltinTemplates()) names.push_back(builtin.name);
+  return names;
+}
+
+Result<std::unique_ptr<ChatTemplate>> ChatTemplate::FromName(std::string_view name) {
+  for (const BuiltinTemplate& builtin : BuiltinTemplates()) {
+    if (builtin.name == name) return FromSource(builtin.source);
   }
+  return MakeError(ErrorCode::kNotFound,
+                   fmt::format("there is no built-in chat template \"{}\"; there are {}", name,
+                               fmt::join(Names(), ", ")));
+}
+
+Result<std::unique_ptr<ChatTemplate>> ChatTemplate::FromFileOrName(const std::string& file_or_name,
+                                                                   const std::string& folder) {
+  GALE_ASSIGN_OR_RETURN(const auto source, ReadFile(file_or_name));
+  auto chat = source ? FromSource(*source) : FromName(file_or_name);
+  if (!chat && source) {
+    return MakeError(chat.error().code, fmt::format("{}: {}", file_or_name, chat.error().message));
+  }
+  if (!chat) {
+    return MakeError(ErrorCode::kNotFound,
+                     fmt::format("{}: no such file, and no built-in chat template; these are {}",
+                                 file_or_name, fmt::join(Names(), ", ")));
+  }
+  if (!folder.empty()) {
+    GALE_RETURN_IF_ERROR((*chat)->impl_->ReadFolder(folder, /*has_template=*/true));
+  }
+  return chat;
+}
+
+Status ChatTemplate::Impl::ReadFolder(const std::string& folder, bool has_template) {
+  const std::filesystem::path path(folder);
+  if (!has_template) {
+    GALE_ASSIGN_OR_RETURN(const auto source, ReadFile(path / "chat_template.jinja"));
+    if (source) {
+      GALE_ASSIGN_OR_RETURN(body, Compile(*source));
+      has_template = true;
+    }
+  }
+  GALE_ASSIGN_OR_RETURN(const auto config_text, ReadFile(path / "tokenizer_config.json"));
   if (config_text) {
     GALE_ASSIGN_OR_RETURN(const JsonDocument document,
                           JsonDocument::Parse(*config_text, "tokenizer_config.json"));
     GALE_ASSIGN_OR_RETURN(const JsonObject config, document.root().Object());
-    GALE_RETURN_IF_ERROR(impl->ReadSpecialTokens(config));
+    GALE_RETURN_IF_ERROR(ReadSpecialTokens(config));
     const auto value = config.Find("chat_template");
-    if (value && !found) {
-      GALE_RETURN_IF_ERROR(impl->ReadTemplates(*value));
-      found = true;
+    if (value && !has_template) {
+      GALE_RETURN_IF_ERROR(ReadTemplates(*value));
+      has_template = true;
     }
   }
-  if (!found) {
-    return MakeError(
-        ErrorCode::kNotFound,
-        fmt::format("{}: the model has no chat template (neither chat_template.jinja nor "
-                    "\"chat_template\" in tokenizer_config.json)",
-                    folder));
-  }
+  if (has_template) return {};
+  return MakeError(
+      ErrorCode::kNotFound,
+      fmt::format("{}: the model has no chat template (neither chat_template.jinja nor "
+                  "\"chat_template\" in tokenizer_config.json)",
+                  folder));
+}
+
+Result<std::unique_ptr<ChatTemplate>> ChatTemplate::FromFolder(const std::string& folder) {
+  auto impl = std::make_unique<Impl>();
+  GALE_RETURN_IF_ERROR(impl->ReadFolder(folder, /*has_template=*/false));
   return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(impl)));
 }
 
 Result<RenderedPrompt> ChatTemplate::Render(std::string_view messages_json,
                                             const ChatOptions& options) const {
   using Type = simdjson::dom::element_type;
+  if (options.continue_final_message && options.add_generation_prompt) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "continue_final_message goes on with the last message, so it cannot go with "
+                     "add_generation_prompt, which begins a new one");
+  }
   simdjson::dom::parser parser;
   jinja::Interpreter interpreter{jinja::Limits()};
   jinja::Scope& globals = interpreter.globals();
@@ -216,8 +346,12 @@ Result<RenderedPrompt> ChatTemplate::Render(std::string_view messages_json,
 
     GALE_ASSIGN_OR_RETURN(const auto messages,
                           ParseInput(&parser, messages_json, "messages", Type::ARRAY));
-    GALE_RETURN_IF_ERROR(CheckMessages(messages));
-    set("messages", messages);
+    GALE_ASSIGN_OR_RETURN(const jinja::Value chat, ReadMessages(interpreter.heap(), messages));
+    std::string final_content;
+    if (options.continue_final_message) {
+      GALE_ASSIGN_OR_RETURN(final_content, TagFinalMessage(chat));
+    }
+    globals.Set("messages", chat);
     const jinja::Body* body = &impl_->body;
     if (!options.tools_json.empty()) {
       GALE_ASSIGN_OR_RETURN(const auto tools,
@@ -230,8 +364,16 @@ Result<RenderedPrompt> ChatTemplate::Render(std::string_view messages_json,
                                                           "chat template arguments", Type::OBJECT));
       for (const auto [name, value] : simdjson::dom::object(kwargs)) set(name, value);
     }
-    const jinja::MarkedString prompt = interpreter.Render(*body);
-    return RenderedPrompt{prompt.bytes(), prompt.marks()};
+    jinja::MarkedString prompt = interpreter.Render(*body);
+    if (options.continue_final_message) {
+      GALE_ASSIGN_OR_RETURN(prompt, CutAtTag(prompt, final_content));
+    }
+    std::vector<TextSpan> generations;
+    for (const TextSpan& span : interpreter.generations()) {
+      const TextSpan inside{span.begin, std::min(span.end, prompt.size())};
+      if (inside.begin < inside.end) generations.push_back(inside);
+    }
+    return RenderedPrompt{prompt.bytes(), prompt.marks(), std::move(generations)};
   } catch (const jinja::TemplateError& error) {
     return tl::unexpected(Describe(error, ErrorCode::kInvalidArgument));
   }

@@ -1,4 +1,5 @@
 // Chat templates against goldens made with Python's jinja2 (tools/goldens/text_chat_goldens.py).
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -49,8 +50,13 @@ std::string Marked(const RenderedPrompt& prompt) {
 class ChatGoldens : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_EQ(parser_.load(kData + "chat_goldens.json").get(root_), simdjson::SUCCESS);
+    // Another file than the committed one, for runs over random templates.
+    const char* path = std::getenv("GALE_CHAT_GOLDENS");
+    const std::string goldens = path != nullptr ? path : kData + "chat_goldens.json";
+    ASSERT_EQ(parser_.load(goldens).get(root_), simdjson::SUCCESS) << goldens;
+    is_committed_ = path == nullptr;
   }
+  bool is_committed_ = true;
   simdjson::dom::parser parser_;
   simdjson::dom::element root_;
 };
@@ -65,13 +71,15 @@ TEST_F(ChatGoldens, RealTemplatesRenderAsJinja2Does) {
     const auto inputs = root_["conversations"][conversation];
     ChatOptions options;
     options.add_generation_prompt = bool(chat["add_generation_prompt"]);
+    options.continue_final_message = bool(chat["continue_final_message"]);
     options.kwargs_json = simdjson::minify(chat["variables"]);
     if (!simdjson::dom::element(inputs["tools"]).is_null()) {
       options.tools_json = simdjson::minify(inputs["tools"]);
     }
     // A clock that stands still, as in the script.
     const std::string source = "{% macro strftime_now(format) %}2024-07-26{% endmacro +%}" +
-                               ReadFile(GALE_SOURCE_DIR "/" + std::string(name));
+                               ReadFile(name.starts_with('/') ? std::string(name)
+                                                      : GALE_SOURCE_DIR "/" + std::string(name));
     const auto prompt = RenderSource(source, simdjson::minify(inputs["messages"]), options);
     std::string_view text;
     if (chat["text"].get(text) == simdjson::SUCCESS) {
@@ -83,8 +91,10 @@ TEST_F(ChatGoldens, RealTemplatesRenderAsJinja2Does) {
       ++num_errors;
     }
   }
-  EXPECT_GT(num_texts, 200);
-  EXPECT_GT(num_errors, 20);
+  if (is_committed_) {
+    EXPECT_GT(num_texts, 200);
+    EXPECT_GT(num_errors, 20);
+  }
 }
 
 TEST_F(ChatGoldens, SnippetsRenderAsJinja2Does) {
@@ -193,11 +203,11 @@ TEST(ChatTemplate, LimitsHoldForHostileTemplates) {
       "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s + ns.s %}{% "
       "endfor %}",
       "bytes");
-  fails("{% set l = [] %}{% set _ = l.append(l) %}{{ l }}", "in itself");
-  fails("{% set l = [] %}{% set _ = l.append(l) %}{{ l | tojson }}", "in itself");
-  fails("{% set l = [] %}{% set _ = l.append(l) %}{{ l == [l] and [l] == [[[l]]] }}", "in itself");
   fails("{{ range(10000000) }}", "range()");
-  fails("{{ 9223372036854775807 + 1 }}", "64 bits");
+  fails("{{ 2 ** 100000 }}", "bits");
+  fails("{{ 'x'.ljust(10 ** 12) }}", "bytes");
+  fails("{{ '{:99999999999}'.format(1) }}", "width");
+  fails("{% set l = [] %}{% set _ = l.append(l) %}", "cannot change lists");
   fails("{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}", "nested too deeply");
   fails("{{ " + std::string(5000, '-') + "1 }}", "nested too deeply");
   std::string blocks;
@@ -206,6 +216,68 @@ TEST(ChatTemplate, LimitsHoldForHostileTemplates) {
   std::string sum = "{{ 1";
   for (int i = 0; i < 5000; ++i) sum += " + 1";
   fails(sum + " }}", "nested too deeply");
+}
+
+TEST(ChatTemplate, ContinuesTheFinalMessage) {
+  const std::string source =
+      "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
+      "{% if add_generation_prompt %}<assistant>{% endif %}";
+  const auto chat = Compile(source);
+  const std::string messages =
+      R"([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "I </> am "}])";
+  ChatOptions options;
+  options.continue_final_message = true;
+  EXPECT_THAT(chat->Render(messages, options).error().message, HasSubstr("add_generation_prompt"));
+  options.add_generation_prompt = false;
+  const auto prompt = chat->Render(messages, options);
+  ASSERT_TRUE(prompt.has_value()) << prompt.error().message;
+  EXPECT_EQ(Marked(*prompt), "<[user]>[Hi]</><[assistant]>[I </> am ]");
+  EXPECT_THAT(chat->Render("[]", options).error().message, HasSubstr("no messages"));
+  EXPECT_THAT(chat->Render(R"([{"role": "user", "content": null}])", options).error().message,
+              HasSubstr("no text"));
+  EXPECT_THAT(Compile("x")->Render(messages, options).error().message, HasSubstr("leaves out"));
+}
+
+TEST(ChatTemplate, SaysWhatTheAssistantWrote) {
+  const auto prompt = RenderSource(
+      "a{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}!{% "
+      "endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}z",
+      R"([{"role": "user", "content": "x"}, {"role": "assistant", "content": "yy"},
+          {"role": "user", "content": "x"}, {"role": "assistant", "content": "w"}])");
+  ASSERT_TRUE(prompt.has_value()) << prompt.error().message;
+  EXPECT_EQ(prompt->text, "axyy!xw!z");
+  ASSERT_EQ(prompt->assistant_spans.size(), 2u);
+  EXPECT_EQ(prompt->text.substr(prompt->assistant_spans[0].begin, 3), "yy!");
+  EXPECT_EQ(prompt->assistant_spans[1].begin, 6u);
+  EXPECT_EQ(prompt->assistant_spans[1].end, 8u);
+}
+
+TEST(ChatTemplate, BuiltinTemplatesHaveNames) {
+  const std::string messages =
+      R"([{"role": "system", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "U"}]}])";
+  const auto rendered = [&](std::string_view name) {
+    const auto chat = ChatTemplate::FromName(name);
+    EXPECT_TRUE(chat.has_value()) << name << ": " << chat.error().message;
+    return (*chat)->Render(messages)->text;
+  };
+  for (const std::string_view name : ChatTemplate::Names()) {
+    EXPECT_THAT(rendered(name), HasSubstr("U")) << name;
+  }
+  EXPECT_EQ(rendered("chatml"),
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(rendered("llama3"),
+            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\nU<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n");
+  EXPECT_EQ(rendered("gemma"),
+            "<bos><start_of_turn>user\nS\n\nU<end_of_turn>\n<start_of_turn>model\n");
+  EXPECT_EQ(rendered("llama2"), "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\nU [/INST]");
+  EXPECT_EQ(rendered("mistral"), "<s>[INST] S\n\nU [/INST]");
+  EXPECT_EQ(rendered("phi3"), "<|system|>\nS<|end|>\n<|user|>\nU<|end|>\n<|assistant|>\n");
+  EXPECT_EQ(rendered("zephyr"), "<|system|>\nS</s>\n<|user|>\nU</s>\n<|assistant|>\n");
+  EXPECT_EQ(rendered("plain"), "S\n\nUser: U\nAssistant:");
+  EXPECT_THAT(ChatTemplate::FromName("alpaca").error().message, HasSubstr("there are chatml, gemma"));
+  EXPECT_THAT(ChatTemplate::FromFileOrName("none.jinja").error().message, HasSubstr("no such file"));
 }
 
 TEST(ChatTemplate, DeepListsNeitherLeakNorOverflowTheStack) {

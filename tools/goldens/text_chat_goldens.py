@@ -1,52 +1,41 @@
 #!/usr/bin/env python3
-"""Renders chat templates and Jinja snippets with Python's jinja2, as goldens for src/text.
+"""Renders chat templates and Jinja snippets with transformers, as goldens for src/text.
 
-Usage: tools/goldens/text_chat_goldens.py [--templates DIR]
+Usage: tools/goldens/text_chat_goldens.py [--templates DIR | --random NUM --seed SEED] [--out FILE]
 
-Reads the templates in tests/data/text/templates and the bundled model's (--templates: another folder; nothing is written,
-the cases go to standard output) and writes tests/data/text/chat_goldens.json. Needs jinja2 3.1.
-The environment is that of transformers: trim_blocks, lstrip_blocks, loop controls, its tojson,
-raise_exception and {% generation %}.
+Reads the templates in tests/data/text/templates and the bundled model's (--templates: those of
+another folder; --random: templates made up from a grammar instead) and writes
+tests/data/text/chat_goldens.json, or FILE. Run build/.../chat_template_test with the environment
+variable GALE_CHAT_GOLDENS=FILE to hold the engine to such a file. Needs transformers 5.23 and
+jinja2 3.1: everything is rendered by transformers' own function, in its sandbox.
 """
 
 import argparse
+import functools
 import json
 import pathlib
-import sys
+import random
 
-import jinja2
-import jinja2.ext
+from transformers.utils import chat_template_utils
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "text"
+# The test defines the same clock in front of each template.
+CLOCK = "{% macro strftime_now(format) %}2024-07-26{% endmacro +%}"
 
 
-class Generation(jinja2.ext.Extension):
-    """{% generation %} marks assistant text for training; it prints its body."""
-
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-        return jinja2.nodes.Scope(body).set_lineno(line)
+@functools.lru_cache(maxsize=64)
+def compiled(source):
+    return chat_template_utils._compile_jinja_template(source)
 
 
-def environment():
-    def raise_exception(message):
-        raise jinja2.exceptions.TemplateError(message)
-
-    def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-        return json.dumps(
-            x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-        )
-
-    env = jinja2.Environment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+def render(source, messages, tools, variables, **options):
+    """apply_chat_template without a tokenizer around it."""
+    messages = [{k: v for k, v in m.items() if v is not None} for m in messages]
+    texts, _ = chat_template_utils.render_jinja_template(
+        conversations=[messages], tools=tools, chat_template=source, **options, **variables
     )
-    env.filters["tojson"] = tojson
-    env.globals["raise_exception"] = raise_exception
-    return env
+    return texts[0]
 
 
 WEATHER = {
@@ -144,6 +133,37 @@ CONVERSATIONS = {
     ),
     "text_parts": ([{"role": "user", "content": [{"type": "text", "text": "part one"}, {"type": "text", "text": " part two"}]}], {}),
     "date": ([USER], {"date_string": "02 Jan 2025"}),
+    "prefilled": (
+        [USER, {"role": "assistant", "content": "I am  "}],
+        {"add_generation_prompt": False, "continue_final_message": True},
+    ),
+    "prefilled_parts": (
+        [USER, {"role": "assistant", "content": [{"type": "text", "text": "Well"}]}],
+        {"add_generation_prompt": False, "continue_final_message": True},
+    ),
+    "prefilled_thoughts": (
+        [{"role": "system", "content": "Think."}, USER,
+         {"role": "assistant", "content": "<think>\nok\n</think>\n\nI", "reasoning_content": None}],
+        {"add_generation_prompt": False, "continue_final_message": True},
+    ),
+    "empty_system": ([{"role": "system", "content": ""}, USER], {}),
+    "thinking": ([USER], {"enable_thinking": True, "thinking": True, "reasoning_effort": "high"}),
+    "old_reasoning": (
+        [USER, {"role": "assistant", "reasoning": "as it was", "content": "Gale."}, USER],
+        {"thinking": False, "enable_thinking": False},
+    ),
+    "tool_thoughts": (
+        CALLS[:1]
+        + [{"role": "assistant", "content": "", "reasoning_content": "I need a tool.", "tool_calls": [call("get_weather", {"city": "Oslo", "days": 3, "big": 12345678901234567890, "x": None})]},
+           {"role": "tool", "name": "get_weather", "tool_call_id": "abcdef123", "content": [{"type": "text", "text": "rain"}]}],
+        {"tools": [WEATHER]},
+    ),
+    "call_without_arguments": (
+        [USER, {"role": "assistant", "tool_calls": [call("now", {})]}, {"role": "tool", "content": "", "tool_call_id": "abcdef123"}],
+        {"tools": [SEARCH]},
+    ),
+    "developer": ([{"role": "developer", "content": "Rules."}, USER], {"model_identity": "You are Gale."}),
+    "long": ([{"role": r, "content": f"{r} {i}\r\n\tline"} for i in range(6) for r in ("user", "assistant")], {}),
     "wrong_order": ([{"role": "assistant", "content": "first"}, {"role": "assistant", "content": "again"}], {}),
 }
 
@@ -155,56 +175,75 @@ VARIABLES = {
 }
 
 
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--templates", type=pathlib.Path)
-    options = arguments.parse_args()
-    env = environment()
-    folder = options.templates or DATA / "templates"
-    paths = sorted(folder.glob("*.jinja"))
-    if not options.templates:
-        paths.append(ROOT / "tools" / "demo_model" / "chat_template.jinja")
-    chats = []
-    for path in paths:
-        template = env.from_string(path.read_text(encoding="utf-8"))
-        for name, (messages, extra) in CONVERSATIONS.items():
-            variables = dict(extra)
-            tools = variables.pop("tools", None)
-            prompt = variables.pop("add_generation_prompt", True)
-            # Templates that print the date are given one.
-            variables.setdefault("date_string", "26 Jul 2024")
-            variables.update(bos_token="<bos>", eos_token="<eos>")
-            case = {"template": str(path.relative_to(folder if options.templates else ROOT)), "case": name, "messages": messages, "tools": tools,
-                    "add_generation_prompt": prompt, "variables": variables}
-            # The test defines the same clock as a macro.
-            scope = dict(variables, strftime_now=lambda _: "2024-07-26")
-            try:
-                case["text"] = template.render(
-                    messages=messages, tools=tools, documents=None, add_generation_prompt=prompt, **scope
-                )
-            except Exception as error:  # whatever a template raises, the engine must refuse too
-                case["error"] = f"{type(error).__name__}: {error}"
-            chats.append(case)
-    snippets = []
-    for source in (DATA / "jinja_snippets.txt").read_text(encoding="utf-8").split("\n----\n"):
-        case = {"source": source}
+
+def chat_cases(path, name_of_path):
+    """Every conversation through one template."""
+    source = CLOCK + path.read_text(encoding="utf-8")
+    for name, (messages, extra) in CONVERSATIONS.items():
+        variables = dict(extra)
+        tools = variables.pop("tools", None)
+        options = {
+            "add_generation_prompt": variables.pop("add_generation_prompt", True),
+            "continue_final_message": variables.pop("continue_final_message", False),
+        }
+        # Templates that print the date are given one.
+        variables.setdefault("date_string", "26 Jul 2024")
+        variables.update(bos_token="<bos>", eos_token="<eos>")
+        case = {"template": name_of_path, "case": name, **options, "variables": variables}
         try:
-            case["text"] = env.from_string(source).render(**VARIABLES)
-        except Exception as error:
-            case["error"] = f"{type(error).__name__}: {error}"
-        snippets.append(case)
+            case["text"] = render(source, messages, tools, variables, **options)
+        except Exception as error:  # whatever a template raises, the engine must refuse too
+            case["error"] = f"{type(error).__name__}: {error}"[:200]
+        yield case
+
+
+def snippet_case(source, variables):
+    case = {"source": source}
+    try:
+        case["text"] = compiled(source).render(**variables)
+        case["text"].encode("utf-8")
+    except Exception as error:
+        case.pop("text", None)
+        case["error"] = f"{type(error).__name__}: {error}"[:200]
+    return case
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--templates", type=pathlib.Path)
+    parser.add_argument("--random", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=pathlib.Path, default=DATA / "chat_goldens.json")
+    options = parser.parse_args()
+    chats = []
+    snippets = []
+    if options.random:
+        from jinja_grammar import Grammar
+
+        grammar = Grammar(random.Random(options.seed))
+        snippets = [snippet_case(grammar.template(), VARIABLES) for _ in range(options.random)]
+        # Addresses differ from run to run.
+        snippets = [s for s in snippets if " object at 0x" not in s.get("text", "")]
+    else:
+        folder = options.templates or DATA / "templates"
+        for path in sorted(folder.glob("*.jinja")):
+            chats += chat_cases(path, str(path if options.templates else path.relative_to(ROOT)))
+        demo = ROOT / "tools" / "demo_model" / "chat_template.jinja"
+        chats += chat_cases(demo, str(demo.relative_to(ROOT)))
+        text = (DATA / "jinja_snippets.txt").read_text(encoding="utf-8")
+        snippets = [snippet_case(source, VARIABLES) for source in text.split("\n----\n")]
     # Conversations are stored once, and cases refer to them.
     goldens = {
-        "conversations": {n: {"messages": m, "tools": x.get("tools")} for n, (m, x) in CONVERSATIONS.items()},
-        "chats": [{k: v for k, v in c.items() if k not in ("messages", "tools")} for c in chats],
+        "conversations": {
+            name: {"messages": messages, "tools": extra.get("tools")}
+            for name, (messages, extra) in CONVERSATIONS.items()
+        },
+        "chats": chats,
         "variables": VARIABLES,
         "snippets": snippets,
     }
     text = json.dumps(goldens, ensure_ascii=False, indent=1) + "\n"
-    if options.templates:
-        sys.stdout.write(text)
-    else:
-        (DATA / "chat_goldens.json").write_text(text, encoding="utf-8")
+    options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@
 
 #include <fmt/format.h>
 
-#include "text/jinja/builtins.h"
+#include "text/jinja/format.h"
+#include "text/jinja/integer.h"
 #include "text/jinja/interpreter.h"
 #include "text/utf8.h"
 
@@ -37,47 +38,35 @@ std::string_view Symbol(BinaryOp op) {
                                   a.TypeName(), b.TypeName()));
 }
 
-int64_t FloorDivide(int64_t a, int64_t b) {
-  const int64_t quotient = a / b;
-  return a % b != 0 && (a < 0) != (b < 0) ? quotient - 1 : quotient;
+/// Python's floor division and remainder, in this order; the remainder has the divisor's sign.
+std::pair<double, double> FloorDivide(double a, double b) {
+  double remainder = std::fmod(a, b);
+  double quotient = (a - remainder) / b;
+  if (remainder != 0) {
+    if ((b < 0) != (remainder < 0)) {
+      remainder += b;
+      quotient -= 1;
+    }
+  } else {
+    remainder = std::copysign(0.0, b);
+  }
+  if (quotient == 0) return {std::copysign(0.0, a / b), remainder};
+  const double floor = std::floor(quotient);
+  return {quotient - floor > 0.5 ? floor + 1 : floor, remainder};
 }
 
-[[noreturn]] void FailOverflow() { throw TemplateError("an integer leaves 64 bits"); }
-
-Value IntegerPower(int64_t base, int64_t exponent) {
-  if (exponent < 0) return Value::Float(std::pow(static_cast<double>(base), exponent));
-  int64_t result = 1;
-  while (exponent > 0) {
-    if ((exponent & 1) != 0 && __builtin_mul_overflow(result, base, &result)) FailOverflow();
-    exponent >>= 1;
-    if (exponent > 0 && __builtin_mul_overflow(base, base, &base)) FailOverflow();
+Value FloatPower(double base, double exponent) {
+  if (base == 0 && exponent < 0) {
+    throw TemplateError("0.0 cannot be raised to a negative power");
   }
-  return Value::Int(result);
-}
-
-Value IntegerArithmetic(BinaryOp op, int64_t a, int64_t b) {
-  int64_t result = 0;
-  const bool divides =
-      op == BinaryOp::kDivide || op == BinaryOp::kFloorDivide || op == BinaryOp::kModulo;
-  if (divides && b == 0) throw TemplateError("division by zero");
-  if (divides && b == -1 && a == std::numeric_limits<int64_t>::min()) FailOverflow();
-  switch (op) {
-    case BinaryOp::kAdd:
-      if (__builtin_add_overflow(a, b, &result)) FailOverflow();
-      return Value::Int(result);
-    case BinaryOp::kSubtract:
-      if (__builtin_sub_overflow(a, b, &result)) FailOverflow();
-      return Value::Int(result);
-    case BinaryOp::kMultiply:
-      if (__builtin_mul_overflow(a, b, &result)) FailOverflow();
-      return Value::Int(result);
-    case BinaryOp::kDivide: return Value::Float(static_cast<double>(a) / static_cast<double>(b));
-    case BinaryOp::kFloorDivide: return Value::Int(FloorDivide(a, b));
-    case BinaryOp::kModulo: return Value::Int(a - FloorDivide(a, b) * b);
-    case BinaryOp::kPower: return IntegerPower(a, b);
-    case BinaryOp::kConcat: break;
+  if (base < 0 && std::isfinite(base) && exponent != std::floor(exponent)) {
+    throw TemplateError("a negative number to a broken power is complex; there are none here");
   }
-  return {};
+  const double result = std::pow(base, exponent);
+  if (std::isinf(result) && std::isfinite(base) && std::isfinite(exponent)) {
+    throw TemplateError("the result of ** is too large for a float");
+  }
+  return Value::Float(result);
 }
 
 Value FloatArithmetic(BinaryOp op, double a, double b) {
@@ -89,12 +78,22 @@ Value FloatArithmetic(BinaryOp op, double a, double b) {
     case BinaryOp::kSubtract: return Value::Float(a - b);
     case BinaryOp::kMultiply: return Value::Float(a * b);
     case BinaryOp::kDivide: return Value::Float(a / b);
-    case BinaryOp::kFloorDivide: return Value::Float(std::floor(a / b));
-    case BinaryOp::kModulo: return Value::Float(a - std::floor(a / b) * b);
-    case BinaryOp::kPower: return Value::Float(std::pow(a, b));
+    case BinaryOp::kFloorDivide: return Value::Float(FloorDivide(a, b).first);
+    case BinaryOp::kModulo: return Value::Float(FloorDivide(a, b).second);
+    case BinaryOp::kPower: return FloatPower(a, b);
     case BinaryOp::kConcat: break;
   }
   return {};
+}
+
+/// List or tuple, as the operand was.
+List::Shape ShapeOfCopy(const List& list) {
+  return list.is_tuple() ? List::Shape::kTuple : List::Shape::kList;
+}
+
+bool IsListOrTuple(const Value& value) {
+  return value.is_list() &&
+         (value.AsList().is_tuple() || value.AsList().shape == List::Shape::kList);
 }
 
 Value Repeat(Interpreter& interpreter, const Value& sequence, int64_t count) {
@@ -117,7 +116,7 @@ Value Repeat(Interpreter& interpreter, const Value& sequence, int64_t count) {
   for (size_t i = 0; i < times && !source.empty(); ++i) {
     items.insert(items.end(), source.begin(), source.end());
   }
-  return interpreter.NewList(std::move(items), sequence.AsList().is_tuple);
+  return interpreter.NewList(std::move(items), ShapeOfCopy(sequence.AsList()));
 }
 
 }  // namespace
@@ -128,30 +127,28 @@ Value Arithmetic(Interpreter& interpreter, BinaryOp op, const Value& a, const Va
     text.Append(ToText(b));
     return interpreter.NewString(std::move(text));
   }
-  if (a.is_integral() && b.is_integral()) return IntegerArithmetic(op, a.AsInt(), b.AsInt());
+  if (a.is_integral() && b.is_integral()) return IntegerArithmetic(op, a, b);
   if (a.is_number() && b.is_number()) return FloatArithmetic(op, a.AsFloat(), b.AsFloat());
   if (op == BinaryOp::kModulo && a.is_string()) {
-    CallArguments arguments;
-    arguments.positional = b.is_list() && b.AsList().is_tuple ? b.AsList().items : std::vector{b};
-    return interpreter.Filter("format", a, arguments);
+    return interpreter.NewString(FormatPercent(interpreter, a.AsString(), b));
   }
   if (op == BinaryOp::kMultiply) {
-    const bool a_repeats = a.is_string() || a.is_list();
+    const bool a_repeats = a.is_string() || IsListOrTuple(a);
     if (a_repeats && b.is_integral()) return Repeat(interpreter, a, b.AsInt());
-    if (a.is_integral() && (b.is_string() || b.is_list())) return Repeat(interpreter, b, a.AsInt());
+    if (a.is_integral() && (b.is_string() || IsListOrTuple(b))) return Repeat(interpreter, b, a.AsInt());
   }
-  if (op == BinaryOp::kAdd && a.is_list() && b.is_list() &&
-      a.AsList().is_tuple == b.AsList().is_tuple) {
+  if (op == BinaryOp::kAdd && IsListOrTuple(a) && IsListOrTuple(b) &&
+      a.AsList().is_tuple() == b.AsList().is_tuple()) {
     std::vector<Value> items = a.AsList().items;
     items.insert(items.end(), b.AsList().items.begin(), b.AsList().items.end());
-    return interpreter.NewList(std::move(items), a.AsList().is_tuple);
+    return interpreter.NewList(std::move(items), ShapeOfCopy(a.AsList()));
   }
   FailTypes(op, a, b);
 }
 
 Value Negate(const Value& value) {
   if (value.is_float()) return Value::Float(-value.AsFloat());
-  if (value.is_integral()) return IntegerArithmetic(BinaryOp::kSubtract, 0, value.AsInt());
+  if (value.is_integral()) return IntegerArithmetic(BinaryOp::kSubtract, Value::Int(0), value);
   if (value.is_undefined()) throw TemplateError(value.UndefinedWhat());
   throw TemplateError(fmt::format("bad operand type for unary -: '{}'", value.TypeName()));
 }
@@ -167,7 +164,9 @@ std::vector<size_t> CharacterOffsets(std::string_view text) {
 Value Slice(Interpreter& interpreter, const Value& object, const Value& begin, const Value& end,
             const Value& step) {
   if (object.is_undefined()) throw TemplateError(object.UndefinedWhat());
-  if (!object.is_list() && !object.is_string()) {
+  const bool has_elements =
+      object.is_string() || (object.is_list() && object.AsList().is_indexed());
+  if (!has_elements) {
     throw TemplateError(fmt::format("'{}' object cannot be sliced", object.TypeName()));
   }
   const auto number = [](const Value& value, int64_t fallback) {
@@ -205,7 +204,7 @@ Value Slice(Interpreter& interpreter, const Value& object, const Value& begin, c
   if (object.is_list()) {
     std::vector<Value> items;
     for (const size_t i : picked) items.push_back(object.AsList().items[i]);
-    return interpreter.NewList(std::move(items), object.AsList().is_tuple);
+    return interpreter.NewList(std::move(items), ShapeOfCopy(object.AsList()));
   }
   const MarkedString& text = object.AsString();
   interpreter.Charge(text.marks().size() * picked.size());

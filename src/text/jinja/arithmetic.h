@@ -7,7 +7,7 @@ namespace gale::jinja {
 
 class Interpreter;
 
-/// Throws TemplateError where Python raises, and for integers that leave 64 bits.
+/// Throws TemplateError where Python raises.
 Value Arithmetic(Interpreter& interpreter, BinaryOp op, const Value& a, const Value& b);
 Value Negate(const Value& value);
 /// object[begin:end:step]; bounds may be undefined for none given.

@@ -20,6 +20,7 @@ using Body = std::vector<Statement>;
 struct Arguments {
   std::vector<ExprPtr> positional;
   std::vector<std::pair<std::string, ExprPtr>> named;
+  ExprPtr spread, named_spread;  ///< *expr and **expr, or null
 };
 
 struct Literal {
@@ -98,11 +99,13 @@ struct Data {
 struct Print {
   ExprPtr expr;
 };
-/// What {% for %} and {% set %} assign to: names, or one attribute of a namespace.
+/// What {% for %} and {% set %} assign to: a name, an attribute of a namespace, or parts of a
+/// sequence.
 struct Target {
-  std::vector<std::string> names;
+  std::string name;
+  std::string attribute;  ///< "ns.x": name = "ns", attribute = "x"
+  std::vector<Target> parts;
   bool is_tuple = false;
-  std::string attribute;  ///< "ns.x": names = {"ns"}, attribute = "x"
 };
 struct For {
   Target target;
@@ -131,6 +134,10 @@ struct MacroDefinition {
   std::string name;
   std::vector<Parameter> parameters;
   Body body;
+  // Whether the macro reads these, and so takes what they hold.
+  bool uses_caller = false;
+  bool uses_varargs = false;
+  bool uses_kwargs = false;
 };
 struct CallBlock {
   MacroDefinition caller;
@@ -140,9 +147,12 @@ struct FilterBlock {
   ExprPtr filter;
   Body body;
 };
-/// {% with %}, and {% generation %} without assignments.
 struct With {
-  std::vector<std::pair<std::string, ExprPtr>> assignments;
+  std::vector<std::pair<Target, ExprPtr>> assignments;
+  Body body;
+};
+/// Marks what the assistant wrote, for training.
+struct Generation {
   Body body;
 };
 struct Break {};
@@ -150,7 +160,7 @@ struct Continue {};
 
 struct Statement {
   std::variant<Data, Print, For, If, Set, SetBlock, MacroDefinition, CallBlock, FilterBlock, With,
-               Break, Continue>
+               Generation, Break, Continue>
       node;
   Position position;
 };

@@ -14,11 +14,19 @@ using FilterFunction = Value (*)(Interpreter& interpreter, const Value& operand,
 using TestFunction = bool (*)(Interpreter& interpreter, const Value& operand,
                               const CallArguments& arguments);
 
+using FilterTable = std::unordered_map<std::string_view, FilterFunction>;
+
+/// The filters on text; FindFilter knows them and all others.
+const FilterTable& StringFilters();
+
 /// Null when there is none of that name.
 FilterFunction FindFilter(std::string_view name);
 TestFunction FindTest(std::string_view name);
 /// A method of str, list or dict.
 FilterFunction FindMethod(const Value& object, std::string_view name);
+/// A method of list or dict that would change it. As in the sandbox of transformers there are none:
+/// reading one gives an undefined value, even where a dict has such a key.
+bool IsMutator(const Value& object, std::string_view name);
 
 /// A method with the object it belongs to.
 Value BindMethod(Interpreter& interpreter, const Value& object, std::string_view name,
@@ -41,9 +49,18 @@ Value ReplaceText(Interpreter& interpreter, const Value& text, const Value& from
 Value JoinText(Interpreter& interpreter, const std::vector<Value>& items,
                const MarkedString& between);
 /// kTitle begins a word behind whatever is no letter, as str.title(); kTitleWords behind space,
-/// hyphens and opening brackets, as the filter. Characters map one to one ("ß" stays).
-enum class LetterCase { kUpper, kLower, kTitle, kTitleWords, kCapitalize };
-Value ChangeCase(Interpreter& interpreter, const Value& text, LetterCase letter_case);
+/// hyphens and opening brackets, as the filter.
+enum class TextCase { kUpper, kLower, kTitle, kTitleWords, kCapitalize, kSwapped, kFolded };
+Value ChangeCase(Interpreter& interpreter, const Value& text, TextCase text_case);
+/// Lines with their ends; Python ends a line at every vertical separator of Unicode.
+struct Line {
+  size_t begin, end, next;  ///< bytes [begin, end), line end [end, next)
+};
+std::vector<Line> SplitLines(std::string_view text);
+/// White space in the sense of str.isspace().
+bool IsSpace(char32_t c);
+/// Letters, numbers: what str.isalnum() takes.
+bool IsAlphaNumeric(char32_t c);
 /// The operand as a string; throws, naming `what`, when it is none.
 const MarkedString& ExpectString(const Value& value, std::string_view what);
 

@@ -1,15 +1,15 @@
-// The filters of `x | ...`, after Jinja's own (jinja.palletsprojects.com/templates) and the tojson
-// of transformers.
+// The filters of `x | ...` on sequences, dicts and numbers, after Jinja's own
+// (jinja.palletsprojects.com/templates) and the tojson of transformers.
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 
 #include <fmt/format.h>
 
 #include "text/jinja/arithmetic.h"
 #include "text/jinja/builtins.h"
-#include "text/utf8.h"
+#include "text/jinja/integer.h"
 
 namespace gale::jinja {
 namespace {
@@ -20,16 +20,16 @@ using Args = const CallArguments&;
 
 /// "a.b.0": attributes and indices, one after the other; `fallback` for each that is undefined.
 Value Path(In in, Value value, const Value& path, const Value& fallback = {}) {
+  if (path.is_undefined() || path.is_none()) return value;
   if (!path.is_string()) return in.Item(value, path);
   const std::string& text = path.bytes();
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('.', begin), text.size());
     const std::string part = text.substr(begin, end - begin);
-    int64_t index = 0;
-    const auto [rest, error] = std::from_chars(part.data(), part.data() + part.size(), index);
-    const bool is_index = error == std::errc() && rest == part.data() + part.size();
-    value = in.Item(value, is_index ? Value::Int(index) : Value::String(part));
-    if (value.is_undefined() && !fallback.is_undefined()) value = fallback;
+    const bool is_index = !part.empty() && part.find_first_not_of("0123456789") == part.npos;
+    value = in.Item(value, is_index ? *ParseInteger(part, 10) : Value::String(part));
+    const bool falls_back = value.is_undefined() && !fallback.is_undefined() && !fallback.is_none();
+    if (falls_back) value = fallback;
     begin = end + 1;
   }
   return value;
@@ -45,19 +45,21 @@ CallArguments Rest(Args args, size_t first) {
   return rest;
 }
 
-/// What sort, unique, min, max and groupby compare: an attribute or the item, strings in lower case
+/// What unique, min, max and groupby compare: an attribute or the item, strings in lower case
 /// unless they are case-sensitive.
-Value SortKey(In in, const Value& item, const Value& attribute, bool case_sensitive) {
-  Value key = attribute.is_undefined() || attribute.is_none() ? item : Path(in, item, attribute);
-  return key.is_string() && !case_sensitive ? ChangeCase(in, key, LetterCase::kLower) : key;
+Value SortKey(In in, const Value& item, const Value& attribute, bool case_sensitive,
+              const Value& fallback = {}) {
+  Value key = Path(in, item, attribute, fallback);
+  return key.is_string() && !case_sensitive ? ChangeCase(in, key, TextCase::kLower) : key;
 }
 
 using Keyed = std::pair<Value, Value>;  ///< sort key, item
 
-std::vector<Keyed> WithKeys(In in, Self self, const Value& attribute, bool case_sensitive) {
+std::vector<Keyed> WithKeys(In in, Self self, const Value& attribute, bool case_sensitive,
+                            const Value& fallback = {}) {
   std::vector<Keyed> keyed;
   for (const Value& item : in.Iterate(self)) {
-    keyed.emplace_back(SortKey(in, item, attribute, case_sensitive), item);
+    keyed.emplace_back(SortKey(in, item, attribute, case_sensitive, fallback), item);
   }
   return keyed;
 }
@@ -70,136 +72,14 @@ void SortByKey(In in, std::vector<Keyed>* keyed, bool reverse) {
   });
 }
 
-// ---- strings ----
-
-Value Trim(In in, Self self, Args args) {
-  args.Check("trim", {"chars"});
-  return StripText(in, self, args.Get(0, "chars"), true, true);
+Value ItemsOf(In in, std::vector<Keyed> keyed) {
+  std::vector<Value> items;
+  for (Keyed& entry : keyed) items.push_back(std::move(entry.second));
+  return in.NewList(std::move(items));
 }
 
-template <LetterCase kCase>
-Value Case(In in, Self self, Args /*args*/) {
-  return ChangeCase(in, self, kCase);
-}
-
-Value Replace(In in, Self self, Args args) {
-  args.Check("replace", {"old", "new", "count"});
-  const Value count = args.Get(2, "count");
-  return ReplaceText(in, self, args.Get(0, "old"), args.Get(1, "new"),
-                     count.is_integral() ? count.AsInt() : -1);
-}
-
-Value Indent(In in, Self self, Args args) {
-  args.Check("indent", {"width", "first", "blank"});
-  constexpr int64_t kMaxWidth = 1024;
-  const Value width = args.Get(0, "width");
-  const int64_t spaces = width.is_string() ? 0 : args.Int(0, "width", 4);
-  if (spaces > kMaxWidth) throw TemplateError("indent: the width is too large");
-  const MarkedString indention =
-      width.is_string()
-          ? width.AsString()
-          : MarkedString(std::string(static_cast<size_t>(std::max<int64_t>(spaces, 0)), ' '));
-  const bool first = args.Bool(1, "first", false);
-  const bool blank = args.Bool(2, "blank", false);
-  const MarkedString text = ToText(self);
-  const std::string& bytes = text.bytes();
-  MarkedString out;
-  for (size_t begin = 0; begin <= bytes.size();) {
-    const size_t end = std::min(bytes.find('\n', begin), bytes.size());
-    const bool indents = begin == 0 ? first : blank || end > begin;
-    in.Charge(indention.size() + 16 * text.marks().size());
-    if (begin > 0) out.Append(text.Slice(begin - 1, begin));
-    if (indents) out.Append(indention);
-    out.Append(text.Slice(begin, end));
-    begin = end + 1;
-  }
-  return in.NewString(std::move(out));
-}
-
-Value Escape(In in, Self self, Args /*args*/) {
-  Value text = Value::String(ToText(self));
-  static constexpr std::array<std::pair<const char*, const char*>, 5> kEntities = {
-      {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}}};
-  for (const auto& [from, to] : kEntities) {
-    text = ReplaceText(in, text, Value::String(from), Value::String(to), -1);
-  }
-  return text;
-}
-
-/// %-formatting with s, r, d, i, f, e, g, x and a precision.
-Value Format(In in, Self self, Args args) {
-  const MarkedString text = ToText(self);
-  const std::string& bytes = text.bytes();
-  MarkedString out;
-  size_t next = 0;
-  for (size_t pos = 0; pos < bytes.size();) {
-    const size_t percent = std::min(bytes.find('%', pos), bytes.size());
-    out.Append(text.Slice(pos, percent));
-    if (percent == bytes.size()) break;
-    const size_t end = bytes.find_first_of("srdifegx%", percent + 1);
-    if (end == std::string::npos) throw TemplateError("format: a \"%\" without a conversion");
-    const std::string flags = bytes.substr(percent + 1, end - percent - 1);
-    pos = end + 1;
-    if (bytes[end] == '%') {
-      out.Append("%");
-      continue;
-    }
-    if (flags.size() > 4 || flags.find_first_not_of("0123456789.") != std::string::npos) {
-      throw TemplateError(fmt::format("format: \"%{}\" is not supported", flags));
-    }
-    if (next == args.positional.size())
-      throw TemplateError("not enough arguments for format string");
-    const Value& value = args.positional[next++];
-    in.Charge(64);
-    const std::string spec = fmt::format("{{:{}{}}}", flags, bytes[end] == 'i' ? 'd' : bytes[end]);
-    switch (bytes[end]) {
-      case 's': out.Append(ToText(value)); break;
-      case 'r': out.Append(Repr(value)); break;
-      case 'd':
-      case 'i':
-      case 'x':
-        if (!value.is_number()) throw TemplateError("format: a number is required");
-        if (flags.find('.') != std::string::npos) throw TemplateError("format: no precision here");
-        out.Append(fmt::format(fmt::runtime(spec),
-                               value.is_float()
-                                   ? static_cast<int64_t>(std::clamp(value.AsFloat(), -9e18, 9e18))
-                                   : value.AsInt()));
-        break;
-      default:
-        if (!value.is_number()) throw TemplateError("format: a number is required");
-        if (bytes[end] == 'f' && flags.find('.') == std::string::npos && flags.empty()) {
-          out.Append(fmt::format("{:.6f}", value.AsFloat()));
-        } else if (flags.ends_with('.')) {
-          throw TemplateError("format: a precision is missing");
-        } else {
-          out.Append(fmt::format(fmt::runtime(spec), value.AsFloat()));
-        }
-    }
-  }
-  if (next < args.positional.size()) {
-    throw TemplateError("not all arguments converted during string formatting");
-  }
-  return in.NewString(std::move(out));
-}
-
-Value WordCount(In in, Self self, Args /*args*/) {
-  const Value words = FindMethod(Value::String(""), "split")(in, Value::String(ToText(self)), {});
-  return Value::Int(static_cast<int64_t>(words.AsList().items.size()));
-}
-
-Value Center(In in, Self self, Args args) {
-  const MarkedString text = ToText(self);
-  const auto size = static_cast<int64_t>(NumCharacters(text.bytes()));
-  const int64_t width = args.Int(0, "width", 80);
-  if (width <= size) return in.NewString(text);
-  in.Charge(static_cast<size_t>(width));
-  // Python puts the odd space to the left when the width is odd.
-  const int64_t padding = width - size;
-  const int64_t left = padding / 2 + (padding & width & 1);
-  MarkedString out(std::string(static_cast<size_t>(left), ' '));
-  out.Append(text);
-  out.Append(std::string(static_cast<size_t>(padding - left), ' '));
-  return in.NewString(std::move(out));
+Value NewGenerator(In in, std::vector<Value> items) {
+  return in.NewList(std::move(items), List::Shape::kGenerator);
 }
 
 // ---- sequences ----
@@ -209,73 +89,106 @@ Value Length(In in, Self self, Args /*args*/) {
     in.Charge(self.bytes().size());
     return Value::Int(static_cast<int64_t>(NumCharacters(self.bytes())));
   }
-  if (self.is_list()) return Value::Int(static_cast<int64_t>(self.AsList().items.size()));
+  if (self.is_list() && !self.AsList().is_generator()) {
+    return Value::Int(static_cast<int64_t>(self.AsList().items.size()));
+  }
   if (self.is_dict()) return Value::Int(static_cast<int64_t>(self.AsDict().size()));
   if (self.is_undefined()) return Value::Int(0);
   throw TemplateError(fmt::format("object of type '{}' has no len()", self.TypeName()));
 }
 
-Value First(In in, Self self, Args /*args*/) {
+Value First(In in, Self self, Args args) {
+  args.CheckPositional("first", 0, 0);
+  if (self.is_list() && self.AsList().is_generator()) {
+    auto& items = self.AsList().items;
+    if (items.empty()) return Value::Undefined("No first item, sequence was empty.");
+    const Value first = items.front();
+    items.erase(items.begin());
+    return first;
+  }
   const std::vector<Value> items = in.Iterate(self);
   return items.empty() ? Value::Undefined("No first item, sequence was empty.") : items.front();
 }
 
-Value Last(In in, Self self, Args /*args*/) {
+Value Last(In in, Self self, Args args) {
+  args.CheckPositional("last", 0, 0);
+  if (self.is_list() && self.AsList().is_generator()) {
+    throw TemplateError("'generator' object is not reversible");
+  }
   const std::vector<Value> items = in.Iterate(self);
   return items.empty() ? Value::Undefined("No last item, sequence was empty.") : items.back();
 }
 
-Value ToList(In in, Self self, Args /*args*/) { return in.NewList(in.Iterate(self)); }
+Value ToList(In in, Self self, Args args) {
+  args.CheckPositional("list", 0, 0);
+  return in.NewList(in.Iterate(self));
+}
 
 Value Join(In in, Self self, Args args) {
   args.Check("join", {"d", "attribute"});
   std::vector<Value> items = in.Iterate(self);
-  if (args.Has(1, "attribute")) {
-    for (Value& item : items) item = Path(in, item, args.Get(1, "attribute"));
-  }
+  for (Value& item : items) item = Path(in, item, args.Get(1, "attribute"));
   return JoinText(in, items, ToText(args.Get(0, "d")));
 }
 
-Value Reverse(In in, Self self, Args /*args*/) {
+Value Reverse(In in, Self self, Args args) {
+  args.CheckPositional("reverse", 0, 0);
+  const bool is_generator = self.is_list() && self.AsList().is_generator();
   std::vector<Value> items = in.Iterate(self);
   std::reverse(items.begin(), items.end());
-  return self.is_string() ? JoinText(in, items, MarkedString()) : in.NewList(std::move(items));
+  if (self.is_string()) return JoinText(in, items, MarkedString());
+  return is_generator ? in.NewList(std::move(items)) : NewGenerator(in, std::move(items));
 }
 
-Value Items(In in, Self self, Args /*args*/) {
+Value Items(In in, Self self, Args args) {
+  args.CheckPositional("items", 0, 0);
   std::vector<Value> pairs;
-  if (self.is_undefined()) return in.NewList({});
+  if (self.is_undefined()) return NewGenerator(in, {});
   if (!self.is_dict()) throw TemplateError("Can only get item pairs from a mapping.");
   for (const auto& [key, value] : self.AsDict().entries()) {
-    pairs.push_back(in.NewList({key, value}, /*is_tuple=*/true));
+    pairs.push_back(in.NewList({key, value}, List::Shape::kTuple));
   }
-  return in.NewList(std::move(pairs));
+  return NewGenerator(in, std::move(pairs));
 }
 
 Value DictSort(In in, Self self, Args args) {
   args.Check("dictsort", {"case_sensitive", "by", "reverse"});
-  const bool by_value =
-      args.Has(1, "by") && ExpectString(args.Get(1, "by"), "by").bytes() == "value";
+  const std::string by =
+      args.Has(1, "by") ? ExpectString(args.Get(1, "by"), "by").bytes() : "key";
+  if (by != "key" && by != "value") {
+    throw TemplateError("You can only sort by either \"key\" or \"value\"");
+  }
+  if (self.is_undefined()) throw TemplateError(self.UndefinedWhat());
   std::vector<Keyed> keyed;
   for (const Value& pair : Items(in, self, {}).AsList().items) {
-    keyed.emplace_back(SortKey(in, pair.AsList().items[by_value ? 1 : 0], Value(),
-                               args.Bool(0, "case_sensitive", false)),
-                       pair);
+    const Value& compared = pair.AsList().items[by == "value" ? 1 : 0];
+    keyed.emplace_back(SortKey(in, compared, Value(), args.Bool(0, "case_sensitive", false)), pair);
   }
   SortByKey(in, &keyed, args.Bool(2, "reverse", false));
-  std::vector<Value> sorted;
-  for (Keyed& entry : keyed) sorted.push_back(std::move(entry.second));
-  return in.NewList(std::move(sorted));
+  return ItemsOf(in, std::move(keyed));
 }
 
+/// Sorts by one attribute or several ("age,name"), which Python compares as a list.
 Value Sort(In in, Self self, Args args) {
   args.Check("sort", {"reverse", "case_sensitive", "attribute"});
-  std::vector<Keyed> keyed =
-      WithKeys(in, self, args.Get(2, "attribute"), args.Bool(1, "case_sensitive", false));
+  const bool case_sensitive = args.Bool(1, "case_sensitive", false);
+  std::vector<Value> paths = {args.Get(2, "attribute")};
+  if (paths[0].is_string()) {
+    const Value names = std::exchange(paths, {})[0];
+    for (size_t begin = 0; begin <= names.bytes().size();) {
+      const size_t end = std::min(names.bytes().find(',', begin), names.bytes().size());
+      paths.push_back(Value::String(names.bytes().substr(begin, end - begin)));
+      begin = end + 1;
+    }
+  }
+  std::vector<Keyed> keyed;
+  for (const Value& item : in.Iterate(self)) {
+    std::vector<Value> keys;
+    for (const Value& path : paths) keys.push_back(SortKey(in, item, path, case_sensitive));
+    keyed.emplace_back(in.NewList(std::move(keys)), item);
+  }
   SortByKey(in, &keyed, args.Bool(0, "reverse", false));
-  std::vector<Value> sorted;
-  for (Keyed& entry : keyed) sorted.push_back(std::move(entry.second));
-  return in.NewList(std::move(sorted));
+  return ItemsOf(in, std::move(keyed));
 }
 
 Value Unique(In in, Self self, Args args) {
@@ -288,7 +201,7 @@ Value Unique(In in, Self self, Args args) {
     seen.Set(entry.first, Value::None());
     items.push_back(std::move(entry.second));
   }
-  return in.NewList(std::move(items));
+  return NewGenerator(in, std::move(items));
 }
 
 template <int kSign>
@@ -298,16 +211,17 @@ Value Extreme(In in, Self self, Args args) {
       WithKeys(in, self, args.Get(1, "attribute"), args.Bool(0, "case_sensitive", false));
   if (keyed.empty()) return Value::Undefined("No aggregated item, sequence was empty.");
   const Keyed* best = &keyed[0];
-  for (const Keyed& entry : keyed) {
-    if (Compare(entry.first, best->first) * kSign > 0) best = &entry;
+  for (size_t i = 1; i < keyed.size(); ++i) {
+    if (Compare(keyed[i].first, best->first) * kSign > 0) best = &keyed[i];
   }
   return best->second;
 }
 
 Value GroupBy(In in, Self self, Args args) {
-  args.Check("groupby", {"attribute", "default", "case_sensitive"});
+  args.Check("groupby", {"attribute", "default", "case_sensitive"}, 1);
+  const Value fallback = args.Get(1, "default");
   std::vector<Keyed> keyed =
-      WithKeys(in, self, args.Get(0, "attribute"), args.Bool(2, "case_sensitive", false));
+      WithKeys(in, self, args.Get(0, "attribute"), args.Bool(2, "case_sensitive", false), fallback);
   SortByKey(in, &keyed, false);
   std::vector<Value> groups;
   for (size_t begin = 0; begin < keyed.size();) {
@@ -316,8 +230,8 @@ Value GroupBy(In in, Self self, Args args) {
     while (end < keyed.size() && Equal(keyed[end].first, keyed[begin].first)) {
       members.push_back(keyed[end++].second);
     }
-    const Value key = Path(in, keyed[begin].second, args.Get(0, "attribute"));
-    groups.push_back(in.NewList({key, in.NewList(std::move(members))}, /*is_tuple=*/true));
+    const Value key = Path(in, keyed[begin].second, args.Get(0, "attribute"), fallback);
+    groups.push_back(in.NewList({key, in.NewList(std::move(members))}, List::Shape::kGroup));
     begin = end;
   }
   return in.NewList(std::move(groups));
@@ -327,9 +241,9 @@ Value Sum(In in, Self self, Args args) {
   args.Check("sum", {"attribute", "start"});
   const Value attribute = args.Get(0, "attribute");
   Value total = args.Has(1, "start") ? args.Get(1, "start") : Value::Int(0);
+  if (total.is_string()) throw TemplateError("sum() can't sum strings");
   for (const Value& item : in.Iterate(self)) {
-    const bool plain = attribute.is_undefined() || attribute.is_none();
-    total = Arithmetic(in, BinaryOp::kAdd, total, plain ? item : Path(in, item, attribute));
+    total = Arithmetic(in, BinaryOp::kAdd, total, Path(in, item, attribute));
   }
   return total;
 }
@@ -337,15 +251,16 @@ Value Sum(In in, Self self, Args args) {
 Value Map(In in, Self self, Args args) {
   std::vector<Value> results;
   if (args.positional.empty()) {
+    args.Check("map", {"attribute", "default"}, 1);
     for (const Value& item : in.Iterate(self)) {
       results.push_back(Path(in, item, args.Get(0, "attribute"), args.Get(1, "default")));
     }
-    return in.NewList(std::move(results));
+    return NewGenerator(in, std::move(results));
   }
   const std::string& name = ExpectString(args.positional[0], "map").bytes();
   const CallArguments rest = Rest(args, 1);
   for (const Value& item : in.Iterate(self)) results.push_back(in.Filter(name, item, rest));
-  return in.NewList(std::move(results));
+  return NewGenerator(in, std::move(results));
 }
 
 /// select, reject (first = 0: the test's name) and selectattr, rejectattr (first = 1, behind the
@@ -363,11 +278,11 @@ Value Select(In in, Self self, Args args) {
     const bool passes = has_test ? in.Test(test, value, rest) : value.Truth();
     if (passes == kKeeps) kept.push_back(item);
   }
-  return in.NewList(std::move(kept));
+  return NewGenerator(in, std::move(kept));
 }
 
 Value Batch(In in, Self self, Args args) {
-  args.Check("batch", {"linecount", "fill_with"});
+  args.Check("batch", {"linecount", "fill_with"}, 1);
   const int64_t size = args.Int(0, "linecount", 0);
   if (size < 1) throw TemplateError("batch: the count must be at least 1");
   std::vector<Value> rows;
@@ -377,13 +292,33 @@ Value Batch(In in, Self self, Args args) {
       rows.push_back(in.NewList(std::exchange(row, {})));
     row.push_back(item);
   }
-  if (row.empty()) return in.NewList(std::move(rows));
+  if (row.empty()) return NewGenerator(in, std::move(rows));
   if (args.Has(1, "fill_with") && !args.Get(1, "fill_with").is_none()) {
     in.Charge(static_cast<size_t>(size) * sizeof(Value));
     row.resize(static_cast<size_t>(size), args.Get(1, "fill_with"));
   }
   rows.push_back(in.NewList(std::move(row)));
-  return in.NewList(std::move(rows));
+  return NewGenerator(in, std::move(rows));
+}
+
+/// Columns of nearly equal length, the longer ones first.
+Value SliceColumns(In in, Self self, Args args) {
+  args.Check("slice", {"slices", "fill_with"}, 1);
+  const int64_t num_slices = args.Int(0, "slices", 0);
+  if (num_slices < 1) throw TemplateError("slice: the count must be at least 1");
+  const std::vector<Value> items = in.Iterate(self);
+  const auto size = static_cast<int64_t>(items.size());
+  const Value fill = args.Get(1, "fill_with");
+  std::vector<Value> columns;
+  auto next = items.begin();
+  for (int64_t i = 0; i < num_slices; ++i) {
+    const bool is_longer = i < size % num_slices;
+    std::vector<Value> column(next, next + size / num_slices + (is_longer ? 1 : 0));
+    next += static_cast<ptrdiff_t>(column.size());
+    if (!is_longer && !fill.is_undefined() && !fill.is_none()) column.push_back(fill);
+    columns.push_back(in.NewList(std::move(column)));
+  }
+  return NewGenerator(in, std::move(columns));
 }
 
 // ---- values ----
@@ -395,128 +330,149 @@ Value Default(In in, Self self, Args args) {
   return args.Has(0, "default_value") ? args.Get(0, "default_value") : in.NewString("");
 }
 
+/// Unlike x.name, this sees attributes only, no keys of a dict.
 Value Attr(In in, Self self, Args args) {
-  return in.Attribute(self, ExpectString(args.Get(0, "name"), "attr").bytes());
+  args.Check("attr", {"name"}, 1);
+  const std::string& name = ExpectString(args.Get(0, "name"), "attr").bytes();
+  if (self.is_dict() && FindMethod(self, name) == nullptr) {
+    return Value::Undefined(fmt::format("'dict object' has no attribute '{}'", name));
+  }
+  return in.Attribute(self, name);
 }
 
 Value Json(In in, Self self, Args args) { return in.NewString(ToJson(self, args)); }
 
-Value ToString(In in, Self self, Args /*args*/) {
-  return self.is_string() ? self : in.NewString(ToText(self));
-}
-
 Value Abs(In /*in*/, Self self, Args /*args*/) {
-  if (!self.is_number())
+  if (self.is_undefined()) throw TemplateError(self.UndefinedWhat());
+  if (!self.is_number()) {
     throw TemplateError(fmt::format("bad operand type for abs(): '{}'", self.TypeName()));
+  }
   if (self.is_float()) return Value::Float(std::abs(self.AsFloat()));
-  return self.AsInt() < 0 ? Negate(self) : Value::Int(self.AsInt());
+  if (CompareIntegers(self, Value::Int(0)) < 0) return Negate(self);
+  return self.is_bool() ? Value::Int(self.AsInt()) : self;
 }
 
-/// The number that a string spells, white space around it allowed.
+/// float(text): white space around it, "_" between digits, inf and nan allowed.
 std::optional<double> ParseNumber(In in, Self self) {
   if (!self.is_string()) return std::nullopt;
   const Value stripped = StripText(in, self, Value(), true, true);
-  const std::string& text = stripped.bytes();
+  std::string text;
+  for (size_t i = 0; i < stripped.bytes().size(); ++i) {
+    const char c = stripped.bytes()[i];
+    const auto is_digit = [&](size_t at) {
+      return at < stripped.bytes().size() && stripped.bytes()[at] >= '0' &&
+             stripped.bytes()[at] <= '9';
+    };
+    if (c == '_' && !(i > 0 && is_digit(i - 1) && is_digit(i + 1))) return std::nullopt;
+    if (c != '_') text.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c);
+  }
   const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
+  if (text.starts_with("+-") || text.find('(') != text.npos) return std::nullopt;
   const char* end = text.data() + text.size();
   double number = 0;
   const auto [rest, error] = std::from_chars(begin, end, number);
-  if (error != std::errc() || rest != end) return std::nullopt;
+  if (rest != end || begin == end || error == std::errc::invalid_argument) return std::nullopt;
+  if (error == std::errc::result_out_of_range) number = std::strtod(text.c_str(), nullptr);
   return number;
 }
 
 Value ToInt(In in, Self self, Args args) {
   args.Check("int", {"default", "base"});
   const Value fallback = args.Has(0, "default") ? args.Get(0, "default") : Value::Int(0);
-  if (self.is_integral()) return Value::Int(self.AsInt());
+  if (self.is_undefined()) throw TemplateError(self.UndefinedWhat());
+  if (self.is_integral()) return self.is_bool() ? Value::Int(self.AsInt()) : self;
   if (self.is_string()) {
     const Value stripped = StripText(in, self, Value(), true, true);
-    const std::string& text = stripped.bytes();
-    int64_t number = 0;
-    const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
-    const char* end = text.data() + text.size();
-    const auto base = static_cast<int>(std::clamp<int64_t>(args.Int(1, "base", 10), 2, 36));
-    const auto [rest, error] = std::from_chars(begin, end, number, base);
-    if (error == std::errc() && rest == end) return Value::Int(number);
+    const int64_t base = args.Int(1, "base", 10);
+    const bool is_base = base == 0 || (base >= 2 && base <= 36);
+    if (is_base) {
+      if (auto number = ParseInteger(stripped.bytes(), static_cast<int>(base))) return *number;
+    }
+  } else if (self.is_float() && std::isinf(self.AsFloat())) {
+    throw TemplateError("cannot convert float infinity to integer");
   }
   const std::optional<double> number = self.is_float() ? self.AsFloat() : ParseNumber(in, self);
-  if (!number || !(std::abs(*number) < 0x1p63)) return fallback;
-  return Value::Int(static_cast<int64_t>(*number));
+  return number && std::isfinite(*number) ? IntegerFromDouble(*number) : fallback;
 }
 
 Value ToFloat(In in, Self self, Args args) {
   args.Check("float", {"default"});
+  if (self.is_undefined()) throw TemplateError(self.UndefinedWhat());
   if (self.is_number()) return Value::Float(self.AsFloat());
   if (const auto number = ParseNumber(in, self)) return Value::Float(*number);
   return args.Has(0, "default") ? args.Get(0, "default") : Value::Float(0);
 }
 
+/// round(number, precision) of Python: to the even one of two that are equally near.
+Value RoundCommon(Self self, int64_t precision) {
+  if (self.is_float()) {
+    const double number = self.AsFloat();
+    if (!std::isfinite(number)) return self;
+    // Python rounds the exact decimal value, which the printing of digits does too.
+    if (precision >= 0) return Value::Float(std::stod(fmt::format("{:.{}f}", number, precision)));
+    const double scale = std::pow(10.0, static_cast<double>(-precision));
+    return Value::Float(std::nearbyint(number / scale) * scale);
+  }
+  const Value integer = self.is_bool() ? Value::Int(self.AsInt()) : self;
+  if (precision >= 0) return integer;
+  const Value scale = IntegerArithmetic(BinaryOp::kPower, Value::Int(10), Value::Int(-precision));
+  const Value rest = IntegerArithmetic(BinaryOp::kModulo, integer, scale);
+  const Value below = IntegerArithmetic(BinaryOp::kSubtract, integer, rest);
+  const int order = CompareIntegers(IntegerArithmetic(BinaryOp::kAdd, rest, rest), scale);
+  const Value steps = IntegerArithmetic(BinaryOp::kFloorDivide, below, scale);
+  const bool is_odd = IntegerArithmetic(BinaryOp::kModulo, steps, Value::Int(2)).Truth();
+  const bool up = order > 0 || (order == 0 && is_odd);
+  return up ? IntegerArithmetic(BinaryOp::kAdd, below, scale) : below;
+}
+
 Value Round(In /*in*/, Self self, Args args) {
   args.Check("round", {"precision", "method"});
+  if (self.is_undefined()) throw TemplateError(self.UndefinedWhat());
   if (!self.is_number()) throw TemplateError("round: expected a number");
   const int64_t precision = std::clamp<int64_t>(args.Int(0, "precision", 0), -300, 300);
   const std::string method =
       args.Has(1, "method") ? ExpectString(args.Get(1, "method"), "method").bytes() : "common";
-  const double number = self.AsFloat();
-  if (method == "common") {
-    // Python rounds the exact decimal value, which the printing of digits does too.
-    if (precision < 0) {
-      const double scale = std::pow(10.0, static_cast<double>(-precision));
-      return Value::Float(std::nearbyint(number / scale) * scale);
-    }
-    return Value::Float(std::stod(fmt::format("{:.{}f}", number, precision)));
-  }
+  if (method == "common") return RoundCommon(self, precision);
   const double scale = std::pow(10.0, static_cast<double>(precision));
+  const double number = self.AsFloat();
+  if (!std::isfinite(number)) throw TemplateError("round: the number is not finite");
   if (method == "ceil") return Value::Float(std::ceil(number * scale) / scale);
   if (method == "floor") return Value::Float(std::floor(number * scale) / scale);
   throw TemplateError("method must be common, ceil or floor");
 }
 
-const std::unordered_map<std::string_view, FilterFunction>& Filters() {
-  static const std::unordered_map<std::string_view, FilterFunction> table = {
+const FilterTable& ValueFilters() {
+  static const FilterTable table = {
       {"abs", Abs},
       {"attr", Attr},
       {"batch", Batch},
-      {"capitalize", Case<LetterCase::kCapitalize>},
-      {"center", Center},
       {"count", Length},
       {"d", Default},
       {"default", Default},
       {"dictsort", DictSort},
-      {"e", Escape},
-      {"escape", Escape},
       {"first", First},
       {"float", ToFloat},
-      {"format", Format},
       {"groupby", GroupBy},
-      {"indent", Indent},
       {"int", ToInt},
       {"items", Items},
       {"join", Join},
       {"last", Last},
       {"length", Length},
       {"list", ToList},
-      {"lower", Case<LetterCase::kLower>},
       {"map", Map},
       {"max", Extreme<1>},
       {"min", Extreme<-1>},
       {"reject", Select<0, false>},
       {"rejectattr", Select<1, false>},
-      {"replace", Replace},
       {"reverse", Reverse},
       {"round", Round},
-      {"safe", ToString},
       {"select", Select<0, true>},
       {"selectattr", Select<1, true>},
+      {"slice", SliceColumns},
       {"sort", Sort},
-      {"string", ToString},
       {"sum", Sum},
-      {"title", Case<LetterCase::kTitleWords>},
       {"tojson", Json},
-      {"trim", Trim},
       {"unique", Unique},
-      {"upper", Case<LetterCase::kUpper>},
-      {"wordcount", WordCount},
   };
   return table;
 }
@@ -524,8 +480,11 @@ const std::unordered_map<std::string_view, FilterFunction>& Filters() {
 }  // namespace
 
 FilterFunction FindFilter(std::string_view name) {
-  const auto it = Filters().find(name);
-  return it == Filters().end() ? nullptr : it->second;
+  for (const FilterTable* table : {&ValueFilters(), &StringFilters()}) {
+    const auto it = table->find(name);
+    if (it != table->end()) return it->second;
+  }
+  return nullptr;
 }
 
 }  // namespace gale::jinja

@@ -9,7 +9,7 @@
 namespace gale::jinja {
 namespace {
 
-constexpr int64_t kMaxRange = 1'000'000;
+constexpr int64_t kMaxRange = 100'000;  // as in Jinja's sandbox
 
 class Function : public Object {
  public:
@@ -27,17 +27,29 @@ class Function : public Object {
 
 class Namespace : public Object {
  public:
+  explicit Namespace(Dict* attributes) : attributes_(attributes) {}
   std::string_view type_name() const override { return "Namespace"; }
   std::optional<Value> Attribute(Interpreter& /*interpreter*/, std::string_view name) override {
-    const auto it = attributes_.find(std::string(name));
-    return it == attributes_.end() ? std::nullopt : std::optional(it->second);
+    const Value* value = attributes_->Find(name);
+    return value == nullptr ? std::nullopt : std::optional(*value);
+  }
+  MarkedString Text() const override {
+    MarkedString text("<Namespace ");
+    text.Append(Repr(Value::Of(attributes_)));
+    text.Append(">");
+    return text;
   }
   void Set(std::string_view name, Value value) {
-    attributes_.insert_or_assign(std::string(name), std::move(value));
+    // transformers keeps these away from Python's own.
+    if (name.starts_with('_')) {
+      throw TemplateError(fmt::format(
+          "namespace attributes must not begin with an underscore, but got '{}'", name));
+    }
+    attributes_->Set(Value::String(std::string(name)), std::move(value));
   }
 
  private:
-  std::unordered_map<std::string, Value> attributes_;
+  Dict* attributes_;
 };
 
 /// Gives its items in turn, from the start again after the last.
@@ -96,12 +108,12 @@ Value NewObject(Interpreter& interpreter, Args&&... args) {
 }
 
 Value Range(Interpreter& interpreter, const CallArguments& arguments) {
-  arguments.Check("range", {"start", "stop", "step"});
+  arguments.CheckPositional("range", 1, 3);
   const bool one = arguments.positional.size() == 1;
   const int64_t start = one ? 0 : arguments.Int(0, "start", 0);
-  const int64_t stop = one ? arguments.Int(0, "stop", 0) : arguments.Int(1, "stop", 0);
+  const int64_t stop = arguments.Int(one ? 0 : 1, "stop", 0);
   const int64_t step = arguments.Int(2, "step", 1);
-  if (step == 0) throw TemplateError("range() step must not be zero");
+  if (step == 0) throw TemplateError("range() arg 3 must not be zero");
   std::vector<Value> items;
   for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
     if (static_cast<int64_t>(items.size()) == kMaxRange) {
@@ -110,17 +122,21 @@ Value Range(Interpreter& interpreter, const CallArguments& arguments) {
     items.push_back(Value::Int(i));
     if (__builtin_add_overflow(i, step, &i)) break;
   }
-  return interpreter.NewList(std::move(items));
+  const Value range = interpreter.NewList(std::move(items), List::Shape::kRange);
+  range.AsList().spelling = step == 1 ? fmt::format("range({}, {})", start, stop)
+                                      : fmt::format("range({}, {}, {})", start, stop, step);
+  return range;
 }
 
 Value MakeDict(Interpreter& interpreter, const CallArguments& arguments) {
   Dict* dict = interpreter.heap().NewDict();
   interpreter.Charge(sizeof(Dict) + arguments.named.size() * sizeof(Value));
   const Value result = Value::Of(dict);
-  const Value from = arguments.Get(0, "");
+  arguments.CheckPositional("dict", 0, 1, /*any_named=*/true);
+  const Value from = arguments.positional.empty() ? Value() : arguments.positional[0];
   if (from.is_dict()) {
     for (const auto& [key, value] : from.AsDict().entries()) dict->Set(key, value);
-  } else if (!from.is_undefined()) {
+  } else {
     for (const Value& pair : interpreter.Iterate(from)) {
       const std::vector<Value> parts = interpreter.Iterate(pair);
       if (parts.size() != 2) throw TemplateError("dict() expects pairs");
@@ -132,14 +148,11 @@ Value MakeDict(Interpreter& interpreter, const CallArguments& arguments) {
 }
 
 Value MakeNamespace(Interpreter& interpreter, const CallArguments& arguments) {
-  const Value result = NewObject<Namespace>(interpreter);
-  const Value from = arguments.Get(0, "");
-  if (from.is_dict()) {
-    for (const auto& [key, value] : from.AsDict().entries()) {
-      SetNamespaceAttribute(result, ExpectString(key, "namespace()").bytes(), value);
-    }
+  const Value result = NewObject<Namespace>(interpreter, interpreter.heap().NewDict());
+  const Value attributes = MakeDict(interpreter, arguments);
+  for (const auto& [key, value] : attributes.AsDict().entries()) {
+    SetNamespaceAttribute(result, ExpectString(key, "namespace()").bytes(), value);
   }
-  for (const auto& [name, value] : arguments.named) SetNamespaceAttribute(result, name, value);
   return result;
 }
 
@@ -161,7 +174,7 @@ Value StrftimeNow(Interpreter& interpreter, const CallArguments& arguments) {
 }
 
 Value MakeCycler(Interpreter& interpreter, const CallArguments& arguments) {
-  if (arguments.positional.empty()) throw TemplateError("cycler() needs items");
+  arguments.CheckPositional("cycler", 1, SIZE_MAX);
   return NewObject<Cycler>(interpreter, arguments.positional);
 }
 

@@ -20,19 +20,27 @@ class Macro : public Object {
   std::string_view type_name() const override { return "Macro"; }
   bool is_callable() const override { return true; }
   Value Call(Interpreter& interpreter, const CallArguments& arguments) override {
-    return interpreter.RunMacro(*definition_, around_, arguments, caller_);
+    return interpreter.RunMacro(*definition_, around_, arguments);
   }
   std::optional<Value> Attribute(Interpreter& interpreter, std::string_view name) override {
     if (name == "name") return interpreter.NewString(definition_->name);
-    return std::nullopt;
+    if (name == "caller") return Value::Bool(definition_->uses_caller);
+    if (name == "catch_varargs") return Value::Bool(definition_->uses_varargs);
+    if (name == "catch_kwargs") return Value::Bool(definition_->uses_kwargs);
+    if (name != "arguments") return std::nullopt;
+    std::vector<Value> names;
+    for (const Parameter& parameter : definition_->parameters) {
+      names.push_back(interpreter.NewString(parameter.name));
+    }
+    return interpreter.NewList(std::move(names), List::Shape::kTuple);
   }
-
-  void set_caller(Value caller) { caller_ = std::move(caller); }
+  MarkedString Text() const override {
+    return MarkedString(fmt::format("<Macro '{}'>", definition_->name));
+  }
 
  private:
   const MacroDefinition* definition_;
   Scope* around_;
-  Value caller_;
 };
 
 /// `loop` inside {% for %}. Calling it runs the loop again over other items: recursive loops.
@@ -76,6 +84,10 @@ class Loop : public Object {
     return std::nullopt;
   }
 
+  MarkedString Text() const override {
+    return MarkedString(fmt::format("<LoopContext {}/{}>", index_ + 1, items_.size()));
+  }
+
   const std::vector<Value>& items() const { return items_; }
   void set_index(size_t index) { index_ = index; }
   void Finish() { around_ = nullptr; }  ///< its scope is about to go
@@ -94,7 +106,7 @@ class Loop : public Object {
   static Value Changed(Interpreter& interpreter, const Value& self,
                        const CallArguments& arguments) {
     auto& loop = static_cast<Loop&>(self.AsObject());
-    const Value now = interpreter.NewList(arguments.positional, /*is_tuple=*/true);
+    const Value now = interpreter.NewList(arguments.positional, List::Shape::kTuple);
     const bool changed = loop.last_.is_undefined() || !Equal(loop.last_, now);
     loop.last_ = now;
     return Value::Bool(changed);
@@ -180,6 +192,7 @@ void Interpreter::Charge(size_t bytes) {
 
 MarkedString Interpreter::Render(const Body& body) {
   MarkedString out;
+  output_ = &out;
   Run(body, &out);
   return out;
 }
@@ -290,13 +303,11 @@ Interpreter::Flow Interpreter::Execute(const CallBlock& node, MarkedString* out)
   ++num_captures_;
   const auto& call = std::get<Call>(node.call->node);
   const Value callee = Evaluate(*call.callee);
-  auto* macro = callee.is_object() ? dynamic_cast<Macro*>(&callee.AsObject()) : nullptr;
-  if (macro == nullptr) throw TemplateError("{% call %} works with macros only");
-  Macro with_caller = *macro;
+  CallArguments arguments = EvaluateArguments(call.arguments);
   Charge(sizeof(Macro));
-  with_caller.set_caller(
-      Value::Of(static_cast<Object*>(heap_.NewObject<Macro>(&node.caller, scope_))));
-  Write(with_caller.Call(*this, EvaluateArguments(call.arguments)).AsString(), out);
+  arguments.named.emplace_back(
+      "caller", Value::Of(static_cast<Object*>(heap_.NewObject<Macro>(&node.caller, scope_))));
+  Write(ToText(CallValue(callee, arguments)), out);
   return Flow::kNext;
 }
 
@@ -307,10 +318,20 @@ Interpreter::Flow Interpreter::Execute(const FilterBlock& node, MarkedString* ou
 
 Interpreter::Flow Interpreter::Execute(const With& node, MarkedString* out) {
   std::vector<Value> values;
-  for (const auto& [name, expr] : node.assignments) values.push_back(Evaluate(*expr));
+  for (const auto& [target, expr] : node.assignments) values.push_back(Evaluate(*expr));
   const ScopeGuard scope(this, scope_);
-  for (size_t i = 0; i < values.size(); ++i) scope_->Set(node.assignments[i].first, values[i]);
+  for (size_t i = 0; i < values.size(); ++i) Assign(node.assignments[i].first, values[i]);
   return Run(node.body, out);
+}
+
+Interpreter::Flow Interpreter::Execute(const Generation& node, MarkedString* out) {
+  const ScopeGuard scope(this, scope_);
+  const size_t begin = out->size();
+  const Flow flow = Run(node.body, out);
+  // Inside of a macro or a {% set %} block, the place in the output is not known.
+  const bool is_placed = out == output_ && out->size() > begin;
+  if (is_placed) generations_.push_back({begin, out->size()});
+  return flow;
 }
 
 Interpreter::Flow Interpreter::Execute(const Break& /*node*/, MarkedString* /*out*/) {
@@ -323,21 +344,21 @@ Interpreter::Flow Interpreter::Execute(const Continue& /*node*/, MarkedString* /
 
 void Interpreter::Assign(const Target& target, Value value) {
   if (!target.attribute.empty()) {
-    const Value* object = scope_->Find(target.names[0]);
-    if (object == nullptr) throw TemplateError(fmt::format("'{}' is undefined", target.names[0]));
+    const Value* object = scope_->Find(target.name);
+    if (object == nullptr) throw TemplateError(fmt::format("'{}' is undefined", target.name));
     SetNamespaceAttribute(*object, target.attribute, std::move(value));
     return;
   }
   if (!target.is_tuple) {
-    scope_->Set(target.names[0], std::move(value));
+    scope_->Set(target.name, std::move(value));
     return;
   }
   const std::vector<Value> parts = Iterate(value);
-  if (parts.size() != target.names.size()) {
+  if (parts.size() != target.parts.size()) {
     throw TemplateError(
-        fmt::format("expected {} values to unpack, got {}", target.names.size(), parts.size()));
+        fmt::format("expected {} values to unpack, got {}", target.parts.size(), parts.size()));
   }
-  for (size_t i = 0; i < parts.size(); ++i) scope_->Set(target.names[i], parts[i]);
+  for (size_t i = 0; i < parts.size(); ++i) Assign(target.parts[i], parts[i]);
 }
 
 Value Interpreter::Capture(const Body& body) {
@@ -355,29 +376,55 @@ Value Interpreter::ApplyBlockFilter(const Expr& filter, const Value& block) {
 }
 
 Value Interpreter::RunMacro(const MacroDefinition& macro, Scope* around,
-                            const CallArguments& arguments, const Value& caller) {
+                            const CallArguments& arguments) {
   const DepthGuard depth_guard(this);
   const ScopeGuard scope(this, around);
-  if (arguments.positional.size() > macro.parameters.size()) {
-    throw TemplateError(fmt::format("macro '{}' takes {} arguments, got {}", macro.name,
-                                    macro.parameters.size(), arguments.positional.size()));
+  const size_t num_positional = std::min(arguments.positional.size(), macro.parameters.size());
+  if (arguments.positional.size() > num_positional && !macro.uses_varargs) {
+    throw TemplateError(fmt::format("macro '{}' takes not more than {} argument(s)", macro.name,
+                                    macro.parameters.size()));
   }
-  for (const auto& [name, value] : arguments.named) {
-    const auto is_it = [&name = name](const Parameter& p) { return p.name == name; };
-    if (std::none_of(macro.parameters.begin(), macro.parameters.end(), is_it)) {
-      throw TemplateError(fmt::format("macro '{}' has no parameter '{}'", macro.name, name));
+  std::vector<std::pair<std::string, Value>> named = arguments.named;
+  const auto take = [&named](std::string_view name) -> std::optional<Value> {
+    for (auto it = named.begin(); it != named.end(); ++it) {
+      if (it->first != name) continue;
+      Value value = std::move(it->second);
+      named.erase(it);
+      return value;
     }
+    return std::nullopt;
+  };
+  std::vector<std::optional<Value>> given(arguments.positional.begin(),
+                                          arguments.positional.begin() +
+                                              static_cast<ptrdiff_t>(num_positional));
+  bool has_caller = false;
+  for (size_t i = 0; i < macro.parameters.size(); ++i) {
+    if (i >= num_positional) given.push_back(take(macro.parameters[i].name));
+    has_caller = has_caller || macro.parameters[i].name == "caller";
   }
-  if (!caller.is_undefined()) scope_->Set("caller", caller);
+  if (macro.uses_caller && !has_caller) {
+    scope_->Set("caller", take("caller").value_or(Value::Undefined("No caller defined")));
+  }
+  if (!named.empty() && !macro.uses_kwargs) {
+    throw TemplateError(
+        fmt::format("macro '{}' takes no keyword argument '{}'", macro.name, named[0].first));
+  }
+  if (macro.uses_kwargs) {
+    Dict* kwargs = heap_.NewDict();
+    for (auto& [name, value] : named) kwargs->Set(Value::String(name), std::move(value));
+    scope_->Set("kwargs", Value::Of(kwargs));
+  }
+  if (macro.uses_varargs) {
+    const auto first = arguments.positional.begin() + static_cast<ptrdiff_t>(num_positional);
+    scope_->Set("varargs", NewList({first, arguments.positional.end()}, List::Shape::kTuple));
+  }
   for (size_t i = 0; i < macro.parameters.size(); ++i) {
     const Parameter& parameter = macro.parameters[i];
-    Value value = Value::Undefined(fmt::format("parameter '{}' was not provided", parameter.name));
-    if (arguments.Has(i, parameter.name)) {
-      value = arguments.Get(i, parameter.name);
-    } else if (parameter.fallback != nullptr) {
-      value = Evaluate(*parameter.fallback);
+    if (!given[i] && parameter.fallback != nullptr) given[i] = Evaluate(*parameter.fallback);
+    if (!given[i]) {
+      given[i] = Value::Undefined(fmt::format("parameter '{}' was not provided", parameter.name));
     }
-    scope_->Set(parameter.name, std::move(value));
+    scope_->Set(parameter.name, *std::move(given[i]));
   }
   MarkedString out;
   Run(macro.body, &out);
@@ -408,7 +455,7 @@ Value Interpreter::Evaluate(const ListLiteral& node) {
   std::vector<Value> items;
   items.reserve(node.items.size());
   for (const ExprPtr& item : node.items) items.push_back(Evaluate(*item));
-  return NewList(std::move(items), node.is_tuple);
+  return NewList(std::move(items), node.is_tuple ? List::Shape::kTuple : List::Shape::kList);
 }
 
 Value Interpreter::Evaluate(const DictLiteral& node) {
@@ -490,6 +537,22 @@ CallArguments Interpreter::EvaluateArguments(const Arguments& arguments) {
   CallArguments result;
   for (const ExprPtr& expr : arguments.positional) result.positional.push_back(Evaluate(*expr));
   for (const auto& [name, expr] : arguments.named) result.named.emplace_back(name, Evaluate(*expr));
+  if (arguments.spread != nullptr) {
+    for (Value& value : Iterate(Evaluate(*arguments.spread))) {
+      result.positional.push_back(std::move(value));
+    }
+  }
+  if (arguments.named_spread != nullptr) {
+    const Value spread = Evaluate(*arguments.named_spread);
+    if (!spread.is_dict()) throw TemplateError("the argument after ** must be a mapping");
+    for (const auto& [key, value] : spread.AsDict().entries()) {
+      if (!key.is_string()) throw TemplateError("keywords must be strings");
+      if (result.Has(SIZE_MAX, key.bytes())) {
+        throw TemplateError(fmt::format("got multiple values for '{}'", key.bytes()));
+      }
+      result.named.emplace_back(key.bytes(), value);
+    }
+  }
   return result;
 }
 
@@ -532,12 +595,21 @@ bool Interpreter::Test(std::string_view name, const Value& operand,
 
 Value Interpreter::Attribute(const Value& object, std::string_view name) {
   if (object.is_undefined()) throw TemplateError(object.UndefinedWhat());
+  if (IsMutator(object, name)) {
+    return Value::Undefined(fmt::format(
+        "'{}' of '{}' is not available: a template cannot change lists and dicts; build new ones "
+        "with + and dict(), or use a namespace",
+        name, object.TypeName()));
+  }
   if (object.is_object()) {
     if (auto value = object.AsObject().Attribute(*this, name)) return *value;
   } else if (const FilterFunction method = FindMethod(object, name)) {
     return BindMethod(*this, object, name, method);
   } else if (object.is_dict()) {
     if (const Value* value = object.AsDict().Find(name)) return *value;
+  } else if (object.is_list() && object.AsList().shape == List::Shape::kGroup) {
+    if (name == "grouper") return object.AsList().items[0];
+    if (name == "list") return object.AsList().items[1];
   }
   return Value::Undefined(fmt::format("'{}' has no attribute '{}'", Described(object), name));
 }
@@ -546,7 +618,8 @@ Value Interpreter::Item(const Value& object, const Value& key) {
   if (object.is_undefined()) throw TemplateError(object.UndefinedWhat());
   if (object.is_dict()) {
     if (const Value* value = object.AsDict().Find(key)) return *value;
-  } else if (key.is_integral() && (object.is_list() || object.is_string())) {
+  } else if (key.is_integral() && !key.is_big_int() &&
+             (object.is_string() || (object.is_list() && object.AsList().is_indexed()))) {
     const std::vector<size_t> offsets =
         object.is_string() ? CharacterOffsets(object.bytes()) : std::vector<size_t>();
     const auto size =
@@ -559,15 +632,7 @@ Value Interpreter::Item(const Value& object, const Value& key) {
       return NewString(object.AsString().Slice(offsets[i], offsets[i + 1]));
     }
   }
-  if (key.is_string()) {
-    if (object.is_dict()) {
-      if (const FilterFunction method = FindMethod(object, key.bytes())) {
-        return BindMethod(*this, object, key.bytes(), method);
-      }
-    } else {
-      return Attribute(object, key.bytes());
-    }
-  }
+  if (key.is_string()) return Attribute(object, key.bytes());
   return Value::Undefined(
       fmt::format("'{}' has no element {}", Described(object), Repr(key).bytes()));
 }
@@ -575,7 +640,8 @@ Value Interpreter::Item(const Value& object, const Value& key) {
 std::vector<Value> Interpreter::Iterate(const Value& value) {
   std::vector<Value> items;
   if (value.is_list()) {
-    items = value.AsList().items;
+    List& list = value.AsList();
+    items = list.is_generator() ? std::exchange(list.items, {}) : list.items;
   } else if (value.is_dict()) {
     for (const auto& [key, unused] : value.AsDict().entries()) items.push_back(key);
   } else if (value.is_string()) {

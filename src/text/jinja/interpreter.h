@@ -43,6 +43,8 @@ class Interpreter {
   /// Variables of the template; set them before Render.
   Scope& globals() { return globals_; }
   MarkedString Render(const Body& body);
+  /// The stretches of the output inside of {% generation %}, in order.
+  const std::vector<TextSpan>& generations() const { return generations_; }
 
   Value Evaluate(const Expr& expr);
   Value CallValue(const Value& callee, const CallArguments& arguments);
@@ -51,11 +53,11 @@ class Interpreter {
   /// x.name and x[key], by Jinja's rules: undefined when there is none.
   Value Attribute(const Value& object, std::string_view name);
   Value Item(const Value& object, const Value& key);
-  /// The elements that a for loop sees: of lists, the characters of strings, the keys of dicts.
+  /// The elements that a for loop sees: of lists, the characters of strings, the keys of dicts. A
+  /// generator is empty afterwards.
   std::vector<Value> Iterate(const Value& value);
   /// Runs a macro's body in a scope of its own and gives back its output.
-  Value RunMacro(const MacroDefinition& macro, Scope* around, const CallArguments& arguments,
-                 const Value& caller);
+  Value RunMacro(const MacroDefinition& macro, Scope* around, const CallArguments& arguments);
   /// Runs a for loop's body over `items`, also from loop(...) in a recursive loop.
   void RunLoop(const For& loop, Scope* around, const Value& iterable, int depth, MarkedString* out);
 
@@ -66,9 +68,9 @@ class Interpreter {
     return Value::String(std::move(text));
   }
   Value NewString(std::string_view text) { return NewString(MarkedString(std::string(text))); }
-  Value NewList(std::vector<Value> items, bool is_tuple = false) {
+  Value NewList(std::vector<Value> items, List::Shape shape = List::Shape::kList) {
     Charge(items.size() * sizeof(Value));
-    return Value::Of(heap_.NewList(std::move(items), is_tuple));
+    return Value::Of(heap_.NewList(std::move(items), shape));
   }
 
  private:
@@ -88,6 +90,7 @@ class Interpreter {
   Flow Execute(const CallBlock& node, MarkedString* out);
   Flow Execute(const FilterBlock& node, MarkedString* out);
   Flow Execute(const With& node, MarkedString* out);
+  Flow Execute(const Generation& node, MarkedString* out);
   Flow Execute(const Break& node, MarkedString* out);
   Flow Execute(const Continue& node, MarkedString* out);
   void Assign(const Target& target, Value value);
@@ -118,6 +121,8 @@ class Interpreter {
   std::vector<std::unique_ptr<Scope>> scopes_;
   Scope globals_{nullptr};
   Scope* scope_ = &globals_;
+  const MarkedString* output_ = nullptr;  ///< of the whole template
+  std::vector<TextSpan> generations_;
   const Value* block_output_ = nullptr;  ///< what a {% filter %} chain starts from
   int depth_ = 0;
   int64_t steps_ = 0;

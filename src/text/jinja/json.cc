@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "text/jinja/builtins.h"
+#include "text/jinja/integer.h"
 #include "text/utf8.h"
 
 namespace gale::jinja {
@@ -51,10 +52,13 @@ class JsonWriter {
     switch (value.kind()) {
       case Value::Kind::kNone: out_.Append("null"); return;
       case Value::Kind::kBool: out_.Append(value.AsBool() ? "true" : "false"); return;
-      case Value::Kind::kInt: out_.Append(fmt::format("{}", value.AsInt())); return;
+      case Value::Kind::kInt:
+      case Value::Kind::kBigInt: out_.Append(IntegerText(value)); return;
       case Value::Kind::kFloat: out_.Append(Number(value.AsFloat())); return;
       case Value::Kind::kString: PutString(value.AsString()); return;
-      case Value::Kind::kList: PutList(value.AsList(), depth); return;
+      case Value::Kind::kList:
+        if (!value.AsList().is_tuple() && value.AsList().shape != List::Shape::kList) break;
+        return PutList(value.AsList(), depth);
       case Value::Kind::kDict: PutDict(value.AsDict(), depth); return;
       default: break;
     }
@@ -176,8 +180,7 @@ Value FromJson(Heap& heap, const simdjson::dom::element& element) {
     case Type::NULL_VALUE: return Value::None();
     case Type::BOOL: return Value::Bool(bool(element));
     case Type::INT64: return Value::Int(int64_t(element));
-    // Past 63 bits only a float is left; Python's integers have no bound.
-    case Type::UINT64: return Value::Float(static_cast<double>(uint64_t(element)));
+    case Type::UINT64: return *ParseInteger(std::to_string(uint64_t(element)), 10);
     case Type::DOUBLE: return Value::Float(double(element));
     case Type::STRING: return UserString(std::string_view(element));
     case Type::ARRAY: {

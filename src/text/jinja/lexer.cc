@@ -15,6 +15,9 @@ constexpr std::array<std::string_view, 28> kOperators = {
     "(",  ")",  "{",  "}",  ">",  "<",  "=", ".", ":", "|", ",", ";", "!", "&"};
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+bool IsHexDigit(char c) {
+  return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
 bool IsNameStart(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
          static_cast<uint8_t>(c) >= 0x80;
@@ -247,8 +250,19 @@ class Lexer {
     open->pop_back();
   }
 
-  /// Decimal integers and floats, with Python's "_" between digits.
+  /// Integers and floats, with Python's "_" between digits; 0x, 0o and 0b in front of integers.
   void LexNumber() {
+    const char letter = source_[pos_] == '0' && pos_ + 1 < source_.size()
+                            ? static_cast<char>(source_[pos_ + 1] | 0x20)
+                            : '\0';
+    if (letter == 'x' || letter == 'o' || letter == 'b') {
+      size_t prefixed_end = pos_ + 2;
+      while (prefixed_end < source_.size() && (IsHexDigit(source_[prefixed_end]) ||
+                                               source_[prefixed_end] == '_')) {
+        ++prefixed_end;
+      }
+      return Take(Token::Kind::kInteger, prefixed_end);
+    }
     std::string digits;
     size_t end = pos_;
     const auto take_digits = [&] {

@@ -7,6 +7,8 @@
 
 #include "text/jinja/arithmetic.h"
 #include "text/jinja/builtins.h"
+#include "text/jinja/case_mapping.h"
+#include "text/jinja/format.h"
 #include "text/utf8.h"
 
 namespace gale::jinja {
@@ -36,13 +38,15 @@ class BoundMethod : public Object {
 
 template <bool kLeft, bool kRight>
 Value Strip(In in, Self self, Args args) {
-  args.Check("strip", {"chars"});
-  return StripText(in, self, args.Get(0, "chars"), kLeft, kRight);
+  args.CheckPositional("strip", 0, 1);
+  const Value characters = args.Get(0, "");
+  if (!args.positional.empty() && !characters.is_none()) ExpectString(characters, "strip");
+  return StripText(in, self, characters, kLeft, kRight);
 }
 
-template <LetterCase kCase>
+template <TextCase kCase>
 Value Case(In in, Self self, Args args) {
-  args.Check("case", {});
+  args.CheckPositional("case", 0, 0);
   return ChangeCase(in, self, kCase);
 }
 
@@ -50,11 +54,9 @@ Value Case(In in, Self self, Args args) {
 std::vector<Value> SplitAtSpace(In in, const MarkedString& text, int64_t max_splits) {
   std::vector<Value> parts;
   const std::string_view bytes = text.bytes();
-  Value rest = Value::String(text);
   size_t pos = 0;
   const auto is_space = [&](size_t at) {
-    const char32_t c = text::CodePointAt(bytes, at);
-    return text::IsWhiteSpace(c) || (c >= 0x1C && c <= 0x1F);
+    return IsSpace(text::CodePointAt(bytes, at));
   };
   while (true) {
     while (pos < bytes.size() && is_space(pos)) pos += text::Utf8Size(bytes[pos]);
@@ -63,8 +65,8 @@ std::vector<Value> SplitAtSpace(In in, const MarkedString& text, int64_t max_spl
     const bool is_rest = max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits;
     while (end < bytes.size() && (is_rest || !is_space(end))) end += text::Utf8Size(bytes[end]);
     in.Charge(16 * text.marks().size());
-    const Value part = Value::String(text.Slice(pos, end));
-    parts.push_back(is_rest ? StripText(in, part, Value(), false, true) : part);
+    parts.push_back(in.NewString(text.Slice(pos, end)));
+    if (is_rest) parts.back() = StripText(in, parts.back(), Value(), false, true);
     pos = end;
   }
 }
@@ -102,398 +104,488 @@ std::vector<Value> SplitFromRight(In in, const MarkedString& text, const std::st
   return parts;
 }
 
+std::vector<Value> SplitAtSpaceFromRight(In in, const MarkedString& text, int64_t max_splits) {
+  const std::string_view bytes = text.bytes();
+  const auto previous = [&](size_t pos) {
+    do --pos;
+    while ((static_cast<uint8_t>(bytes[pos]) & 0xC0) == 0x80);
+    return pos;
+  };
+  const auto skip = [&](size_t pos, bool space) {
+    while (pos > 0 && IsSpace(text::CodePointAt(bytes, previous(pos))) == space) pos = previous(pos);
+    return pos;
+  };
+  std::vector<Value> parts;
+  for (size_t end = skip(bytes.size(), true); end > 0; end = skip(end, true)) {
+    if (static_cast<int64_t>(parts.size()) == max_splits) {
+      const Value rest = Value::String(text.Slice(0, end));
+      parts.push_back(StripText(in, rest, Value(), true, false));
+      break;
+    }
+    const size_t begin = skip(end, false);
+    in.Charge(16 * text.marks().size());
+    parts.push_back(in.NewString(text.Slice(begin, end)));
+    end = begin;
+  }
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+template <bool kFromRight>
 Value Split(In in, Self self, Args args) {
   args.Check("split", {"sep", "maxsplit"});
   const Value separator = args.Get(0, "sep");
   const int64_t max_splits = args.Int(1, "maxsplit", -1);
-  if (!separator.is_string()) return in.NewList(SplitAtSpace(in, self.AsString(), max_splits));
-  return in.NewList(SplitAt(in, self.AsString(), separator.bytes(), max_splits));
-}
-
-Value RightSplit(In in, Self self, Args args) {
-  args.Check("rsplit", {"sep", "maxsplit"});
-  const Value separator = args.Get(0, "sep");
-  const int64_t max_splits = args.Int(1, "maxsplit", -1);
-  if (!separator.is_string()) {
-    if (max_splits >= 0) throw TemplateError("rsplit() with maxsplit needs a separator here");
-    return in.NewList(SplitAtSpace(in, self.AsString(), -1));
+  const MarkedString& text = self.AsString();
+  if (!args.Has(0, "sep") || separator.is_none()) {
+    if (kFromRight && max_splits >= 0) return in.NewList(SplitAtSpaceFromRight(in, text, max_splits));
+    return in.NewList(SplitAtSpace(in, text, max_splits));
   }
-  return in.NewList(SplitFromRight(in, self.AsString(), separator.bytes(), max_splits));
+  const std::string& bytes = ExpectString(separator, "split").bytes();
+  return in.NewList(kFromRight ? SplitFromRight(in, text, bytes, max_splits)
+                               : SplitAt(in, text, bytes, max_splits));
 }
 
-Value SplitLines(In in, Self self, Args args) {
+template <bool kFromRight>
+Value Partition(In in, Self self, Args args) {
+  args.CheckPositional("partition", 1, 1);
+  const MarkedString& text = self.AsString();
+  const MarkedString& separator = ExpectString(args.positional[0], "partition");
+  if (separator.size() == 0) throw TemplateError("empty separator");
+  const size_t pos = kFromRight ? text.bytes().rfind(separator.bytes())
+                                : text.bytes().find(separator.bytes());
+  const Value empty = in.NewString("");
+  if (pos == std::string::npos) {
+    return kFromRight ? in.NewList({empty, empty, self}, List::Shape::kTuple)
+                      : in.NewList({self, empty, empty}, List::Shape::kTuple);
+  }
+  return in.NewList({in.NewString(text.Slice(0, pos)), args.positional[0],
+                     in.NewString(text.Slice(pos + separator.size(), text.size()))},
+                    List::Shape::kTuple);
+}
+
+Value Lines(In in, Self self, Args args) {
   args.Check("splitlines", {"keepends"});
   const bool keep_ends = args.Bool(0, "keepends", false);
   const MarkedString& text = self.AsString();
-  const std::string& bytes = text.bytes();
   std::vector<Value> lines;
-  for (size_t begin = 0; begin < bytes.size();) {
-    const size_t end = std::min(bytes.find_first_of("\n\r\v\f", begin), bytes.size());
-    const size_t ending = bytes.compare(end, 2, "\r\n") == 0 ? 2 : end < bytes.size() ? 1 : 0;
+  for (const Line& line : SplitLines(text.bytes())) {
     in.Charge(16 * text.marks().size());
-    lines.push_back(in.NewString(text.Slice(begin, keep_ends ? end + ending : end)));
-    begin = end + ending;
+    lines.push_back(in.NewString(text.Slice(line.begin, keep_ends ? line.next : line.end)));
   }
   return in.NewList(std::move(lines));
 }
 
-/// True for one of several affixes too, as Python takes a tuple of them.
-template <class Matches>
-bool AnyAffix(const Value& affix, std::string_view what, Matches&& matches) {
-  if (!affix.is_list()) return matches(ExpectString(affix, what).bytes());
+/// The bytes of self[start:end], by the arguments behind the first.
+struct Window {
+  size_t begin, end;
+  bool is_valid;  ///< start is not behind the end of the text
+};
+
+Window TakeWindow(In in, Self self, Args args, const char* method) {
+  args.CheckPositional(method, 1, 3);
+  const std::string& bytes = self.bytes();
+  if (args.positional.size() == 1) return {0, bytes.size(), true};
+  in.Charge(bytes.size());
+  const std::vector<size_t> offsets = CharacterOffsets(bytes);
+  const auto size = static_cast<int64_t>(offsets.size()) - 1;
+  const auto bound = [&](size_t index, int64_t fallback) {
+    if (index >= args.positional.size() || args.positional[index].is_none()) return fallback;
+    const int64_t value = args.Int(index, method, fallback);
+    return std::max<int64_t>(value < 0 ? value + size : value, 0);
+  };
+  const int64_t begin = bound(1, 0);
+  const int64_t end = std::min(bound(2, size), size);
+  if (begin > end) return {0, 0, false};
+  return {offsets[static_cast<size_t>(begin)], offsets[static_cast<size_t>(end)], true};
+}
+
+/// startswith and endswith; Python takes a tuple of affixes too, and a part of the text.
+template <bool kAtEnd>
+Value HasAffix(In in, Self self, Args args) {
+  const char* name = kAtEnd ? "endswith" : "startswith";
+  const Window window = TakeWindow(in, self, args, name);
+  const std::string_view text =
+      std::string_view(self.bytes()).substr(window.begin, window.end - window.begin);
+  const auto matches = [&](const Value& affix) {
+    const std::string& bytes = ExpectString(affix, name).bytes();
+    return window.is_valid && (kAtEnd ? text.ends_with(bytes) : text.starts_with(bytes));
+  };
+  const Value affix = args.positional[0];
+  if (!affix.is_list() || !affix.AsList().is_tuple()) return Value::Bool(matches(affix));
   const auto& items = affix.AsList().items;
-  return std::any_of(items.begin(), items.end(),
-                     [&](const Value& item) { return matches(ExpectString(item, what).bytes()); });
-}
-
-Value StartsWith(In /*in*/, Self self, Args args) {
-  args.Check("startswith", {"prefix"});
-  return Value::Bool(AnyAffix(args.Get(0, "prefix"), "startswith", [&](const std::string& affix) {
-    return self.bytes().starts_with(affix);
-  }));
-}
-
-Value EndsWith(In /*in*/, Self self, Args args) {
-  args.Check("endswith", {"suffix"});
-  return Value::Bool(AnyAffix(args.Get(0, "suffix"), "endswith", [&](const std::string& affix) {
-    return self.bytes().ends_with(affix);
-  }));
+  return Value::Bool(std::any_of(items.begin(), items.end(), matches));
 }
 
 Value RemovePrefix(In in, Self self, Args args) {
-  const std::string& prefix = ExpectString(args.Get(0, "prefix"), "removeprefix").bytes();
+  args.CheckPositional("removeprefix", 1, 1);
+  const std::string& prefix = ExpectString(args.positional[0], "removeprefix").bytes();
   if (!self.bytes().starts_with(prefix)) return self;
   return in.NewString(self.AsString().Slice(prefix.size(), self.bytes().size()));
 }
 
 Value RemoveSuffix(In in, Self self, Args args) {
-  const std::string& suffix = ExpectString(args.Get(0, "suffix"), "removesuffix").bytes();
+  args.CheckPositional("removesuffix", 1, 1);
+  const std::string& suffix = ExpectString(args.positional[0], "removesuffix").bytes();
   if (!self.bytes().ends_with(suffix)) return self;
   return in.NewString(self.AsString().Slice(0, self.bytes().size() - suffix.size()));
 }
 
 Value Replace(In in, Self self, Args args) {
-  args.Check("replace", {"old", "new", "count"});
-  ExpectString(args.Get(0, "old"), "replace");
-  ExpectString(args.Get(1, "new"), "replace");
-  return ReplaceText(in, self, args.Get(0, "old"), args.Get(1, "new"), args.Int(2, "count", -1));
+  args.CheckPositional("replace", 2, 3);
+  ExpectString(args.positional[0], "replace");
+  ExpectString(args.positional[1], "replace");
+  return ReplaceText(in, self, args.positional[0], args.positional[1], args.Int(2, "count", -1));
 }
 
 Value Join(In in, Self self, Args args) {
-  args.Check("join", {"iterable"});
-  const std::vector<Value> items = in.Iterate(args.Get(0, "iterable"));
+  args.CheckPositional("join", 1, 1);
+  const std::vector<Value> items = in.Iterate(args.positional[0]);
   for (const Value& item : items) ExpectString(item, "join");
   return JoinText(in, items, self.AsString());
 }
 
 template <bool kFromRight, bool kMustExist>
 Value Find(In in, Self self, Args args) {
-  args.Check("find", {"sub"});
-  const std::string& needle = ExpectString(args.Get(0, "sub"), "find").bytes();
+  const Window window = TakeWindow(in, self, args, "find");
+  const std::string& needle = ExpectString(args.positional[0], "find").bytes();
   in.Charge(self.bytes().size());
-  const size_t pos = kFromRight ? self.bytes().rfind(needle) : self.bytes().find(needle);
-  if (pos == std::string::npos) {
+  const std::string_view text = std::string_view(self.bytes()).substr(0, window.end);
+  const std::string_view part = text.substr(window.begin);
+  const size_t pos = !window.is_valid ? part.npos
+                     : kFromRight     ? part.rfind(needle)
+                                      : part.find(needle);
+  if (pos == part.npos) {
     if (kMustExist) throw TemplateError("substring not found");
     return Value::Int(-1);
   }
-  return Value::Int(static_cast<int64_t>(NumCharacters(self.bytes().substr(0, pos))));
+  return Value::Int(static_cast<int64_t>(NumCharacters(text.substr(0, window.begin + pos))));
 }
 
 Value CountText(In in, Self self, Args args) {
-  const std::string& needle = ExpectString(args.Get(0, "sub"), "count").bytes();
+  const Window window = TakeWindow(in, self, args, "count");
+  const std::string& needle = ExpectString(args.positional[0], "count").bytes();
   in.Charge(self.bytes().size());
-  if (needle.empty()) return Value::Int(static_cast<int64_t>(NumCharacters(self.bytes())) + 1);
+  if (!window.is_valid) return Value::Int(0);
+  const std::string_view text =
+      std::string_view(self.bytes()).substr(window.begin, window.end - window.begin);
+  if (needle.empty()) return Value::Int(static_cast<int64_t>(NumCharacters(text)) + 1);
   int64_t count = 0;
-  for (size_t pos = 0; (pos = self.bytes().find(needle, pos)) != std::string::npos;
-       pos += needle.size()) {
-    ++count;
-  }
+  for (size_t pos = 0; (pos = text.find(needle, pos)) != text.npos; pos += needle.size()) ++count;
   return Value::Int(count);
 }
 
-/// True when the text is not empty and each character belongs to one of `categories`.
-bool AllOf(const std::string& bytes, std::initializer_list<utf8proc_category_t> categories) {
-  for (size_t pos = 0; pos < bytes.size(); pos += text::Utf8Size(bytes[pos])) {
-    const auto category =
-        utf8proc_category(static_cast<utf8proc_int32_t>(text::CodePointAt(bytes, pos)));
-    if (std::find(categories.begin(), categories.end(), category) == categories.end()) return false;
+/// center, ljust, rjust: padding on both sides, on the right, on the left.
+template <bool kLeft, bool kRight>
+Value Justify(In in, Self self, Args args) {
+  args.CheckPositional("ljust/rjust/center", 1, 2);
+  const bool has_fill = args.positional.size() > 1;
+  const MarkedString fill =
+      has_fill ? ExpectString(args.positional[1], "fillchar") : MarkedString(" ");
+  if (NumCharacters(fill.bytes()) != 1) {
+    throw TemplateError("The fill character must be exactly one character long");
   }
-  return !bytes.empty();
-}
-
-Value IsDigits(In /*in*/, Self self, Args /*args*/) {
-  return Value::Bool(AllOf(self.bytes(), {UTF8PROC_CATEGORY_ND}));
-}
-
-Value IsAlpha(In /*in*/, Self self, Args /*args*/) {
-  return Value::Bool(
-      AllOf(self.bytes(), {UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LL, UTF8PROC_CATEGORY_LT,
-                           UTF8PROC_CATEGORY_LM, UTF8PROC_CATEGORY_LO}));
-}
-
-Value IsAlphaNumeric(In /*in*/, Self self, Args /*args*/) {
-  return Value::Bool(AllOf(
-      self.bytes(),
-      {UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LL, UTF8PROC_CATEGORY_LT, UTF8PROC_CATEGORY_LM,
-       UTF8PROC_CATEGORY_LO, UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NL, UTF8PROC_CATEGORY_NO}));
-}
-
-Value IsSpaces(In in, Self self, Args /*args*/) {
-  const bool blank = StripText(in, self, Value(), true, false).bytes().empty();
-  return Value::Bool(blank && !self.bytes().empty());
-}
-
-template <LetterCase kCase>
-Value IsCase(In in, Self self, Args /*args*/) {
-  const LetterCase other = kCase == LetterCase::kUpper ? LetterCase::kLower : LetterCase::kUpper;
-  return Value::Bool(ChangeCase(in, self, kCase).bytes() == self.bytes() &&
-                     ChangeCase(in, self, other).bytes() != self.bytes());
-}
-
-Value Format(In in, Self self, Args args) {
-  const MarkedString& text = self.AsString();
-  const std::string& bytes = text.bytes();
+  const int64_t padding = args.Int(0, "width", 0) -
+                          static_cast<int64_t>(NumCharacters(self.bytes()));
+  if (padding <= 0) return self;
+  in.Charge(static_cast<size_t>(padding) * fill.size());
+  // Python puts the odd one to the left when the width is odd.
+  const int64_t both = padding / 2 + (padding & args.Int(0, "width", 0) & 1);
+  const int64_t left = kLeft && kRight ? both : kLeft ? padding : 0;
   MarkedString out;
-  size_t next = 0;
-  for (size_t pos = 0; pos < bytes.size();) {
-    const char c = bytes[pos];
-    if ((c == '{' || c == '}') && pos + 1 < bytes.size() && bytes[pos + 1] == c) {
-      out.Append(text.Slice(pos, pos + 1));
-      pos += 2;
-      continue;
+  for (int64_t i = 0; i < left; ++i) out.Append(fill);
+  out.Append(self.AsString());
+  for (int64_t i = left; i < padding; ++i) out.Append(fill);
+  return in.NewString(std::move(out));
+}
+
+Value ZeroFill(In in, Self self, Args args) {
+  args.CheckPositional("zfill", 1, 1);
+  const MarkedString& text = self.AsString();
+  const int64_t padding =
+      args.Int(0, "width", 0) - static_cast<int64_t>(NumCharacters(text.bytes()));
+  if (padding <= 0) return self;
+  in.Charge(static_cast<size_t>(padding));
+  const bool is_signed = text.bytes().starts_with('-') || text.bytes().starts_with('+');
+  MarkedString out = text.Slice(0, is_signed ? 1 : 0);
+  out.Append(std::string(static_cast<size_t>(padding), '0'));
+  out.Append(text.Slice(is_signed ? 1 : 0, text.size()));
+  return in.NewString(std::move(out));
+}
+
+Value ExpandTabs(In in, Self self, Args args) {
+  args.Check("expandtabs", {"tabsize"});
+  const int64_t tab_size = args.Int(0, "tabsize", 8);
+  const MarkedString& text = self.AsString();
+  MarkedString out;
+  int64_t column = 0;
+  for (size_t pos = 0; pos < text.size();) {
+    const char c = text.bytes()[pos];
+    const size_t next = pos + text::Utf8Size(c);
+    if (c == '\t') {
+      const int64_t spaces = tab_size > 0 ? tab_size - column % tab_size : 0;
+      in.Charge(static_cast<size_t>(spaces));
+      out.Append(std::string(static_cast<size_t>(spaces), ' '));
+      column += spaces;
+    } else {
+      in.Charge(16 * text.marks().size());
+      out.Append(text.Slice(pos, next));
+      column = c == '\n' || c == '\r' ? 0 : column + 1;
     }
-    if (c != '{') {
-      const size_t end = std::min(bytes.find_first_of("{}", pos + 1), bytes.size());
-      out.Append(text.Slice(pos, end));
-      pos = end;
-      continue;
-    }
-    const size_t end = bytes.find('}', pos);
-    if (end == std::string::npos) throw TemplateError("format(): a \"{\" is not closed");
-    const std::string field = bytes.substr(pos + 1, end - pos - 1);
-    const bool is_index =
-        !field.empty() && field.size() < 5 &&
-        std::all_of(field.begin(), field.end(), [](char d) { return d >= '0' && d <= '9'; });
-    const size_t index = field.empty() ? next++ : is_index ? std::stoul(field) : SIZE_MAX;
-    if (!args.Has(index, field)) {
-      throw TemplateError(
-          fmt::format("format(): nothing for field \"{{{}}}\" (plain fields only)", field));
-    }
-    out.Append(ToText(args.Get(index, field)));
-    in.Charge(out.size());
-    pos = end + 1;
+    pos = next;
   }
   return in.NewString(std::move(out));
 }
 
+/// True when the text is not empty and `is` holds for each character.
+template <class Is>
+Value AllOf(Self self, Args args, Is&& is) {
+  args.CheckPositional("is...", 0, 0);
+  const std::string& bytes = self.bytes();
+  for (size_t pos = 0; pos < bytes.size(); pos += text::Utf8Size(bytes[pos])) {
+    if (!is(text::CodePointAt(bytes, pos))) return Value::Bool(false);
+  }
+  return Value::Bool(!bytes.empty());
+}
+
+bool IsDecimal(char32_t c) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_ND;
+}
+
+/// Unicode's Numeric_Type=Digit: superscripts, digits in circles and the like.
+bool IsDigit(char32_t c) {
+  static constexpr std::pair<char32_t, char32_t> kRanges[] = {
+      {0xB2, 0xB3},       {0xB9, 0xB9},       {0x1369, 0x1371},   {0x19DA, 0x19DA},
+      {0x2070, 0x2070},   {0x2074, 0x2079},   {0x2080, 0x2089},   {0x2460, 0x2468},
+      {0x2474, 0x247C},   {0x2488, 0x2490},   {0x24EA, 0x24EA},   {0x24F5, 0x24FD},
+      {0x24FF, 0x24FF},   {0x2776, 0x277E},   {0x2780, 0x2788},   {0x278A, 0x2792},
+      {0x10A40, 0x10A43}, {0x10E60, 0x10E68}, {0x11052, 0x1105A}, {0x1F100, 0x1F10A}};
+  return IsDecimal(c) || std::any_of(std::begin(kRanges), std::end(kRanges), [c](const auto& range) {
+           return range.first <= c && c <= range.second;
+         });
+}
+
+Value IsDecimals(In /*in*/, Self self, Args args) { return AllOf(self, args, IsDecimal); }
+Value IsDigits(In /*in*/, Self self, Args args) { return AllOf(self, args, IsDigit); }
+Value IsNumbers(In /*in*/, Self self, Args args) { return AllOf(self, args, text::IsNumeric); }
+Value IsLetters(In /*in*/, Self self, Args args) {
+  return AllOf(self, args, [](char32_t c) { return IsAlphaNumeric(c) && !text::IsNumeric(c); });
+}
+Value IsAlphaNumerics(In /*in*/, Self self, Args args) { return AllOf(self, args, IsAlphaNumeric); }
+Value IsSpaces(In /*in*/, Self self, Args args) { return AllOf(self, args, IsSpace); }
+
+Value IsAscii(In /*in*/, Self self, Args args) {
+  return Value::Bool(self.bytes().empty() ||
+                     AllOf(self, args, [](char32_t c) { return c < 0x80; }).Truth());
+}
+
+Value IsPrintables(In /*in*/, Self self, Args args) {
+  return Value::Bool(self.bytes().empty() || AllOf(self, args, IsPrintable).Truth());
+}
+
+Value IsIdentifier(In /*in*/, Self self, Args args) {
+  const bool is_name = AllOf(self, args, [](char32_t c) { return c == '_' || IsAlphaNumeric(c); }).Truth();
+  return Value::Bool(is_name && !text::IsNumeric(text::CodePointAt(self.bytes(), 0)));
+}
+
+/// isupper, islower: a letter of this case, and none of another.
+template <bool kUpper>
+Value IsCase(In /*in*/, Self self, Args args) {
+  args.CheckPositional("isupper/islower", 0, 0);
+  bool any = false;
+  const std::string& bytes = self.bytes();
+  for (size_t pos = 0; pos < bytes.size(); pos += text::Utf8Size(bytes[pos])) {
+    const char32_t c = text::CodePointAt(bytes, pos);
+    const bool fits = kUpper ? IsUpperCase(c) : IsLowerCase(c);
+    if (IsCased(c) && !fits) return Value::Bool(false);
+    any = any || fits;
+  }
+  return Value::Bool(any);
+}
+
+Value IsTitle(In /*in*/, Self self, Args args) {
+  args.CheckPositional("istitle", 0, 0);
+  bool any = false;
+  bool inside_word = false;
+  const std::string& bytes = self.bytes();
+  for (size_t pos = 0; pos < bytes.size(); pos += text::Utf8Size(bytes[pos])) {
+    const char32_t c = text::CodePointAt(bytes, pos);
+    if (IsCased(c) && IsLowerCase(c) != inside_word) return Value::Bool(false);
+    inside_word = IsCased(c);
+    any = any || inside_word;
+  }
+  return Value::Bool(any);
+}
+
+Value Format(In in, Self self, Args args) {
+  return in.NewString(FormatBraces(in, self.AsString(), args));
+}
+
+Value FormatMap(In in, Self self, Args args) {
+  args.CheckPositional("format_map", 1, 1);
+  CallArguments arguments;
+  if (!args.positional[0].is_dict()) throw TemplateError("format_map() expects a dict");
+  for (const auto& [key, value] : args.positional[0].AsDict().entries()) {
+    if (key.is_string()) arguments.named.emplace_back(key.bytes(), value);
+  }
+  return in.NewString(FormatBraces(in, self.AsString(), arguments));
+}
+
 // ---- list ----
 
-void ExpectMutable(Self self, const char* method) {
-  if (self.AsList().is_tuple)
-    throw TemplateError(fmt::format("'tuple' has no method '{}'", method));
-}
-
-Value Append(In in, Self self, Args args) {
-  ExpectMutable(self, "append");
-  args.Check("append", {"object"});
-  in.Charge(sizeof(Value));
-  self.AsList().items.push_back(args.Get(0, "object"));
-  return Value::None();
-}
-
-Value Extend(In in, Self self, Args args) {
-  ExpectMutable(self, "extend");
-  const std::vector<Value> items = in.Iterate(args.Get(0, "iterable"));
-  self.AsList().items.insert(self.AsList().items.end(), items.begin(), items.end());
-  return Value::None();
-}
-
-Value Insert(In in, Self self, Args args) {
-  ExpectMutable(self, "insert");
-  auto& items = self.AsList().items;
-  in.Charge(items.size() * sizeof(Value));
-  const auto size = static_cast<int64_t>(items.size());
-  int64_t index = args.Int(0, "index", 0);
-  if (index < 0) index += size;
-  items.insert(items.begin() + std::clamp<int64_t>(index, 0, size), args.Get(1, "object"));
-  return Value::None();
-}
-
-Value PopItem(In in, Self self, Args args) {
-  ExpectMutable(self, "pop");
-  auto& items = self.AsList().items;
-  in.Charge(items.size() * sizeof(Value));
-  const auto size = static_cast<int64_t>(items.size());
-  int64_t index = args.Int(0, "index", -1);
-  if (index < 0) index += size;
-  if (index < 0 || index >= size) throw TemplateError("pop(): the list has no such element");
-  Value value = items[static_cast<size_t>(index)];
-  items.erase(items.begin() + index);
-  return value;
-}
-
 Value IndexOf(In in, Self self, Args args) {
+  args.CheckPositional("index", 1, 1);
   const auto& items = self.AsList().items;
   in.Charge(items.size() * 16);
   for (size_t i = 0; i < items.size(); ++i) {
-    if (Equal(items[i], args.Get(0, "value"))) return Value::Int(static_cast<int64_t>(i));
+    if (Equal(items[i], args.positional[0])) return Value::Int(static_cast<int64_t>(i));
   }
   throw TemplateError("index(): the value is not in the list");
 }
 
 Value CountItems(In in, Self self, Args args) {
+  args.CheckPositional("count", 1, 1);
   const auto& items = self.AsList().items;
   in.Charge(items.size() * 16);
   return Value::Int(std::count_if(items.begin(), items.end(), [&](const Value& item) {
-    return Equal(item, args.Get(0, "value"));
+    return Equal(item, args.positional[0]);
   }));
 }
 
-Value ReverseList(In /*in*/, Self self, Args /*args*/) {
-  ExpectMutable(self, "reverse");
-  std::reverse(self.AsList().items.begin(), self.AsList().items.end());
-  return Value::None();
-}
-
-Value CopyList(In in, Self self, Args /*args*/) { return in.NewList(self.AsList().items); }
-
-Value ClearList(In /*in*/, Self self, Args /*args*/) {
-  ExpectMutable(self, "clear");
-  self.AsList().items.clear();
-  return Value::None();
+Value CopyList(In in, Self self, Args args) {
+  args.CheckPositional("copy", 0, 0);
+  return in.NewList(self.AsList().items);
 }
 
 // ---- dict ----
 
 Value Get(In /*in*/, Self self, Args args) {
-  args.Check("get", {"key", "default"});
-  const Value* value = self.AsDict().Find(args.Get(0, "key"));
-  if (value != nullptr) return *value;
-  return args.Has(1, "default") ? args.Get(1, "default") : Value::None();
+  args.CheckPositional("get", 1, 2);
+  if (const Value* value = self.AsDict().Find(args.positional[0])) return *value;
+  return args.positional.size() > 1 ? args.positional[1] : Value::None();
 }
 
-Value Keys(In in, Self self, Args /*args*/) { return in.NewList(in.Iterate(self)); }
+Value Keys(In in, Self self, Args args) {
+  args.CheckPositional("keys", 0, 0);
+  return in.NewList(in.Iterate(self), List::Shape::kKeys);
+}
 
-Value Values(In in, Self self, Args /*args*/) {
+Value Values(In in, Self self, Args args) {
+  args.CheckPositional("values", 0, 0);
   std::vector<Value> values;
   for (const auto& [key, value] : self.AsDict().entries()) values.push_back(value);
-  return in.NewList(std::move(values));
+  return in.NewList(std::move(values), List::Shape::kValues);
 }
 
-Value Update(In in, Self self, Args args) {
-  const Value other = args.Get(0, "");
-  Dict& dict = self.AsDict();
-  if (other.is_dict()) {
-    const auto entries = other.AsDict().entries();
-    in.Charge(entries.size() * 2 * sizeof(Value));
-    for (const auto& [key, value] : entries) dict.Set(key, value);
-  } else if (!other.is_undefined()) {
-    throw TemplateError("update(): expected a dict");
-  }
-  for (const auto& [name, value] : args.named) dict.Set(Value::String(name), value);
-  return Value::None();
+Value Items(In in, Self self, Args args) {
+  args.CheckPositional("items", 0, 0);
+  const Value items = in.Filter("items", self, args);
+  items.AsList().shape = List::Shape::kItems;
+  return items;
 }
 
-Value PopKey(In in, Self self, Args args) {
-  args.Check("pop", {"key", "default"});
-  Dict& dict = self.AsDict();
-  in.Charge(dict.size() * 16);
-  const Value key = args.Get(0, "key");
-  if (const Value* found = dict.Find(key)) {
-    Value value = *found;
-    dict.Erase(key);
-    return value;
-  }
-  if (args.Has(1, "default")) return args.Get(1, "default");
-  throw TemplateError(fmt::format("pop(): no key {}", Repr(key).bytes()));
-}
-
-Value SetDefault(In in, Self self, Args args) {
-  const Value key = args.Get(0, "key");
-  if (const Value* value = self.AsDict().Find(key)) return *value;
-  in.Charge(2 * sizeof(Value));
-  Value value = args.Has(1, "default") ? args.Get(1, "default") : Value::None();
-  self.AsDict().Set(key, value);
-  return value;
-}
-
-Value CopyDict(In in, Self self, Args /*args*/) {
+Value CopyDict(In in, Self self, Args args) {
+  args.CheckPositional("copy", 0, 0);
   Dict* copy = in.heap().NewDict();
   in.Charge(self.AsDict().size() * 2 * sizeof(Value));
   for (const auto& [key, value] : self.AsDict().entries()) copy->Set(key, value);
   return Value::Of(copy);
 }
 
-Value ClearDict(In /*in*/, Self self, Args /*args*/) {
-  self.AsDict().Clear();
-  return Value::None();
-}
-
-Value Items(In in, Self self, Args args) { return in.Filter("items", self, args); }
-
 using Table = std::unordered_map<std::string_view, FilterFunction>;
 
 const Table& StringMethods() {
   static const Table table = {
-      {"capitalize", Case<LetterCase::kCapitalize>},
+      {"capitalize", Case<TextCase::kCapitalize>},
+      {"casefold", Case<TextCase::kFolded>},
+      {"center", Justify<true, true>},
       {"count", CountText},
-      {"endswith", EndsWith},
+      {"endswith", HasAffix<true>},
+      {"expandtabs", ExpandTabs},
       {"find", Find<false, false>},
       {"format", Format},
+      {"format_map", FormatMap},
       {"index", Find<false, true>},
-      {"isalnum", IsAlphaNumeric},
-      {"isalpha", IsAlpha},
+      {"isalnum", IsAlphaNumerics},
+      {"isalpha", IsLetters},
+      {"isascii", IsAscii},
+      {"isdecimal", IsDecimals},
       {"isdigit", IsDigits},
-      {"islower", IsCase<LetterCase::kLower>},
+      {"isidentifier", IsIdentifier},
+      {"islower", IsCase<false>},
+      {"isnumeric", IsNumbers},
+      {"isprintable", IsPrintables},
       {"isspace", IsSpaces},
-      {"isupper", IsCase<LetterCase::kUpper>},
+      {"istitle", IsTitle},
+      {"isupper", IsCase<true>},
       {"join", Join},
-      {"lower", Case<LetterCase::kLower>},
+      {"ljust", Justify<false, true>},
+      {"lower", Case<TextCase::kLower>},
       {"lstrip", Strip<true, false>},
+      {"partition", Partition<false>},
       {"removeprefix", RemovePrefix},
       {"removesuffix", RemoveSuffix},
       {"replace", Replace},
       {"rfind", Find<true, false>},
-      {"rsplit", RightSplit},
+      {"rindex", Find<true, true>},
+      {"rjust", Justify<true, false>},
+      {"rpartition", Partition<true>},
+      {"rsplit", Split<true>},
       {"rstrip", Strip<false, true>},
-      {"split", Split},
-      {"splitlines", SplitLines},
-      {"startswith", StartsWith},
+      {"split", Split<false>},
+      {"splitlines", Lines},
+      {"startswith", HasAffix<false>},
       {"strip", Strip<true, true>},
-      {"title", Case<LetterCase::kTitle>},
-      {"upper", Case<LetterCase::kUpper>},
+      {"swapcase", Case<TextCase::kSwapped>},
+      {"title", Case<TextCase::kTitle>},
+      {"upper", Case<TextCase::kUpper>},
+      {"zfill", ZeroFill},
   };
   return table;
 }
 
 const Table& ListMethods() {
-  static const Table table = {
-      {"append", Append},    {"clear", ClearList}, {"copy", CopyList},
-      {"count", CountItems}, {"extend", Extend},   {"index", IndexOf},
-      {"insert", Insert},    {"pop", PopItem},     {"reverse", ReverseList},
-  };
+  static const Table table = {{"copy", CopyList}, {"count", CountItems}, {"index", IndexOf}};
+  return table;
+}
+
+const Table& TupleMethods() {
+  static const Table table = {{"count", CountItems}, {"index", IndexOf}};
   return table;
 }
 
 const Table& DictMethods() {
   static const Table table = {
-      {"clear", ClearDict},       {"copy", CopyDict}, {"get", Get},
-      {"items", Items},           {"keys", Keys},     {"pop", PopKey},
-      {"setdefault", SetDefault}, {"update", Update}, {"values", Values},
+      {"copy", CopyDict}, {"get", Get}, {"items", Items}, {"keys", Keys}, {"values", Values},
   };
   return table;
+}
+
+const Table& MethodsOf(const Value& object) {
+  static const Table none;
+  if (object.is_string()) return StringMethods();
+  if (object.is_dict()) return DictMethods();
+  if (!object.is_list() || !object.AsList().is_indexed()) return none;
+  return object.AsList().shape == List::Shape::kList ? ListMethods() : TupleMethods();
 }
 
 }  // namespace
 
 FilterFunction FindMethod(const Value& object, std::string_view name) {
-  static const Table none;
-  const Table& table = object.is_string() ? StringMethods()
-                       : object.is_list() ? ListMethods()
-                       : object.is_dict() ? DictMethods()
-                                          : none;
+  const Table& table = MethodsOf(object);
   const auto it = table.find(name);
   return it == table.end() ? nullptr : it->second;
+}
+
+bool IsMutator(const Value& object, std::string_view name) {
+  static constexpr std::string_view kOfList[] = {"append", "clear",  "extend",  "insert",
+                                                 "pop",    "remove", "reverse", "sort"};
+  static constexpr std::string_view kOfDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
+  if (object.is_list() && object.AsList().shape == List::Shape::kList) {
+    return std::find(std::begin(kOfList), std::end(kOfList), name) != std::end(kOfList);
+  }
+  return object.is_dict() &&
+         std::find(std::begin(kOfDict), std::end(kOfDict), name) != std::end(kOfDict);
 }
 
 Value BindMethod(Interpreter& interpreter, const Value& object, std::string_view name,

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "text/jinja/integer.h"
 #include "text/jinja/lexer.h"
 
 namespace gale::jinja {
@@ -22,7 +23,7 @@ int DepthOf(const Arguments& arguments) {
   int depth = 0;
   for (const ExprPtr& expr : arguments.positional) depth = std::max(depth, DepthOf(expr));
   for (const auto& [name, expr] : arguments.named) depth = std::max(depth, DepthOf(expr));
-  return depth;
+  return std::max({depth, DepthOf(arguments.spread), DepthOf(arguments.named_spread)});
 }
 
 class Parser {
@@ -122,9 +123,7 @@ class Parser {
     if (name == "with") return {ParseWith(), position};
     if (name == "generation") {
       EndTag();
-      With block{{}, ParseBody({"endgeneration"})};
-      EndBlock("endgeneration");
-      return {std::move(block), position};
+      return {Generation{ParseCaptured("endgeneration")}, position};
     }
     if (name == "break" || name == "continue") {
       if (loop_depth_ == 0) Fail(fmt::format("\"{}\" outside of a loop", name));
@@ -192,20 +191,38 @@ class Parser {
     return {std::move(block), position};
   }
 
+  /// a, b and (c, d); with commas it is a tuple.
   Target ParseTarget(bool with_attribute = false) {
-    Target target;
-    const bool parenthesized = SkipOp("(");
-    target.names.push_back(ExpectName());
-    if (with_attribute && SkipOp(".")) {
-      target.attribute = ExpectName();
+    Target first = ParseTargetPart(with_attribute);
+    if (!IsOp(",")) return first;
+    Target tuple;
+    tuple.is_tuple = true;
+    tuple.parts.push_back(std::move(first));
+    while (SkipOp(",")) {
+      if (Current().kind != Token::Kind::kName && !IsOp("(")) break;
+      if (IsName("in")) break;
+      tuple.parts.push_back(ParseTargetPart(with_attribute));
+    }
+    return tuple;
+  }
+
+  Target ParseTargetPart(bool with_attribute) {
+    if (SkipOp("(")) {
+      if (++expr_depth_ > kMaxExprDepth) Fail("the target is nested too deeply");
+      Target target = ParseTarget(with_attribute);
+      --expr_depth_;
+      ExpectOp(")");
       return target;
     }
-    while (SkipOp(",")) {
-      target.is_tuple = true;
-      if (Current().kind != Token::Kind::kName) break;
-      target.names.push_back(ExpectName());
+    Target target;
+    static constexpr std::string_view kConstants[] = {"true", "True", "false",
+                                                      "False", "none", "None"};
+    if (std::any_of(std::begin(kConstants), std::end(kConstants),
+                    [&](std::string_view name) { return IsName(name); })) {
+      Fail(fmt::format("\"{}\" cannot be assigned to", Current().text));
     }
-    if (parenthesized) ExpectOp(")");
+    target.name = ExpectName();
+    if (with_attribute && SkipOp(".")) target.attribute = ExpectName();
     return target;
   }
 
@@ -237,10 +254,32 @@ class Parser {
   MacroDefinition ParseMacro() {
     MacroDefinition macro;
     macro.name = ExpectName();
+    const size_t first_name = names_read_.size();
     macro.parameters = ParseParameters();
     EndTag();
-    macro.body = ParseCaptured("endmacro");
+    ParseMacroBody(&macro, "endmacro", first_name);
     return macro;
+  }
+
+  void ParseMacroBody(MacroDefinition* macro, std::string_view end, size_t first_name) {
+    macro->body = ParseCaptured(end);
+    const auto reads = [&](std::string_view name) {
+      const auto is_it = [&](const Parameter& parameter) { return parameter.name == name; };
+      return std::find(names_read_.begin() + static_cast<ptrdiff_t>(first_name), names_read_.end(),
+                       name) != names_read_.end() &&
+             std::none_of(macro->parameters.begin(), macro->parameters.end(), is_it);
+    };
+    macro->uses_caller = reads("caller");
+    macro->uses_varargs = reads("varargs");
+    macro->uses_kwargs = reads("kwargs");
+    for (const Parameter& parameter : macro->parameters) {
+      if (parameter.name == "caller") {
+        if (parameter.fallback == nullptr) {
+          Fail("the parameter \"caller\" needs a default, or to be left out");
+        }
+        macro->uses_caller = true;
+      }
+    }
   }
 
   CallBlock ParseCallBlock() {
@@ -250,7 +289,7 @@ class Parser {
     block.call = ParseExpression();
     if (!std::holds_alternative<Call>(block.call->node)) Fail("{% call %} expects a call");
     EndTag();
-    block.caller.body = ParseCaptured("endcall");
+    ParseMacroBody(&block.caller, "endcall", names_read_.size());
     return block;
   }
 
@@ -265,9 +304,9 @@ class Parser {
     With with;
     while (Current().kind != Token::Kind::kBlockEnd) {
       if (!with.assignments.empty()) ExpectOp(",");
-      std::string name = ExpectName();
+      Target target = ParseTargetPart(/*with_attribute=*/false);
       ExpectOp("=");
-      with.assignments.emplace_back(std::move(name), ParseExpression());
+      with.assignments.emplace_back(std::move(target), ParseExpression());
     }
     EndTag();
     with.body = ParseBody({"endwith"});
@@ -479,6 +518,7 @@ class Parser {
       return Make(token.position, 0, Literal{Value::Bool(false)});
     }
     if (name == "none" || name == "None") return Make(token.position, 0, Literal{Value::None()});
+    if (name == "caller" || name == "varargs" || name == "kwargs") names_read_.push_back(name);
     return Make(token.position, 0, Name{name});
   }
 
@@ -487,11 +527,9 @@ class Parser {
     const char* begin = token.text.data();
     const char* end = begin + token.text.size();
     if (token.kind == Token::Kind::kInteger) {
-      int64_t number = 0;
-      if (std::from_chars(begin, end, number).ec != std::errc()) {
-        throw TemplateError("the number does not fit 64 bits", token.position);
-      }
-      return Make(token.position, 0, Literal{Value::Int(number)});
+      const std::optional<Value> number = ParseInteger(token.text, 0);
+      if (!number) throw TemplateError("not an integer", token.position);
+      return Make(token.position, 0, Literal{*number});
     }
     double number = 0;
     if (std::from_chars(begin, end, number).ec != std::errc()) {
@@ -564,6 +602,7 @@ class Parser {
       } else {
         if (parts[num_colons] != nullptr) Unexpected("\"]\"");
         parts[num_colons] = ParseExpression();
+        if (num_colons == 0 && IsOp(",")) parts[0] = ParseTupleIndex(std::move(parts[0]));
       }
     }
     const int depth =
@@ -576,6 +615,20 @@ class Parser {
     return Make(
         position, depth,
         GetSlice{std::move(object), std::move(parts[0]), std::move(parts[1]), std::move(parts[2])});
+  }
+
+  /// x[a, b] has a tuple for its index.
+  ExprPtr ParseTupleIndex(ExprPtr first) {
+    const Position position = Current().position;
+    ListLiteral tuple{{}, true};
+    int depth = first->depth;
+    tuple.items.push_back(std::move(first));
+    while (SkipOp(",")) {
+      tuple.items.push_back(ParseExpression());
+      depth = std::max(depth, tuple.items.back()->depth);
+    }
+    if (!IsOp("]")) Unexpected("\"]\"");
+    return Make(position, depth, std::move(tuple));
   }
 
   ExprPtr ParseCall(ExprPtr callee) {
@@ -595,11 +648,18 @@ class Parser {
         if (IsOp(")")) break;
       }
       first = false;
-      if (Current().kind == Token::Kind::kName && Is(Ahead(), Token::Kind::kOperator, "=")) {
+      if (IsOp("*") || IsOp("**")) {
+        const Token stars = Take();
+        ExprPtr& spread = stars.text == "*" ? arguments.spread : arguments.named_spread;
+        if (spread != nullptr || arguments.named_spread != nullptr) {
+          throw TemplateError("* and ** may be given once, and ** last", stars.position);
+        }
+        spread = ParseExpression();
+      } else if (Current().kind == Token::Kind::kName && Is(Ahead(), Token::Kind::kOperator, "=")) {
         std::string name = Take().text;
         Take();
         arguments.named.emplace_back(std::move(name), ParseExpression());
-      } else if (!arguments.named.empty()) {
+      } else if (!arguments.named.empty() || arguments.spread || arguments.named_spread) {
         Fail("positional arguments go before named ones");
       } else {
         arguments.positional.push_back(ParseExpression());
@@ -668,6 +728,7 @@ class Parser {
 
   std::vector<Token> tokens_;
   size_t pos_ = 0;
+  std::vector<std::string> names_read_;  ///< of those that make a macro take more arguments
   int block_depth_ = 0;
   int loop_depth_ = 0;
   int expr_depth_ = 0;

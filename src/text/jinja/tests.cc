@@ -1,6 +1,7 @@
 // The tests of `x is ...`.
 #include <fmt/format.h>
 
+#include "text/jinja/arithmetic.h"
 #include "text/jinja/builtins.h"
 
 namespace gale::jinja {
@@ -10,7 +11,12 @@ using In = Interpreter&;
 using Self = const Value&;
 using Args = const CallArguments&;
 
-bool IsSequence(Self self) { return self.is_string() || self.is_list() || self.is_dict(); }
+bool IsSequence(Self self) {
+  return self.is_string() || self.is_dict() || self.is_undefined() ||
+         (self.is_list() && self.AsList().is_indexed());
+}
+
+bool IsIterable(Self self) { return IsSequence(self) || self.is_list(); }
 
 template <int kExpectedSign, bool kOrEqual>
 bool Ordered(In /*in*/, Self self, Args args) {
@@ -18,10 +24,8 @@ bool Ordered(In /*in*/, Self self, Args args) {
   return (order > 0) - (order < 0) == kExpectedSign || (kOrEqual && order == 0);
 }
 
-int64_t Remainder(Self self, int64_t divisor) {
-  if (!self.is_integral()) throw TemplateError(fmt::format("'{}' is no integer", self.TypeName()));
-  if (divisor == 0) throw TemplateError("division by zero");
-  return divisor == -1 ? 0 : self.AsInt() % divisor;
+bool LeavesRest(In in, Self self, const Value& divisor, int64_t rest) {
+  return Equal(Arithmetic(in, BinaryOp::kModulo, self, divisor), Value::Int(rest));
 }
 
 bool SameAs(In /*in*/, Self self, Args args) {
@@ -39,17 +43,21 @@ const std::unordered_map<std::string_view, TestFunction>& Tests() {
   };
   static const std::unordered_map<std::string_view, TestFunction> table = {
       {"boolean", [](In, Self s, Args) { return s.is_bool(); }},
-      {"callable", [](In, Self s, Args) { return s.is_object() && s.AsObject().is_callable(); }},
+      {"callable",
+       [](In, Self s, Args) {
+         return s.is_undefined() || (s.is_object() && s.AsObject().is_callable());
+       }},
       {"defined", [](In, Self s, Args) { return !s.is_undefined(); }},
-      {"divisibleby", [](In, Self s, Args a) { return Remainder(s, a.Int(0, "num", 0)) == 0; }},
-      {"even", [](In, Self s, Args) { return Remainder(s, 2) == 0; }},
+      {"divisibleby", [](In in, Self s, Args a) { return LeavesRest(in, s, a.Get(0, "num"), 0); }},
+      {"escaped", [](In, Self, Args) { return false; }},
+      {"even", [](In in, Self s, Args) { return LeavesRest(in, s, Value::Int(2), 0); }},
       {"false", [](In, Self s, Args) { return s.is_bool() && !s.AsBool(); }},
       {"filter",
        [](In, Self s, Args) { return s.is_string() && FindFilter(s.bytes()) != nullptr; }},
       {"float", [](In, Self s, Args) { return s.is_float(); }},
       {"in", [](In, Self s, Args a) { return Contains(a.Get(0, "seq"), s); }},
       {"integer", [](In, Self s, Args) { return s.is_int(); }},
-      {"iterable", [](In, Self s, Args) { return IsSequence(s) || s.is_undefined(); }},
+      {"iterable", [](In, Self s, Args) { return IsIterable(s); }},
       {"lower",
        [](In in, Self s, Args) {
          return FindMethod(Value::String(""), "islower")(in, Value::String(ToText(s)), {}).Truth();
@@ -57,9 +65,9 @@ const std::unordered_map<std::string_view, TestFunction>& Tests() {
       {"mapping", [](In, Self s, Args) { return s.is_dict(); }},
       {"none", [](In, Self s, Args) { return s.is_none(); }},
       {"number", [](In, Self s, Args) { return s.is_number(); }},
-      {"odd", [](In, Self s, Args) { return Remainder(s, 2) != 0; }},
+      {"odd", [](In in, Self s, Args) { return LeavesRest(in, s, Value::Int(2), 1); }},
       {"sameas", SameAs},
-      {"sequence", [](In, Self s, Args) { return IsSequence(s) || s.is_undefined(); }},
+      {"sequence", [](In, Self s, Args) { return IsSequence(s); }},
       {"string", [](In, Self s, Args) { return s.is_string(); }},
       {"test", [](In, Self s, Args) { return s.is_string() && FindTest(s.bytes()) != nullptr; }},
       {"true", [](In, Self s, Args) { return s.is_bool() && s.AsBool(); }},

@@ -4,25 +4,41 @@
 #include <utf8proc.h>
 
 #include "text/jinja/builtins.h"
+#include "text/jinja/case_mapping.h"
 #include "text/utf8.h"
 
 namespace gale::jinja {
-namespace {
-
 bool IsSpace(char32_t c) { return text::IsWhiteSpace(c) || (c >= 0x1C && c <= 0x1F); }
 
-bool IsCased(char32_t c) {
-  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL ||
-         category == UTF8PROC_CATEGORY_LT;
+bool IsAlphaNumeric(char32_t c) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO: return true;
+    default: return text::IsNumeric(c);
+  }
 }
 
-char32_t MapCase(char32_t c, bool upper) {
-  const auto code = static_cast<utf8proc_int32_t>(c);
-  return static_cast<char32_t>(upper ? utf8proc_toupper(code) : utf8proc_tolower(code));
+std::vector<Line> SplitLines(std::string_view text) {
+  std::vector<Line> lines;
+  size_t begin = 0;
+  for (size_t pos = 0; pos < text.size();) {
+    const char32_t c = text::CodePointAt(text, pos);
+    size_t next = pos + text::Utf8Size(text[pos]);
+    const bool ends = (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 ||
+                      c == 0x2028 || c == 0x2029;
+    if (ends) {
+      if (c == '\r' && next < text.size() && text[next] == '\n') ++next;
+      lines.push_back({begin, pos, next});
+      begin = next;
+    }
+    pos = next;
+  }
+  if (begin < text.size()) lines.push_back({begin, text.size(), text.size()});
+  return lines;
 }
-
-}  // namespace
 
 const MarkedString& ExpectString(const Value& value, std::string_view what) {
   if (value.is_string()) return value.AsString();
@@ -103,25 +119,39 @@ Value JoinText(Interpreter& interpreter, const std::vector<Value>& items,
   return interpreter.NewString(std::move(result));
 }
 
-Value ChangeCase(Interpreter& interpreter, const Value& text, LetterCase letter_case) {
+Value ChangeCase(Interpreter& interpreter, const Value& text, TextCase text_case) {
   const MarkedString source = ToText(text);
   const std::string_view bytes = source.bytes();
   std::string out;
-  out.reserve(bytes.size());
-  bool inside_word = false;
-  for (size_t pos = 0; pos < bytes.size();) {
-    const text::Utf8Char c = text::DecodeUtf8(bytes.substr(pos));
-    const bool upper =
-        letter_case == LetterCase::kUpper ||
-        ((letter_case == LetterCase::kTitle || letter_case == LetterCase::kTitleWords) &&
-         !inside_word) ||
-        (letter_case == LetterCase::kCapitalize && pos == 0);
-    text::AppendUtf8(MapCase(c.code_point, upper), &out);
-    inside_word = letter_case == LetterCase::kTitle
-                      ? IsCased(c.code_point)
-                      : !IsSpace(c.code_point) &&
-                            std::string_view("-({[<").find(bytes[pos]) == std::string_view::npos;
-    pos += c.size;
+  if (text_case == TextCase::kFolded) {
+    out = CaseFold(bytes);
+  } else {
+    out.reserve(bytes.size());
+    bool inside_word = false;
+    for (size_t pos = 0; pos < bytes.size(); pos += text::Utf8Size(bytes[pos])) {
+      const char32_t c = text::CodePointAt(bytes, pos);
+      LetterCase letter_case = LetterCase::kLower;
+      switch (text_case) {
+        case TextCase::kUpper: letter_case = LetterCase::kUpper; break;
+        case TextCase::kCapitalize:
+          if (pos == 0) letter_case = LetterCase::kTitle;
+          break;
+        case TextCase::kSwapped:
+          if (!IsUpperCase(c)) letter_case = LetterCase::kUpper;
+          break;
+        case TextCase::kTitle:
+          if (!inside_word) letter_case = LetterCase::kTitle;
+          inside_word = IsCased(c);
+          break;
+        case TextCase::kTitleWords:
+          if (!inside_word) letter_case = LetterCase::kUpper;
+          inside_word = !IsSpace(c) && std::u32string_view(U"-({[<").find(c) == std::u32string_view::npos;
+          break;
+        case TextCase::kLower:
+        case TextCase::kFolded: break;
+      }
+      AppendInCase(bytes, pos, letter_case, &out);
+    }
   }
   return interpreter.NewString(source.is_marked() ? MarkedString::User(std::move(out))
                                                   : MarkedString(std::move(out)));

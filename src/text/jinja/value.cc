@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <utf8proc.h>
 
+#include "text/jinja/integer.h"
 #include "text/jinja/template_error.h"
 #include "text/utf8.h"
 
@@ -36,6 +37,7 @@ std::string HashKey(const Value& key, int depth = 0) {
     case Value::Kind::kNone: return "n";
     case Value::Kind::kBool:
     case Value::Kind::kInt: return fmt::format("i{}", key.AsInt());
+    case Value::Kind::kBigInt: return fmt::format("i{}", IntegerText(key));
     case Value::Kind::kFloat: {
       const double number = key.AsFloat();
       const bool is_integer = std::abs(number) < 0x1p62 && number == std::floor(number);
@@ -43,7 +45,7 @@ std::string HashKey(const Value& key, int depth = 0) {
                         : fmt::format("f{}", FloatRepr(number));
     }
     case Value::Kind::kList:
-      if (key.AsList().is_tuple) {
+      if (key.AsList().is_tuple()) {
         std::string text = "t";
         for (const Value& item : key.AsList().items) {
           const std::string part = HashKey(item, depth + 1);
@@ -60,7 +62,8 @@ std::string HashKey(const Value& key, int depth = 0) {
 bool EqualAt(const Value& a, const Value& b, int depth) {
   CheckDepth(depth);
   if (a.is_number() && b.is_number()) {
-    return a.is_integral() && b.is_integral() ? a.AsInt() == b.AsInt() : a.AsFloat() == b.AsFloat();
+    return a.is_integral() && b.is_integral() ? CompareIntegers(a, b) == 0
+                                              : a.AsFloat() == b.AsFloat();
   }
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
@@ -70,7 +73,9 @@ bool EqualAt(const Value& a, const Value& b, int depth) {
     case Value::Kind::kList: {
       const List& left = a.AsList();
       const List& right = b.AsList();
-      return left.is_tuple == right.is_tuple &&
+      if (left.is_generator() || right.is_generator()) return &left == &right;
+      return left.is_tuple() == right.is_tuple() &&
+             (left.is_tuple() || left.shape == right.shape) &&
              std::equal(left.items.begin(), left.items.end(), right.items.begin(),
                         right.items.end(),
                         [&](const Value& x, const Value& y) { return EqualAt(x, y, depth + 1); });
@@ -88,6 +93,20 @@ bool EqualAt(const Value& a, const Value& b, int depth) {
   }
 }
 
+std::string_view ListTypeName(List::Shape shape) {
+  switch (shape) {
+    case List::Shape::kList: return "list";
+    case List::Shape::kTuple:
+    case List::Shape::kGroup: return "tuple";
+    case List::Shape::kRange: return "range";
+    case List::Shape::kKeys: return "dict_keys";
+    case List::Shape::kValues: return "dict_values";
+    case List::Shape::kItems: return "dict_items";
+    case List::Shape::kGenerator: return "generator";
+  }
+  return "list";
+}
+
 template <class T>
 int Order(const T& a, const T& b) {
   return a < b ? -1 : b < a ? 1 : 0;
@@ -95,10 +114,14 @@ int Order(const T& a, const T& b) {
 
 int CompareAt(const Value& a, const Value& b, int depth) {
   CheckDepth(depth);
-  if (a.is_integral() && b.is_integral()) return Order(a.AsInt(), b.AsInt());
+  if (a.is_integral() && b.is_integral()) return CompareIntegers(a, b);
   if (a.is_number() && b.is_number()) return Order(a.AsFloat(), b.AsFloat());
   if (a.is_string() && b.is_string()) return Order(a.bytes(), b.bytes());
-  if (a.is_list() && b.is_list() && a.AsList().is_tuple == b.AsList().is_tuple) {
+  const auto has_order = [](const Value& value) {
+    return value.is_list() &&
+           (value.AsList().is_tuple() || value.AsList().shape == List::Shape::kList);
+  };
+  if (has_order(a) && has_order(b) && a.AsList().is_tuple() == b.AsList().is_tuple()) {
     const auto& left = a.AsList().items;
     const auto& right = b.AsList().items;
     for (size_t i = 0; i < std::min(left.size(), right.size()); ++i) {
@@ -110,23 +133,6 @@ int CompareAt(const Value& a, const Value& b, int depth) {
   if (b.is_undefined()) throw TemplateError(b.UndefinedWhat());
   throw TemplateError(
       fmt::format("'{}' and '{}' have no order to compare by", a.TypeName(), b.TypeName()));
-}
-
-/// str.isprintable of one character: not a control, format, surrogate, private, unassigned
-/// character or separator other than the space.
-bool IsPrintable(char32_t c) {
-  if (c < 0x7F) return c >= 0x20;
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
-    case UTF8PROC_CATEGORY_CN:
-    case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_ZS:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP: return false;
-    default: return true;
-  }
 }
 
 MarkedString QuotedRepr(const MarkedString& value) {
@@ -161,26 +167,35 @@ MarkedString QuotedRepr(const MarkedString& value) {
   return value.is_marked() ? MarkedString::User(std::move(out)) : MarkedString(std::move(out));
 }
 
+void AppendRepr(const Value& value, int depth, MarkedString* out);
+
+void AppendListRepr(const List& list, int depth, MarkedString* out) {
+  using Shape = List::Shape;
+  if (list.shape == Shape::kGenerator) return out->Append("<generator object>");
+  if (list.shape == Shape::kRange) return out->Append(list.spelling);
+  const bool is_view = !list.is_indexed();
+  if (is_view) out->Append(fmt::format("{}(", Value::Of(const_cast<List*>(&list)).TypeName()));
+  out->Append(list.is_tuple() ? "(" : "[");
+  for (size_t i = 0; i < list.items.size(); ++i) {
+    if (i > 0) out->Append(", ");
+    AppendRepr(list.items[i], depth + 1, out);
+  }
+  if (list.is_tuple() && list.items.size() == 1) out->Append(",");
+  out->Append(list.is_tuple() ? ")" : "]");
+  if (is_view) out->Append(")");
+}
+
 void AppendRepr(const Value& value, int depth, MarkedString* out) {
   CheckDepth(depth);
   switch (value.kind()) {
     case Value::Kind::kUndefined: out->Append("Undefined"); return;
     case Value::Kind::kNone: out->Append("None"); return;
     case Value::Kind::kBool: out->Append(value.AsBool() ? "True" : "False"); return;
-    case Value::Kind::kInt: out->Append(fmt::format("{}", value.AsInt())); return;
+    case Value::Kind::kInt:
+    case Value::Kind::kBigInt: out->Append(IntegerText(value)); return;
     case Value::Kind::kFloat: out->Append(FloatRepr(value.AsFloat())); return;
     case Value::Kind::kString: out->Append(QuotedRepr(value.AsString())); return;
-    case Value::Kind::kList: {
-      const List& list = value.AsList();
-      out->Append(list.is_tuple ? "(" : "[");
-      for (size_t i = 0; i < list.items.size(); ++i) {
-        if (i > 0) out->Append(", ");
-        AppendRepr(list.items[i], depth + 1, out);
-      }
-      if (list.is_tuple && list.items.size() == 1) out->Append(",");
-      out->Append(list.is_tuple ? ")" : "]");
-      return;
-    }
+    case Value::Kind::kList: AppendListRepr(value.AsList(), depth, out); return;
     case Value::Kind::kDict: {
       out->Append("{");
       bool first = true;
@@ -194,9 +209,7 @@ void AppendRepr(const Value& value, int depth, MarkedString* out) {
       out->Append("}");
       return;
     }
-    case Value::Kind::kObject:
-      out->Append(fmt::format("<{}>", value.AsObject().type_name()));
-      return;
+    case Value::Kind::kObject: out->Append(value.AsObject().Text()); return;
   }
 }
 
@@ -205,6 +218,8 @@ void AppendRepr(const Value& value, int depth, MarkedString* out) {
 std::optional<Value> Object::Attribute(Interpreter& /*interpreter*/, std::string_view /*name*/) {
   return std::nullopt;
 }
+
+MarkedString Object::Text() const { return MarkedString(fmt::format("<{}>", type_name())); }
 
 Value Object::Call(Interpreter& /*interpreter*/, const CallArguments& /*arguments*/) {
   throw TemplateError(fmt::format("'{}' object is not callable", type_name()));
@@ -216,6 +231,17 @@ const std::string& Value::UndefinedWhat() const {
   return what == nullptr ? nothing : *what;
 }
 
+int64_t Value::AsInt() const {
+  if (is_bool()) return int64_t{AsBool()};
+  if (is_big_int()) throw TemplateError("the integer is too large here: it leaves 64 bits");
+  return std::get<int64_t>(rep_);
+}
+
+double Value::AsFloat() const {
+  if (is_float()) return std::get<double>(rep_);
+  return is_big_int() ? IntegerToDouble(*this) : static_cast<double>(AsInt());
+}
+
 bool Value::Truth() const {
   switch (kind()) {
     case Kind::kUndefined:
@@ -224,9 +250,10 @@ bool Value::Truth() const {
     case Kind::kInt: return AsInt() != 0;
     case Kind::kFloat: return AsFloat() != 0;
     case Kind::kString: return !bytes().empty();
-    case Kind::kList: return !AsList().items.empty();
+    case Kind::kList: return AsList().is_generator() || !AsList().items.empty();
     case Kind::kDict: return AsDict().size() > 0;
-    case Kind::kObject: return true;
+    case Kind::kObject:
+    case Kind::kBigInt: return true;
   }
   return true;
 }
@@ -236,10 +263,11 @@ std::string_view Value::TypeName() const {
     case Kind::kUndefined: return "Undefined";
     case Kind::kNone: return "NoneType";
     case Kind::kBool: return "bool";
-    case Kind::kInt: return "int";
+    case Kind::kInt:
+    case Kind::kBigInt: return "int";
     case Kind::kFloat: return "float";
     case Kind::kString: return "str";
-    case Kind::kList: return AsList().is_tuple ? "tuple" : "list";
+    case Kind::kList: return ListTypeName(AsList().shape);
     case Kind::kDict: return "dict";
     case Kind::kObject: return AsObject().type_name();
   }
@@ -263,23 +291,6 @@ void Dict::Set(const Value& key, Value value) {
   } else {
     entries_[it->second].second = std::move(value);
   }
-}
-
-bool Dict::Erase(const Value& key) {
-  const auto it = index_.find(HashKey(key));
-  if (it == index_.end()) return false;
-  const size_t position = it->second;
-  entries_.erase(entries_.begin() + static_cast<ptrdiff_t>(position));
-  index_.erase(it);
-  for (auto& [unused, index] : index_) {
-    if (index > position) --index;
-  }
-  return true;
-}
-
-void Dict::Clear() {
-  entries_.clear();
-  index_.clear();
 }
 
 Value CallArguments::Get(size_t index, std::string_view name) const {
@@ -309,15 +320,40 @@ bool CallArguments::Bool(size_t index, std::string_view name, bool fallback) con
 }
 
 void CallArguments::Check(std::string_view function,
-                          std::initializer_list<std::string_view> names) const {
+                          std::initializer_list<std::string_view> names,
+                          size_t num_required) const {
   if (positional.size() > names.size()) {
     throw TemplateError(fmt::format("{}() takes at most {} arguments, got {}", function,
                                     names.size(), positional.size()));
   }
   for (const auto& [given, value] : named) {
-    if (std::find(names.begin(), names.end(), given) == names.end()) {
+    const auto it = std::find(names.begin(), names.end(), given);
+    if (it == names.end()) {
       throw TemplateError(fmt::format("{}() has no argument '{}'", function, given));
     }
+    if (static_cast<size_t>(it - names.begin()) < positional.size()) {
+      throw TemplateError(fmt::format("{}() got argument '{}' twice", function, given));
+    }
+  }
+  for (size_t i = positional.size(); i < num_required; ++i) {
+    const std::string_view name = names.begin()[i];
+    if (!Has(SIZE_MAX, name)) {
+      throw TemplateError(fmt::format("{}() needs an argument '{}'", function, name));
+    }
+  }
+}
+
+void CallArguments::CheckPositional(std::string_view function, size_t least, size_t most,
+                                    bool any_named) const {
+  if (positional.size() < least || positional.size() > most) {
+    throw TemplateError(fmt::format("{}() takes {} arguments, got {}", function,
+                                    least == most          ? fmt::format("{}", least)
+                                    : positional.size() < least ? fmt::format("at least {}", least)
+                                                                : fmt::format("at most {}", most),
+                                    positional.size()));
+  }
+  if (!any_named && !named.empty()) {
+    throw TemplateError(fmt::format("{}() has no argument '{}'", function, named[0].first));
   }
 }
 
@@ -341,6 +377,23 @@ bool Contains(const Value& haystack, const Value& needle) {
     return haystack.bytes().find(needle.bytes()) != std::string::npos;
   }
   throw TemplateError(fmt::format("argument of type '{}' is not iterable", haystack.TypeName()));
+}
+
+// Not a control, format, surrogate, private, unassigned
+/// character or separator other than the space.
+bool IsPrintable(char32_t c) {
+  if (c < 0x7F) return c >= 0x20;
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP: return false;
+    default: return true;
+  }
 }
 
 MarkedString Repr(const Value& value) {

@@ -19,6 +19,7 @@ class Interpreter;
 class Value;
 class List;
 class Dict;
+struct BigInteger;
 struct CallArguments;
 
 /// Whatever has attributes of its own or can be called: namespaces, macros, `loop`, methods.
@@ -29,14 +30,15 @@ class Object {
   /// Nothing when there is no such attribute.
   virtual std::optional<Value> Attribute(Interpreter& interpreter, std::string_view name);
   virtual bool is_callable() const { return false; }
+  virtual MarkedString Text() const;  ///< Python's repr()
   virtual Value Call(Interpreter& interpreter, const CallArguments& arguments);
 };
 
 /// Small and cheap to copy. Lists, dicts and objects belong to the Heap of their rendering, so that
-/// values which contain themselves neither leak nor recurse when they go; strings are shared.
+/// values nested without end do not recurse when they go; strings are shared.
 class Value {
  public:
-  enum class Kind { kUndefined, kNone, kBool, kInt, kFloat, kString, kList, kDict, kObject };
+  enum class Kind { kUndefined, kNone, kBool, kInt, kFloat, kString, kList, kDict, kObject, kBigInt };
 
   Value() = default;  ///< undefined
   static Value Undefined(std::string what) {
@@ -45,6 +47,8 @@ class Value {
   static Value None() { return Value(std::monostate()); }
   static Value Bool(bool value) { return Value(value); }
   static Value Int(int64_t value) { return Value(value); }
+  /// An integer outside of 64 bits, and only such; see integer.h.
+  static Value BigInt(std::shared_ptr<const BigInteger> value) { return Value(std::move(value)); }
   static Value Float(double value) { return Value(value); }
   static Value String(std::string bytes) { return String(MarkedString(std::move(bytes))); }
   static Value String(MarkedString text) {
@@ -58,10 +62,11 @@ class Value {
   bool is_undefined() const { return kind() == Kind::kUndefined; }
   bool is_none() const { return kind() == Kind::kNone; }
   bool is_bool() const { return kind() == Kind::kBool; }
-  bool is_int() const { return kind() == Kind::kInt; }
+  bool is_int() const { return kind() == Kind::kInt || is_big_int(); }
+  bool is_big_int() const { return kind() == Kind::kBigInt; }
   bool is_float() const { return kind() == Kind::kFloat; }
   bool is_string() const { return kind() == Kind::kString; }
-  bool is_list() const { return kind() == Kind::kList; }  ///< tuples too
+  bool is_list() const { return kind() == Kind::kList; }  ///< tuples, ranges, views and generators too
   bool is_dict() const { return kind() == Kind::kDict; }
   bool is_object() const { return kind() == Kind::kObject; }
   /// Numbers in Python's sense: booleans count as 0 and 1.
@@ -69,9 +74,12 @@ class Value {
   bool is_integral() const { return is_bool() || is_int(); }
 
   bool AsBool() const { return std::get<bool>(rep_); }
-  int64_t AsInt() const { return is_bool() ? int64_t{AsBool()} : std::get<int64_t>(rep_); }
-  double AsFloat() const {
-    return is_float() ? std::get<double>(rep_) : static_cast<double>(AsInt());
+  /// Throws for an integer outside of 64 bits, which no index, count or width can be.
+  int64_t AsInt() const;
+  /// Throws for an integer outside of the range of a double.
+  double AsFloat() const;
+  const BigInteger& AsBigInt() const {
+    return *std::get<std::shared_ptr<const BigInteger>>(rep_);
   }
   const MarkedString& AsString() const {
     return *std::get<std::shared_ptr<const MarkedString>>(rep_);
@@ -92,18 +100,36 @@ class Value {
     std::shared_ptr<const std::string> what;
   };
   using Rep = std::variant<UndefinedRep, std::monostate, bool, int64_t, double,
-                           std::shared_ptr<const MarkedString>, List*, Dict*, Object*>;
+                           std::shared_ptr<const MarkedString>, List*, Dict*, Object*,
+                           std::shared_ptr<const BigInteger>>;
   explicit Value(Rep rep) : rep_(std::move(rep)) {}
 
   Rep rep_;
 };
 
+/// Python's sequences and iterables over values.
 class List {
  public:
-  explicit List(std::vector<Value> values, bool tuple = false)
-      : items(std::move(values)), is_tuple(tuple) {}
+  enum class Shape {
+    kList,
+    kTuple,
+    kGroup,      ///< a tuple (grouper, list) with these as attributes, as groupby makes them
+    kRange,
+    kKeys,       ///< dict views: they have a length, but no elements by index
+    kValues,
+    kItems,
+    kGenerator,  ///< can be iterated once, has neither length nor elements
+  };
+  explicit List(std::vector<Value> values, Shape list_shape = Shape::kList)
+      : items(std::move(values)), shape(list_shape) {}
+
+  bool is_tuple() const { return shape == Shape::kTuple || shape == Shape::kGroup; }
+  bool is_indexed() const { return shape <= Shape::kRange; }
+  bool is_generator() const { return shape == Shape::kGenerator; }
+
   std::vector<Value> items;
-  bool is_tuple;
+  Shape shape;
+  std::string spelling;  ///< of a range: "range(0, 3)"
 };
 
 /// Keeps insertion order. Keys are what Python can hash: strings, numbers, booleans, None, tuples
@@ -113,8 +139,6 @@ class Dict {
   const Value* Find(const Value& key) const;
   const Value* Find(std::string_view key) const;
   void Set(const Value& key, Value value);
-  bool Erase(const Value& key);
-  void Clear();
   const std::vector<std::pair<Value, Value>>& entries() const { return entries_; }
   size_t size() const { return entries_.size(); }
 
@@ -126,8 +150,8 @@ class Dict {
 /// Owns the containers of one rendering.
 class Heap {
  public:
-  List* NewList(std::vector<Value> items, bool is_tuple = false) {
-    lists_.push_back(std::make_unique<List>(std::move(items), is_tuple));
+  List* NewList(std::vector<Value> items, List::Shape shape = List::Shape::kList) {
+    lists_.push_back(std::make_unique<List>(std::move(items), shape));
     return lists_.back().get();
   }
   Dict* NewDict() {
@@ -158,8 +182,13 @@ struct CallArguments {
   bool Has(size_t index, std::string_view name) const;
   int64_t Int(size_t index, std::string_view name, int64_t fallback) const;
   bool Bool(size_t index, std::string_view name, bool fallback) const;
-  /// Throws when more than `max_positional` or a name not among `names` was given.
-  void Check(std::string_view function, std::initializer_list<std::string_view> names) const;
+  /// Throws when one of the first `num_required` of `names` was not given, or anything besides
+  /// `names` was, or one twice.
+  void Check(std::string_view function, std::initializer_list<std::string_view> names,
+             size_t num_required = 0) const;
+  /// Throws for fewer or more positional arguments, and for named ones unless any are taken.
+  void CheckPositional(std::string_view function, size_t least, size_t most,
+                       bool any_named = false) const;
 };
 
 // All of these throw TemplateError; recursion into containers that contain themselves is bounded.
@@ -175,6 +204,8 @@ MarkedString ToText(const Value& value);
 MarkedString Repr(const Value& value);
 /// Python's repr of a float: the shortest digits that read back the same.
 std::string FloatRepr(double number);
+/// str.isprintable() of one character.
+bool IsPrintable(char32_t c);
 /// The number of characters in valid UTF-8.
 size_t NumCharacters(std::string_view text);
 
