@@ -1,6 +1,7 @@
 #include "text/char_class.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include <utf8proc.h>
 
@@ -32,14 +33,16 @@ CharClassTable::CharClassTable() : block_of_(kEnd / kBlock) {
   std::array<CharClass, kBlock> block;
   for (char32_t first = 0; first < kEnd; first += kBlock) {
     for (char32_t i = 0; i < kBlock; ++i) block[i] = Classify(first + i);
-    // Neighbours are alike more often than not, so the search goes backwards.
-    size_t at = classes_.size() / kBlock;
-    while (at > 0 && !std::equal(block.begin(), block.end(), &classes_[(at - 1) * kBlock])) --at;
-    if (at == 0) {
-      classes_.insert(classes_.end(), block.begin(), block.end());
-      at = classes_.size() / kBlock;
-    }
-    block_of_[first / kBlock] = static_cast<uint16_t>(at - 1);
+    const auto is_at = [&](size_t at) {
+      return std::memcmp(block.data(), &classes_[at * kBlock], kBlock) == 0;
+    };
+    const size_t num_blocks = classes_.size() / kBlock;
+    // Neighbours are alike more often than not.
+    size_t at = first == 0 ? 0 : block_of_[first / kBlock - 1];
+    if (first == 0 || !is_at(at)) at = 0;
+    while (at < num_blocks && !is_at(at)) ++at;
+    if (at == num_blocks) classes_.insert(classes_.end(), block.begin(), block.end());
+    block_of_[first / kBlock] = static_cast<uint16_t>(at);
   }
   std::copy_n(&classes_[block_of_[0] * kBlock], ascii_.size(), ascii_.begin());
 }

@@ -30,7 +30,7 @@ class CharClassTable {
 
  private:
   static constexpr char32_t kBlock = 128;
-  static constexpr char32_t kEnd = 0x40000;  ///< no letters, numbers or spaces from here on
+  static constexpr char32_t kEnd = 0x34000;  ///< no letters, numbers or spaces from here on
 
   CharClassTable();
 

@@ -34,6 +34,22 @@ std::string MapUnicode(std::string_view text, int options) {
   return out;
 }
 
+/// The end of characters from `pos` on that are inert by their first byte alone: those below U+0300
+/// and from U+4000 to U+9FFF.
+size_t EndOfCertainlyInert(std::string_view text, size_t pos) {
+  while (pos < text.size()) {
+    const auto lead = static_cast<uint8_t>(text[pos]);
+    if (lead < 0xCC) {
+      ++pos;  // bytes that continue a character are below 0xCC too
+    } else if (lead >= 0xE4 && lead <= 0xE9) {
+      pos += 3;
+    } else {
+      break;
+    }
+  }
+  return pos;
+}
+
 /// NFC that maps only the stretches that composition could touch: a character that is not inert,
 /// with the one before it.
 std::string Compose(std::string text) {
@@ -41,6 +57,12 @@ std::string Compose(std::string text) {
   size_t done = 0;
   size_t previous = 0;
   for (size_t pos = 0; pos < text.size();) {
+    if (const size_t end = EndOfCertainlyInert(text, pos); end > pos) {
+      pos = previous = end;
+      do --previous;
+      while ((static_cast<uint8_t>(text[previous]) & 0xC0) == 0x80);
+      continue;
+    }
     if (IsInertInNfc(CodePointAt(text, pos))) {
       previous = pos;
       pos += Utf8Size(text[pos]);
