@@ -17,6 +17,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "cli/chat_flags.h"
 #include "cli/command.h"
 #include "cli/engine_flags.h"
 #include "cli/output_queue.h"
@@ -31,8 +32,7 @@ namespace json = boost::json;
 constexpr int kInterruptedExitCode = 128 + SIGINT;
 
 struct ChatCommandOptions {
-  std::string system;
-  std::string template_args;
+  ChatFlags chat_flags;
   EngineConfig engine;
   SamplingOverrides sampling;
 };
@@ -68,14 +68,18 @@ class Interrupts {
 
 class Conversation {
  public:
-  Conversation(const ChatCommandOptions& options, LlmEngine& engine, Interrupts& interrupts)
-      : options_(options), engine_(engine), interrupts_(interrupts), system_(options.system) {}
+  Conversation(const ChatCommandOptions& options, LlmEngine& engine, ChatPrompter prompter,
+               Interrupts& interrupts)
+      : options_(options),
+        engine_(engine),
+        prompter_(std::move(prompter)),
+        interrupts_(interrupts) {}
 
   /// One turn: the reply is written as it comes and becomes part of the history. A message that the
   /// template refuses or the context cannot hold is left out, with a word on what to do.
   Status Say(const std::string& text);
   void Reset() { turns_.clear(); }
-  void SetSystem(std::string text) { system_ = std::move(text); }
+  void SetSystem(std::string text) { prompter_.SetSystem(std::move(text)); }
 
  private:
   Status LeaveOut(const std::string& reason);
@@ -83,20 +87,19 @@ class Conversation {
 
   const ChatCommandOptions& options_;
   LlmEngine& engine_;
+  ChatPrompter prompter_;
   Interrupts& interrupts_;
-  std::string system_;
   json::array turns_;
 };
 
 Status Conversation::Say(const std::string& text) {
   turns_.push_back({{"role", "user"}, {"content", text}});
-  json::array messages;
-  if (!system_.empty()) messages.push_back({{"role", "system"}, {"content", system_}});
-  messages.insert(messages.end(), turns_.begin(), turns_.end());
-  Result<std::vector<TokenId>> tokens = RenderChat(engine_, messages, options_.template_args);
-  if (!tokens) return LeaveOut(tokens.error().message);
+  const Result<RenderedPrompt> rendered = prompter_.Render(turns_);
+  if (!rendered) return LeaveOut(rendered.error().message);
+  std::vector<TokenId> tokens =
+      engine_.tokenizer()->EncodePrompt(rendered->text, rendered->user_spans);
 
-  const auto num_tokens = static_cast<int>(tokens->size());
+  const auto num_tokens = static_cast<int>(tokens.size());
   const int context = engine_.config().max_model_len;
   if (num_tokens >= context) {
     return LeaveOut(
@@ -104,7 +107,7 @@ Status Conversation::Say(const std::string& text) {
                     num_tokens, context));
   }
   RequestParams request;
-  request.prompt = *std::move(tokens);
+  request.prompt = std::move(tokens);
   request.sampling = engine_.model_info().default_sampling;
   request.sampling.max_tokens = context - num_tokens;
   request.sampling = options_.sampling.Over(std::move(request.sampling));
@@ -209,12 +212,10 @@ Status Chat(const ChatCommandOptions& options) {
     if (interrupts.Take()) std::_Exit(kInterruptedExitCode);
   });
   if (!engine) return tl::unexpected(engine.error());
-  if ((*engine)->chat_template() == nullptr) {
-    return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("{} has no chat template; gale run completes text with it",
-                                 options.engine.model));
-  }
-  Conversation conversation(options, **engine, interrupts);
+  Result<ChatPrompter> prompter =
+      ChatPrompter::Load(options.chat_flags, options.engine.model, (*engine)->chat_template());
+  if (!prompter) return tl::unexpected(prompter.error());
+  Conversation conversation(options, **engine, *std::move(prompter), interrupts);
   return Converse(conversation, interrupts);
 }
 
@@ -234,11 +235,7 @@ Examples:
 void AddChatCommand(CLI::App& app, Action& action) {
   auto options = std::make_shared<ChatCommandOptions>();
   CLI::App* command = app.add_subcommand("chat", "Talk with a model, turn by turn");
-  command->add_option("--system", options->system, "System message")->type_name("TEXT");
-  command
-      ->add_option("--template-args", options->template_args,
-                   "Further variables of the chat template: {\"enable_thinking\": false}")
-      ->type_name("JSON");
+  AddChatFlags(*command, options->chat_flags);
   AddSamplingFlags(*command, options->sampling);
   AddEngineFlags(*command, options->engine);
   command->footer(kFooter);

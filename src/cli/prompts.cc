@@ -4,7 +4,6 @@
 #include <utility>
 
 #include <boost/json/parse.hpp>
-#include <boost/json/serialize.hpp>
 #include <boost/json/value_to.hpp>
 #include <fmt/format.h>
 
@@ -69,21 +68,6 @@ Result<std::vector<Prompt>> ReadPromptFile(const std::string& path) {
                      fmt::format("{} holds no prompts", InputName(path)));
   }
   return prompts;
-}
-
-Result<std::vector<TokenId>> RenderChat(const LlmEngine& engine, const json::array& messages,
-                                        const std::string& template_args) {
-  if (engine.chat_template() == nullptr || engine.tokenizer() == nullptr) {
-    return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("{} has no chat template; gale run without --chat completes text",
-                                 engine.config().model));
-  }
-  ChatOptions options;
-  options.kwargs_json = template_args;
-  const Result<RenderedPrompt> prompt =
-      engine.chat_template()->Render(json::serialize(messages), options);
-  if (!prompt) return tl::unexpected(prompt.error());
-  return engine.tokenizer()->EncodePrompt(prompt->text, prompt->user_spans);
 }
 
 }  // namespace gale::cli

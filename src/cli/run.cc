@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "cli/chat_flags.h"
 #include "cli/command.h"
 #include "cli/engine_flags.h"
 #include "cli/figures.h"
@@ -26,8 +27,7 @@ namespace json = boost::json;
 struct RunOptions {
   std::optional<std::string> prompt;
   std::string prompts_file;
-  std::string system;
-  std::string template_args;
+  ChatFlags chat_flags;
   bool chat = false;
   bool parse_special = false;
   bool json = false;
@@ -46,26 +46,24 @@ Result<std::vector<Prompt>> CollectPrompts(const RunOptions& options) {
   return std::vector<Prompt>{{*std::move(text), {}}};
 }
 
+/// `prompter` is there with --chat.
 Result<RequestParams> MakeRequest(const LlmEngine& engine, const RunOptions& options,
+                                  const std::optional<ChatPrompter>& prompter,
                                   const Prompt& prompt) {
   RequestParams request;
   request.sampling =
       prompt.sampling.Over(options.sampling.Over(engine.model_info().default_sampling));
   // The engine would derive a seed from the request's id: a prompt's text would depend on its line.
   if (!request.sampling.seed) request.sampling.seed = options.engine.seed;
-  if (!options.chat) {
+  if (!prompter) {
     request.prompt = prompt.text;
     request.parse_special = options.parse_special;
     return request;
   }
-  json::array messages;
-  if (!options.system.empty()) {
-    messages.push_back({{"role", "system"}, {"content", options.system}});
-  }
-  messages.push_back({{"role", "user"}, {"content", prompt.text}});
-  Result<std::vector<TokenId>> tokens = RenderChat(engine, messages, options.template_args);
-  if (!tokens) return tl::unexpected(tokens.error());
-  request.prompt = *std::move(tokens);
+  const Result<RenderedPrompt> rendered =
+      prompter->Render(json::array{json::object{{"role", "user"}, {"content", prompt.text}}});
+  if (!rendered) return tl::unexpected(rendered.error());
+  request.prompt = engine.tokenizer()->EncodePrompt(rendered->text, rendered->user_spans);
   return request;
 }
 
@@ -157,9 +155,16 @@ Status Run(const RunOptions& options) {
   Result<std::unique_ptr<LlmEngine>> engine = LoadEngine(options.engine);
   if (!engine) return tl::unexpected(engine.error());
 
+  std::optional<ChatPrompter> prompter;
+  if (options.chat) {
+    Result<ChatPrompter> loaded =
+        ChatPrompter::Load(options.chat_flags, options.engine.model, (*engine)->chat_template());
+    if (!loaded) return tl::unexpected(loaded.error());
+    prompter = *std::move(loaded);
+  }
   std::vector<RequestParams> requests;
   for (const Prompt& prompt : *prompts) {
-    Result<RequestParams> request = MakeRequest(**engine, options, prompt);
+    Result<RequestParams> request = MakeRequest(**engine, options, prompter, prompt);
     if (!request) return tl::unexpected(request.error());
     requests.push_back(*std::move(request));
   }
@@ -191,6 +196,7 @@ the template alone does not decide.)
 Examples:
   gale run "Once upon a time" --model models/gale-tales-10m
   gale run --chat "Name three birds." --model models/gale-tales-10m --greedy
+  gale run --chat "Hi" --model DIR --chat-template chatml --chat-template-kwargs '{"x": 1}'
   echo "The fox said" | gale run --model DIR --max-tokens 50 --seed 7
   gale run --prompts prompts.jsonl --model DIR > replies.jsonl
       each line {"prompt": "...", "temperature": 0.5, "stop": ["\n"]}; replies in the same order
@@ -209,15 +215,9 @@ void AddRunCommand(CLI::App& app, Action& action) {
           "JSON lines {\"prompt\": ..., sampling ...}, run as a batch; - is standard input")
       ->type_name("FILE")
       ->excludes(command->get_option("prompt"));
-  command->add_flag("--chat", options->chat, "Send each prompt as a user message");
-  command->add_option("--system", options->system, "System message before it")
-      ->type_name("TEXT")
-      ->needs(command->get_option("--chat"));
-  command
-      ->add_option("--template-args", options->template_args,
-                   "Further variables of the chat template: {\"enable_thinking\": false}")
-      ->type_name("JSON")
-      ->needs(command->get_option("--chat"));
+  CLI::Option* chat =
+      command->add_flag("--chat", options->chat, "Send each prompt as a user message");
+  AddChatFlags(*command, options->chat_flags, chat);
   command
       ->add_flag("--parse-special", options->parse_special,
                  "\"<|im_end|>\" and the like in the prompt are special tokens, not text")

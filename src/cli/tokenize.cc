@@ -1,6 +1,9 @@
 // gale tokenize: text to token ids and back, as the model's tokenizer does it.
+#include <array>
+#include <cstdlib>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +12,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "cli/chat_flags.h"
 #include "cli/command.h"
 #include "cli/json_text.h"
 #include "cli/standard_io.h"
@@ -27,12 +31,36 @@ struct TokenizeOptions {
   bool parse_special = false;
   bool no_special = false;
   bool count = false;
+  bool show = false;
   bool json = false;
+  bool use_template = false;
+  ChatFlags chat_flags;
 };
+
+/// The tokens, each spelled as the text it stands for, told apart by color or by bars.
+std::string Shown(const Tokenizer& tokenizer, const std::vector<TokenId>& tokens) {
+  const bool colored = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+  constexpr std::array kBackgrounds = {44, 42, 45, 46, 43};
+  std::string text;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const TokenId token = tokens[i];
+    std::string piece = tokenizer.Decode(std::span(&token, 1), /*skip_special=*/false);
+    if (colored) {
+      const int style = tokenizer.IsSpecial(token) ? 41 : kBackgrounds[i % kBackgrounds.size()];
+      text += fmt::format("\x1b[30;{}m{}\x1b[0m", style, piece);
+      if (piece.ends_with('\n')) text += '\n';
+    } else {
+      text += fmt::format("{}[{}]", json::serialize(json::value(piece)), token);
+      text += i + 1 < tokens.size() ? " " : "";
+    }
+  }
+  return text + "\n";
+}
 
 Status PrintTokens(const Tokenizer& tokenizer, const TokenizeOptions& options,
                    const std::vector<TokenId>& tokens) {
   if (options.count) return WriteOut(fmt::format("{}\n", tokens.size()));
+  if (options.show) return WriteOut(Shown(tokenizer, tokens));
   if (options.json) {
     json::array pieces;
     for (const TokenId token : tokens) pieces.emplace_back(std::string(tokenizer.IdToToken(token)));
@@ -49,6 +77,40 @@ Status PrintTokens(const Tokenizer& tokenizer, const TokenizeOptions& options,
   return WriteOut(table);
 }
 
+/// A JSON conversation, or any other text as one user message.
+json::array MessagesOf(const std::string& text) {
+  boost::system::error_code error;
+  const json::value value = json::parse(text, error);
+  if (!error && value.is_array()) return value.get_array();
+  return {json::object{{"role", "user"}, {"content", text}}};
+}
+
+Status TokenizeChat(const TokenizeOptions& options, const Tokenizer& tokenizer,
+                    const std::string& text) {
+  std::unique_ptr<ChatTemplate> own;
+  if (options.chat_flags.chat_template.empty()) {
+    auto loaded = ChatTemplate::FromFolder(options.model);
+    if (!loaded && loaded.error().code != ErrorCode::kNotFound) {
+      return tl::unexpected(loaded.error());
+    }
+    if (loaded) own = *std::move(loaded);
+  }
+  const auto prompter = ChatPrompter::Load(options.chat_flags, options.model, own.get());
+  if (!prompter) return tl::unexpected(prompter.error());
+  const Result<RenderedPrompt> prompt = prompter->Render(MessagesOf(text));
+  if (!prompt) return tl::unexpected(prompt.error());
+  const std::vector<TokenId> tokens = tokenizer.EncodePrompt(prompt->text, prompt->user_spans);
+  if (options.json) {
+    return WriteOut(JsonLine(json::object{{"count", tokens.size()},
+                                          {"text", prompt->text},
+                                          {"tokens", json::value_from(tokens)}}));
+  }
+  if (!options.count && !options.show) {
+    if (const Status status = WriteOut(prompt->text + "\n\n"); !status) return status;
+  }
+  return PrintTokens(tokenizer, options, tokens);
+}
+
 Status Tokenize(const TokenizeOptions& options) {
   const Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromFolder(options.model);
   if (!tokenizer) return tl::unexpected(tokenizer.error());
@@ -61,6 +123,7 @@ Status Tokenize(const TokenizeOptions& options) {
     if (!read) return tl::unexpected(read.error());
     text = *std::move(read);
   }
+  if (options.use_template) return TokenizeChat(options, **tokenizer, text);
   return PrintTokens(**tokenizer, options,
                      (*tokenizer)
                          ->Encode(text, {.add_special_tokens = !options.no_special,
@@ -73,6 +136,11 @@ Examples:
   gale tokenize --file book.txt --count --model DIR  how many tokens a file has
   gale tokenize "<|im_end|>" --parse-special --model DIR
   gale tokenize --decode 9906,11,1917 --model DIR    back to text
+  gale tokenize "Hello" --show --model DIR           the text, cut into its tokens
+  gale tokenize "Hi" --template --model DIR          the prompt a chat makes of it, and its tokens
+  gale tokenize --file chat.json --template --tools tools.json --model DIR
+      a conversation [{"role": "user", "content": "Hi"}, ...]; one that ends with the assistant is
+      left open
 
 Spellings are the vocabulary's own: byte-level tokenizers write a space as one of their letters.
 Input is taken byte for byte; a line break at its end is a token too.)";
@@ -99,6 +167,14 @@ void AddTokenizeCommand(CLI::App& app, Action& action) {
   command->add_flag("--no-special", options->no_special,
                     "Do not add what the tokenizer adds by itself, such as a begin token");
   CLI::Option* count = command->add_flag("--count", options->count, "Only the number of tokens");
+  command
+      ->add_flag("--show", options->show,
+                 "The text cut into its tokens: in color on a terminal, else with their ids")
+      ->excludes(count);
+  CLI::Option* use_template = command->add_flag(
+      "--template", options->use_template,
+      "The text is a user message, or a JSON conversation: show the chat template's prompt");
+  AddChatFlags(*command, options->chat_flags, use_template);
   command
       ->add_flag("--json", options->json, "{\"count\": ..., \"tokens\": [...], \"pieces\": [...]}")
       ->excludes(count);

@@ -1,5 +1,6 @@
 """What comes out: golden tokens, streams, batches, samples, tokens and back, chats."""
 
+import json
 import re
 import unittest
 
@@ -97,6 +98,29 @@ class Tokenize(unittest.TestCase):
         self.assertGreater(int(count.out), 1)
         special = gale("tokenize", "<|im_end|>", "--parse-special", "--json", "-m", TINY).json()
         self.assertEqual((special["tokens"], special["pieces"]), ([2], ["<|im_end|>"]))
+
+    def test_template_shows_the_prompt_of_a_chat(self):
+        messages = GOLDEN["chat"]["messages"]
+        chat = gale("tokenize", json.dumps(messages), "--template", "--json", "-m", TINY).json()
+        self.assertEqual(chat["text"], GOLDEN["chat"]["text"])
+        named = gale("tokenize", "Hi", "--template", "--chat-template", "chatml", "--system", "S",
+                     "--json", "-m", TINY).json()
+        self.assertEqual(named["text"], "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n"
+                                        "Hi<|im_end|>\n<|im_start|>assistant\n")
+        unknown = gale("tokenize", "Hi", "--template", "--chat-template", "chatmll", "-m", TINY)
+        self.assertEqual(unknown.code, 1)
+        self.assertIn("chatml, gemma, llama2", unknown.err)
+
+    def test_a_last_message_of_the_assistant_is_left_open(self):
+        messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "I am"}]
+        chat = gale("tokenize", json.dumps(messages), "--template", "--chat-template", "chatml",
+                    "--json", "-m", TINY).json()
+        self.assertTrue(chat["text"].endswith("<|im_start|>assistant\nI am"), chat["text"])
+
+    def test_show_cuts_the_text_into_tokens(self):
+        case = GOLDEN["prompts"][0]
+        shown = gale("tokenize", case["prompt"], "--show", "-m", TINY)
+        self.assertEqual([int(i) for i in re.findall(r"\[(\d+)\]", shown.out)], case["ids"])
 
     def test_input_is_taken_byte_for_byte(self):
         count = gale("tokenize", "--json", "-m", TINY, stdin="a\n").json()["count"]
