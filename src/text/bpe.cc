@@ -137,8 +137,11 @@ bool Bpe::TakeBytes() {
 
 void Bpe::Tokenize(std::string_view piece, std::vector<TokenId>* ids) const {
   if (byte_ids_) {
-    const bool may_cut =
-        piece.size() >= kMinBytesToCut && static_cast<uint8_t>(piece.back()) > 0x7F;
+    if (piece.size() == 1) return ids->push_back((*byte_ids_)[static_cast<uint8_t>(piece[0])]);
+    // Text in ASCII has few cuts, and its words are short without them.
+    const auto is_past_ascii = [&](size_t i) { return static_cast<uint8_t>(piece[i]) > 0x7F; };
+    const bool may_cut = piece.size() >= kMinBytesToCut &&
+                         (is_past_ascii(piece.size() - 1) || is_past_ascii(piece.size() / 2));
     if (!may_cut) return TokenizeWord(piece, ids);
     // A piece that stays whole does so before it is cut; its parts are always merged.
     if (const auto whole = WholeWord(piece)) return ids->push_back(*whole);

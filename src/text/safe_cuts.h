@@ -44,8 +44,8 @@ class SafeCuts {
 };
 
 /// The same for byte-level vocabularies, where scripts without spaces make long pieces: between two
-/// characters past ASCII that stand side by side in no token. Tokens there may also begin or end
-/// inside a character; for these, the bytes on both sides of the border count.
+/// characters that stand side by side in no token. Tokens there may also begin or end inside a
+/// character; for these, the bytes on both sides of the border count.
 class ByteCuts {
  public:
   /// Tokens that are no byte-level spelling come from no text and are skipped.
@@ -57,8 +57,7 @@ class ByteCuts {
   /// Whether `left` and `right`, whole characters, can be merged apart. Some that could are not,
   /// because pairs are kept as bits of a hash (about one in forty).
   bool CanCut(std::string_view left, std::string_view right) const {
-    return IsPastAscii(left.back()) && IsPastAscii(right.front()) &&
-           !Has(partial_, BytesIndex(left.back(), right.front())) &&
+    return !Has(partial_, BytesIndex(left.back(), right.front())) &&
            !Has(pairs_, PairIndex(left, right));
   }
 
@@ -73,7 +72,6 @@ class ByteCuts {
   }
   static void Set(Bits* bits, size_t index) { (*bits)[index / 64] |= uint64_t{1} << index % 64; }
 
-  static bool IsPastAscii(char c) { return static_cast<uint8_t>(c) >= 0x80; }
   static size_t BytesIndex(char left, char right) {
     return static_cast<size_t>(static_cast<uint8_t>(left)) << 8 | static_cast<uint8_t>(right);
   }

@@ -60,6 +60,7 @@ class LongWord {
     while (!ranks_.empty()) {
       const uint32_t rank = ranks_.top();
       ranks_.pop();
+      latest_ = nullptr;
       MergeRank(rank, std::move(waiting_.extract(rank).mapped()));
     }
   }
@@ -83,7 +84,7 @@ class LongWord {
   /// Merges the pairs of `rank` whose left symbols are `lefts`; some of them may have changed since
   /// they were noted.
   void MergeRank(uint32_t rank, std::vector<uint32_t> lefts) {
-    std::sort(lefts.begin(), lefts.end());
+    if (!std::ranges::is_sorted(lefts)) std::ranges::sort(lefts);
     for (size_t i = 0; i < lefts.size(); ++i) {
       if (!MergeAt(lefts[i], rank)) continue;
       // A vocabulary may rank what a merge makes before the merge; then that goes first.
@@ -114,14 +115,18 @@ class LongWord {
   }
 
   void Wait(uint32_t rank, uint32_t left_index) {
-    std::vector<uint32_t>& lefts = waiting_[rank];
-    if (lefts.empty()) ranks_.push(rank);
-    lefts.push_back(left_index);
+    if (latest_ == nullptr || latest_->first != rank) {
+      const auto [it, is_new] = waiting_.try_emplace(rank);
+      if (is_new) ranks_.push(rank);
+      latest_ = &*it;
+    }
+    latest_->second.push_back(left_index);
   }
 
   const MergeTable& merges_;
   std::vector<Symbol> symbols_;
   std::unordered_map<uint32_t, std::vector<uint32_t>> waiting_;  ///< rank -> left symbols
+  decltype(waiting_)::pointer latest_ = nullptr;  ///< where a symbol was last put: often again
   std::priority_queue<uint32_t, std::vector<uint32_t>, std::greater<>> ranks_;  ///< of waiting_
 };
 
