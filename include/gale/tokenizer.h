@@ -17,7 +17,8 @@ struct EncodeOptions {
   bool add_special_tokens = true;  ///< what the post-processor adds, such as BOS
   bool parse_special =
       false;  ///< special tokens spelled out in the text become their ids; off: they stay text
-  int threads = 1;  ///< at most; texts of megabytes are cut where that changes no id
+  int threads = 1;        ///< at most; texts of megabytes are cut where that changes no id
+  bool truncate = false;  ///< cuts to what "truncation" of tokenizer.json allows, if it has one
 };
 
 /// A stretch of a rendered prompt that came from the user: special tokens in it stay plain text.
@@ -29,12 +30,17 @@ struct TextSpan {
 /// Immutable after loading; every method may be called from any thread.
 class Tokenizer {
  public:
-  /// Reads tokenizer.json, which alone decides, as in the `tokenizers` library. Large ones are kept
-  /// in $XDG_CACHE_HOME/gale (or ~/.cache/gale) in a form that loads ten times as fast, unless
-  /// GALE_TOKENIZER_CACHE is "off".
-  /// Errors: kNotFound, kDataCorrupt with the JSON path at fault, kUnsupported naming the part.
+  /// Reads what a model folder has, in this order: tokenizer.json, which alone decides, as in the
+  /// `tokenizers` library; vocab.json with merges.txt; SentencePiece's tokenizer.model; a tiktoken
+  /// file. The latter three go by tokenizer_config.json for special tokens. A large tokenizer.json
+  /// is kept in $XDG_CACHE_HOME/gale (or ~/.cache/gale) in a form that loads ten times as fast,
+  /// unless GALE_TOKENIZER_CACHE is "off".
+  /// Errors: kNotFound naming what was looked for, kDataCorrupt naming the place at fault,
+  /// kUnsupported naming the part.
   static Result<std::unique_ptr<Tokenizer>> FromFolder(const std::string& folder);
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json);
+  /// Reads a SentencePiece model, which begins texts with its BOS, or else ends them with its EOS.
+  static Result<std::unique_ptr<Tokenizer>> FromSentencePiece(std::string_view model_file);
 
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
@@ -56,6 +62,7 @@ class Tokenizer {
  private:
   friend class IncrementalDetokenizer;
   struct Impl;
+  static Result<std::unique_ptr<Tokenizer>> FromJsonFile(const std::string& path);
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -46,19 +46,16 @@ size_t WhiteSpaceAfter(std::string_view text, size_t pos) {
 
 }  // namespace
 
-Result<AddedToken> AddedTokens::ParseToken(const JsonValue& value) {
-  GALE_ASSIGN_OR_RETURN(const JsonObject object, value.Object());
+Result<AddedToken> AddedToken::Parse(const JsonObject& object, TokenId id) {
   GALE_ASSIGN_OR_RETURN(const JsonValue content_value, object.Get("content"));
   GALE_ASSIGN_OR_RETURN(const std::string_view content, content_value.String());
   if (content.size() > kMaxContentBytes) {
     return tl::unexpected(
         content_value.Wrong(fmt::format("a string of at most {} bytes", kMaxContentBytes)));
   }
-  GALE_ASSIGN_OR_RETURN(const JsonValue id_value, object.Get("id"));
-  GALE_ASSIGN_OR_RETURN(const int64_t id, id_value.Int(0, kMaxTokenId - 1));
   AddedToken token{};
   token.content = content;
-  token.id = static_cast<TokenId>(id);
+  token.id = id;
   GALE_ASSIGN_OR_RETURN(token.special, BoolOr(object, "special", false));
   GALE_ASSIGN_OR_RETURN(token.normalized, BoolOr(object, "normalized", !token.special));
   GALE_ASSIGN_OR_RETURN(token.lstrip, BoolOr(object, "lstrip", false));
@@ -69,14 +66,31 @@ Result<AddedToken> AddedTokens::ParseToken(const JsonValue& value) {
 
 Result<AddedTokens> AddedTokens::Parse(const JsonValue& value, const Normalizer& normalizer) {
   GALE_ASSIGN_OR_RETURN(const std::vector<JsonValue> items, value.Items());
-  AddedTokens result;
-  result.tokens_.reserve(items.size());
+  std::vector<AddedToken> tokens;
+  tokens.reserve(items.size());
   for (const JsonValue& item : items) {
-    GALE_ASSIGN_OR_RETURN(AddedToken token, ParseToken(item));
+    GALE_ASSIGN_OR_RETURN(const JsonObject object, item.Object());
+    GALE_ASSIGN_OR_RETURN(const JsonValue id_value, object.Get("id"));
+    GALE_ASSIGN_OR_RETURN(const int64_t id, id_value.Int(0, kMaxTokenId - 1));
+    GALE_ASSIGN_OR_RETURN(AddedToken token, AddedToken::Parse(object, static_cast<TokenId>(id)));
+    tokens.push_back(std::move(token));
+  }
+  Result<AddedTokens> result = FromList(std::move(tokens), normalizer);
+  if (!result) return tl::unexpected(value.Wrong(result.error().message));
+  return result;
+}
+
+Result<AddedTokens> AddedTokens::FromList(std::vector<AddedToken> tokens,
+                                          const Normalizer& normalizer) {
+  AddedTokens result;
+  result.tokens_.reserve(tokens.size());  // by_content_ holds views into it
+  for (AddedToken& token : tokens) {
     const int index = static_cast<int>(result.tokens_.size());
     if (token.content.empty() || result.by_content_.contains(token.content)) continue;
     if (!result.by_id_.try_emplace(token.id, index).second) {
-      return tl::unexpected(item.Wrong(fmt::format("an id of its own, but {} is taken", token.id)));
+      return MakeError(ErrorCode::kDataCorrupt,
+                       fmt::format("an id of its own for each token, but {} of \"{}\" is taken",
+                                   token.id, token.content));
     }
     result.tokens_.push_back(std::move(token));
     result.by_content_.emplace(result.tokens_.back().content, index);

@@ -25,6 +25,13 @@ struct AddedToken {
   bool lstrip;       ///< takes the white space before it along
   bool rstrip;       ///< and behind it
   bool single_word;  ///< only where no word character touches it
+
+  /// Reads all but the id. Errors: kDataCorrupt.
+  static Result<AddedToken> Parse(const JsonObject& object, TokenId id);
+  /// A special token that is found as it is spelled.
+  static AddedToken Special(std::string_view content, TokenId id) {
+    return {std::string(content), id, true, false, false, false, false};
+  }
 };
 
 /// A stretch of text, or an added token that was found.
@@ -42,6 +49,9 @@ class AddedTokens {
   AddedTokens& operator=(AddedTokens&&) = default;
   /// `value` is the array "added_tokens".
   static Result<AddedTokens> Parse(const JsonValue& value, const Normalizer& normalizer);
+  /// Of tokens of one content the first one counts. `normalizer` is what the tokens that are looked
+  /// for in normalized text pass. Errors: kDataCorrupt when an id is given twice.
+  static Result<AddedTokens> FromList(std::vector<AddedToken> tokens, const Normalizer& normalizer);
 
   /// Whether an occurrence of `token` at [begin, end) counts.
   using Filter = std::function<bool(const AddedToken& token, size_t begin, size_t end)>;
@@ -54,8 +64,6 @@ class AddedTokens {
   const AddedToken* FindId(TokenId id) const;
 
  private:
-  static Result<AddedToken> ParseToken(const JsonValue& value);
-
   std::vector<AddedToken> tokens_;
   std::unordered_map<std::string_view, int, StringHash> by_content_;
   std::unordered_map<TokenId, int> by_id_;

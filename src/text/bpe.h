@@ -17,6 +17,16 @@ namespace gale::text {
 
 class Bpe : public TokenModel {
  public:
+  struct Options {
+    std::optional<TokenId> unk;  ///< for characters that are not in the vocabulary; unset: dropped
+    bool fuse_unk = false;       ///< a run of unknown characters is one unk
+    bool byte_fallback =
+        false;  ///< unknown characters become <0xXX> tokens where all of them exist
+    bool ignore_merges = false;  ///< a piece that is a token as a whole stays one
+    std::string prefix, suffix;  ///< of characters inside a word, and at its end
+  };
+
+  Bpe(Vocabulary vocabulary, MergeTable merges, Options options);
   static Result<std::unique_ptr<TokenModel>> Parse(const JsonObject& model);
 
   /// Cost: O(n log n) in the characters of `piece`; a table lookup for words seen before.
@@ -27,15 +37,6 @@ class Bpe : public TokenModel {
   static std::unique_ptr<TokenModel> Load(const JsonObject& model, CacheReader* cache);
 
  private:
-  struct Options {
-    std::optional<TokenId> unk;  ///< for characters that are not in the vocabulary; unset: dropped
-    bool fuse_unk;               ///< a run of unknown characters is one unk
-    bool byte_fallback;  ///< unknown characters become <0xXX> tokens where all of them exist
-    bool ignore_merges;  ///< a piece that is a token as a whole stays one
-    std::string prefix, suffix;  ///< of characters inside a word, and at its end
-  };
-
-  Bpe(Vocabulary vocabulary, MergeTable merges, Options options);
   static Result<Options> ParseOptions(const JsonObject& model, const Vocabulary& vocabulary);
   static Result<MergeTable> ParseMerges(const JsonObject& model, const Vocabulary& vocabulary,
                                         std::string_view prefix);

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <filesystem>
+#include <limits>
 #include <thread>
 
 #include <fmt/format.h>
@@ -17,9 +17,6 @@
 
 namespace gale {
 namespace {
-
-// The largest tokenizer.json of the field has about 35 MB.
-constexpr size_t kMaxFileBytes = 512 << 20;
 
 // Long texts are cut into blocks, so that what a block passes through stays in the cache.
 constexpr size_t kBlockBytes = 32 << 10;
@@ -141,20 +138,40 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Parse(const JsonObject
   if (const auto part = file.Find("pre_tokenizer")) {
     GALE_ASSIGN_OR_RETURN(impl->pre_tokenizer, text::PreTokenizer::Parse(*part));
   }
-  if (impl->pre_tokenizer.EndsInByteLevel() && impl->model->TakeBytes()) {
-    impl->pre_tokenizer.LeaveBytes();
-  }
   if (const auto part = file.Find("post_processor")) {
     GALE_ASSIGN_OR_RETURN(impl->post_processor, text::PostProcessor::Parse(*part));
   }
   if (const auto part = file.Find("decoder")) {
     GALE_ASSIGN_OR_RETURN(impl->decoder, text::Decoder::Parse(*part));
   }
-  impl->vocab_size = impl->model->vocabulary().size();
-  for (const text::AddedToken& token : impl->added_tokens.tokens()) {
-    impl->vocab_size = std::max(impl->vocab_size, token.id + 1);
+  if (const auto part = file.Find("truncation")) {
+    GALE_RETURN_IF_ERROR(impl->ParseTruncation(*part));
   }
+  impl->FinishLoading();
   return impl;
+}
+
+Status Tokenizer::Impl::ParseTruncation(const JsonValue& value) {
+  GALE_ASSIGN_OR_RETURN(const JsonObject object, value.Object());
+  GALE_ASSIGN_OR_RETURN(const JsonValue length_value, object.Get("max_length"));
+  GALE_ASSIGN_OR_RETURN(const int64_t max_length,
+                        length_value.Int(0, std::numeric_limits<int64_t>::max()));
+  const auto direction_value = object.Find("direction");
+  GALE_ASSIGN_OR_RETURN(const std::string_view direction,
+                        direction_value ? direction_value->String() : "Right");
+  if (direction != "Right" && direction != "Left") {
+    return tl::unexpected(direction_value->Wrong("Right or Left"));
+  }
+  truncation = Truncation{static_cast<size_t>(max_length), direction == "Left"};
+  return {};
+}
+
+void Tokenizer::Impl::Truncate(size_t num_added, std::vector<TokenId>* ids) const {
+  if (!truncation) return;
+  const size_t limit = truncation->max_length - std::min(truncation->max_length, num_added);
+  if (ids->size() <= limit) return;
+  if (truncation->keeps_end) ids->erase(ids->begin(), ids->end() - static_cast<ptrdiff_t>(limit));
+  ids->resize(limit);
 }
 
 void Tokenizer::Impl::Encode(std::string_view text, std::span<const TextSpan> plain, int threads,
@@ -251,20 +268,13 @@ std::optional<std::string_view> Tokenizer::Impl::Spelling(TokenId id, bool skip_
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
 
-Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& folder) {
-  const std::filesystem::path path = std::filesystem::path(folder) / "tokenizer.json";
-  std::error_code error;
-  const auto size = std::filesystem::file_size(path, error);
-  if (error) {
-    return MakeError(ErrorCode::kNotFound,
-                     fmt::format("{}: cannot be read ({}); a model folder needs a tokenizer.json",
-                                 path.string(), error.message()));
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJsonFile(const std::string& path) {
+  GALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+  if (file.text().size() > text::kMaxTokenizerFileBytes) {
+    return MakeError(ErrorCode::kDataCorrupt,
+                     fmt::format("{}: has {} bytes, at most {} are read", path, file.text().size(),
+                                 text::kMaxTokenizerFileBytes));
   }
-  if (size > kMaxFileBytes) {
-    return MakeError(ErrorCode::kDataCorrupt, fmt::format("{}: has {} bytes, at most {} are read",
-                                                          path.string(), size, kMaxFileBytes));
-  }
-  GALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path.string()));
   GALE_ASSIGN_OR_RETURN(std::unique_ptr<Impl> impl, Impl::ParseCached(file.text()));
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }
@@ -284,11 +294,15 @@ std::vector<TokenId> Tokenizer::Encode(std::string_view text, const EncodeOption
   const std::string repaired = valid ? std::string() : Repair(text, &plain);
   std::vector<TokenId> ids;
   ids.reserve(text.size() / 3 + 2);
-  const auto& around = impl_->post_processor;
-  if (options.add_special_tokens) ids = around.before();
   impl_->Encode(valid ? text : std::string_view(repaired), plain, options.threads, &ids);
+  const auto& before = impl_->post_processor.before();
+  const auto& after = impl_->post_processor.after();
+  if (options.truncate) {
+    impl_->Truncate(options.add_special_tokens ? before.size() + after.size() : 0, &ids);
+  }
   if (options.add_special_tokens) {
-    ids.insert(ids.end(), around.after().begin(), around.after().end());
+    ids.insert(ids.begin(), before.begin(), before.end());
+    ids.insert(ids.end(), after.begin(), after.end());
   }
   return ids;
 }

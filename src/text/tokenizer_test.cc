@@ -117,7 +117,7 @@ TEST_P(TokenizerGoldens, NamesEveryTokenBothWays) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, TokenizerGoldens,
                          testing::Values("qwen2", "llama3", "gpt2", "sentencepiece", "metaspace",
-                                         "splits"),
+                                         "splits", "unigram", "wordpiece", "wordlevel"),
                          [](const auto& param) { return std::string(param.param); });
 
 TEST(Tokenizer, LongTextsGiveTheSameIdsInBlocksAndThreads) {
@@ -191,6 +191,43 @@ TEST(Tokenizer, UserSpansFollowNormalizedText) {
   EXPECT_THAT((*tokenizer)->EncodePrompt(text, last), ElementsAre(8, 9, 0, 0, 2, 9, 0, 0, 3));
   const std::vector<TextSpan> first = {{0, 1}};
   EXPECT_THAT((*tokenizer)->EncodePrompt(text, first), ElementsAre(0, 0, 3, 9, 0, 0, 2, 9, 8));
+}
+
+TEST(Tokenizer, SpecialTokensAreNeverWhatPlainTextBecomes) {
+  // Unigram and word vocabularies hold them as tokens like any other.
+  for (const char* name : {"unigram", "wordlevel"}) {
+    const auto tokenizer = Load(name);
+    const TokenId bos = *tokenizer->TokenToId("<s>");
+    const auto count = [&](bool parse_special) {
+      const auto ids = tokenizer->Encode(
+          "a <s> b<s> <s>", {.add_special_tokens = false, .parse_special = parse_special});
+      return std::count(ids.begin(), ids.end(), bos);
+    };
+    EXPECT_EQ(count(false), 0) << name;
+    EXPECT_EQ(count(true), 3) << name;
+  }
+}
+
+TEST(Tokenizer, TruncatesWhenAskedTo) {
+  const auto make = [](const std::string& truncation) {
+    return Tokenizer::FromJson(
+        R"({"truncation": )" + truncation +
+        R"(, "post_processor": {"type": "BertProcessing", "cls": ["x", 8], "sep": ["y", 9]},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "d": 3}, "merges": []}})");
+  };
+  const EncodeOptions cut{.truncate = true};
+  const auto right = make(R"({"max_length": 4, "strategy": "LongestFirst", "stride": 0})");
+  ASSERT_TRUE(right.has_value()) << right.error().message;
+  EXPECT_THAT((*right)->Encode("abcd", cut), ElementsAre(8, 0, 1, 9));
+  EXPECT_THAT((*right)->Encode("ab", cut), ElementsAre(8, 0, 1, 9));
+  EXPECT_THAT((*right)->Encode("abcd", {.add_special_tokens = false, .truncate = true}),
+              ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT((*right)->Encode("abcd"), ElementsAre(8, 0, 1, 2, 3, 9));
+  const auto left = make(R"({"max_length": 3, "direction": "Left"})");
+  ASSERT_TRUE(left.has_value()) << left.error().message;
+  EXPECT_THAT((*left)->Encode("abcd", cut), ElementsAre(8, 3, 9));
+  EXPECT_FALSE(make(R"({"max_length": -1})").has_value());
+  EXPECT_FALSE(make(R"({"max_length": 1, "direction": "Up"})").has_value());
 }
 
 TEST(Tokenizer, InvalidUtf8KeepsSpansInPlace) {

@@ -68,10 +68,11 @@ std::vector<Unigram::Step> Unigram::BestSteps(std::string_view text) const {
   for (size_t begin = 0; begin < text.size();) {
     const double score = steps[begin].score;
     const auto consider = [&](size_t size, double token_score, TokenId id) {
-      const double sum = score + token_score;
+      const double exact = score + token_score;
+      const double sum = options_.single_precision ? static_cast<float>(exact) : exact;
       Step& step = steps[begin + size];
       if (step.begin != kUnreached && sum <= step.score) return;
-      step = {options_.single_precision ? static_cast<float>(sum) : sum, begin, id};
+      step = {sum, begin, id};
     };
     const size_t character_size = Utf8Size(text[begin]);
     bool has_character = false;

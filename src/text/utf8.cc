@@ -118,6 +118,9 @@ bool IsPunctuation(char32_t c) {
   if (c < 0x80)
     return c > ' ' && c < 0x7F && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z') &&
            !(c >= '0' && c <= '9');
+  // `tokenizers` knows the punctuation of Unicode 8; what has come since is rare, and most of it
+  // here.
+  if (c >= 0x2E43 && c <= 0x2E5D) return false;
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
   return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
 }

@@ -25,8 +25,8 @@ class Vocabulary {
   /// Reads an object of token -> id. Errors: kDataCorrupt for ids out of range or given twice.
   static Result<Vocabulary> Parse(const JsonValue& value);
 
-  /// Token i gets id i, and one with null data leaves its id unused; of equal tokens the last one is
-  /// found, as in `tokenizers`.
+  /// Token i gets id i, and one with null data leaves its id unused; of equal tokens the last one
+  /// is found, as in `tokenizers`.
   static Vocabulary FromList(std::span<const std::string_view> tokens);
 
   void Save(CacheWriter* cache) const;

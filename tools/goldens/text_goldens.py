@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Trains small tokenizers of the field's kinds and stores what `tokenizers` encodes and decodes.
 
-Usage: tools/goldens/text_goldens.py [--train]
+Usage: tools/goldens/text_goldens.py [--train NAME...]
 
 Writes tests/data/text/tokenizer_goldens.json from the tokenizers in tests/data/text/tokenizers;
---train makes these anew (training breaks some ties at random, so they change a little). Needs
+--train makes those named anew (training breaks some ties at random, so they change a little). Needs
 tokenizers 0.23. Texts are written below, random ones have a fixed seed.
 """
 
@@ -141,20 +141,75 @@ def splits():
     return t
 
 
+def unigram():
+    """As converted XLM-R or T5 tokenizers, with bytes for unknown characters."""
+    t = Tokenizer(models.Unigram())
+    t.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    t.pre_tokenizer = pre_tokenizers.Metaspace()
+    t.decoder = decoders.Sequence([decoders.Metaspace(), decoders.ByteFallback()])
+    corpus = [x for x in TEXTS for _ in range(3) if max(x, default="") < "\u0250"]
+    t.train_from_iterator(corpus, trainers.UnigramTrainer(
+        vocab_size=400, show_progress=False, unk_token="<unk>", special_tokens=["<s>", "<blank>", "</s>", "<unk>"]))
+    data = json.loads(t.to_str())
+    data["model"]["vocab"] += [[f"<0x{b:02X}>", -20.0] for b in range(256)]
+    data["model"]["byte_fallback"] = True
+    t = Tokenizer.from_str(json.dumps(data))
+    t.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return t
+
+
+def wordpiece():
+    """As BERT, uncased."""
+    t = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=40))
+    t.normalizer = normalizers.BertNormalizer()
+    t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    t.decoder = decoders.WordPiece()
+    corpus = [x for x in TEXTS for _ in range(3) if max(x, default="") < "\u0450"]
+    t.train_from_iterator(corpus, trainers.WordPieceTrainer(
+        vocab_size=500, show_progress=False, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "<mask>"]))
+    t.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return t
+
+
+def wordlevel():
+    t = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    t.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents(), normalizers.Strip()])
+    t.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    t.train_from_iterator(TEXTS, trainers.WordLevelTrainer(vocab_size=400, show_progress=False, special_tokens=["<unk>", "<s>", "<|end|>"]))
+    t.add_tokens([f"<{i}>" for i in range(160)])
+    return t
+
+
+def without_special(path):
+    """The tokenizer with special tokens that no text spells: in Gale, plain text never becomes one."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    names = {token["content"] for token in data["added_tokens"] if token["special"]}
+    model = data["model"]
+    if model["type"] == "Unigram":
+        model["vocab"] = [[f"\U0010FFFE{i}" if token in names else token, score] for i, (token, score) in enumerate(model["vocab"])]
+    elif model["type"] == "WordLevel":
+        model["vocab"] = {f"\U0010FFFE{i}" if token in names else token: i for token, i in model["vocab"].items()}
+        model["unk_token"] = f"\U0010FFFE{next(t['id'] for t in data['added_tokens'] if t['content'] == model['unk_token'])}"
+    else:
+        return Tokenizer.from_file(str(path))
+    data["added_tokens"] = [token for token in data["added_tokens"] if not token["special"]]
+    return Tokenizer.from_str(json.dumps(data))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--train", nargs="+", default=[], metavar="NAME")
     arguments = parser.parse_args()
     texts = [t.encode("utf-8") for t in TEXTS + list(random_texts(80))] + INVALID
     goldens = {"texts": [t.hex() for t in texts], "tokenizers": {}}
     (DATA / "tokenizers").mkdir(parents=True, exist_ok=True)
-    for make in (qwen2, llama3, gpt2, sentencepiece, metaspace, splits):
+    for make in (qwen2, llama3, gpt2, sentencepiece, metaspace, splits, unigram, wordpiece, wordlevel):
         name = make.__name__
         path = DATA / "tokenizers" / f"{name}.json"
-        if arguments.train:
+        if name in arguments.train:
             file = json.loads(make().to_str())
             path.write_text(json.dumps(file, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
-        parsing, plain = Tokenizer.from_file(str(path)), Tokenizer.from_file(str(path))
+        parsing, plain = Tokenizer.from_file(str(path)), without_special(path)
         plain.encode_special_tokens = True
         encoded = []
         for i, text in enumerate(texts):
