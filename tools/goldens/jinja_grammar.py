@@ -30,8 +30,8 @@ METHODS = ["upper()", "lower()", "title()", "capitalize()", "swapcase()", "casef
            "count('')", "replace('l', 'L')", "replace('', '.', 2)", "join(words)", "join(list)", "format(1, 'b')", "format(a=1)", "isdigit()",
            "isdecimal()", "isnumeric()", "isalpha()", "isalnum()", "isspace()", "isupper()", "islower()", "istitle()",
            "isascii()", "isidentifier()", "isprintable()", "center(11, '*')", "ljust(8)", "rjust(8, '.')", "zfill(7)",
-           "expandtabs(4)", "partition(' ')", "rpartition('l')", "removeprefix('a')", "removesuffix('d')", "encode()",
-           "items()", "keys()", "values()", "get('b')", "get('z', 4)", "copy()", "append(1)", "update({})", "pop()",
+           "expandtabs(4)", "partition(' ')", "rpartition('l')", "removeprefix('a')", "removesuffix('d')",
+           "items()", "keys()", "values()", "get('b')", "get('z', 4)", "copy()", "append(1)", "update({})",
            "pop('b')", "index(1)", "count(1)", "b", "name", "age", "pet.kind", "items", "__class__", "nothing.more"]
 SPECS = ["", ":5", ":<5", ":>8", ":^7", ":*^9", ":+d", ":05d", ":,", ":_x", ":#x", ":b", ":o", ":e", ":.2f",
          ":.3g", ":.1%", ":10.3", "!r", "!s:>6", "!a", "[0]", "[b]", ".name", ":08.2f", ":=+9", ":{1}", ":n", ":c", ":s", ":+,.2f"]
@@ -53,7 +53,7 @@ class Grammar:
         pick = self.rng.random()
         choice = self.rng.choice
         sub = lambda: self.expression(depth + 1)
-        if depth > 3 or pick < 0.24:
+        if depth > 2 or pick < 0.3:
             kind = self.rng.random()
             if kind < 0.55:
                 return choice(VARIABLES)
@@ -97,7 +97,7 @@ class Grammar:
         return f"({expression})"
 
     def body(self, depth):
-        return "".join(self.statement(depth + 1) for _ in range(self.rng.randint(1, 3)))
+        return "".join(self.statement(depth + 1) for _ in range(self.rng.randint(1, 2)))
 
     def tag(self, text):
         dash = lambda: self.rng.choice(["", "", "", "-", "+"])
@@ -138,4 +138,4 @@ class Grammar:
         return self.tag("generation") + self.body(depth) + self.tag("endgeneration")
 
     def template(self):
-        return "".join(self.statement() for _ in range(self.rng.randint(1, 4))) + self.space()
+        return "".join(self.statement() for _ in range(self.rng.randint(1, 2))) + self.space()

@@ -11,6 +11,7 @@ jinja2 3.1: everything is rendered by transformers' own function, in its sandbox
 """
 
 import argparse
+import copy
 import functools
 import json
 import pathlib
@@ -200,7 +201,8 @@ def chat_cases(path, name_of_path):
 def snippet_case(source, variables):
     case = {"source": source}
     try:
-        case["text"] = compiled(source).render(**variables)
+        # A copy: Jinja's own indent extends a list that it is given.
+        case["text"] = compiled(source).render(**copy.deepcopy(variables))
         case["text"].encode("utf-8")
     except Exception as error:
         case.pop("text", None)
@@ -223,7 +225,7 @@ def main():
         grammar = Grammar(random.Random(options.seed))
         snippets = [snippet_case(grammar.template(), VARIABLES) for _ in range(options.random)]
         # Addresses differ from run to run.
-        snippets = [s for s in snippets if " object at 0x" not in s.get("text", "")]
+        snippets = [s for s in snippets if " at 0x7" not in s.get("text", "")]
     else:
         folder = options.templates or DATA / "templates"
         for path in sorted(folder.glob("*.jinja")):

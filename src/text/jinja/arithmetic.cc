@@ -1,6 +1,7 @@
 #include "text/jinja/arithmetic.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -94,6 +95,22 @@ List::Shape ShapeOfCopy(const List& list) {
 bool IsListOrTuple(const Value& value) {
   return value.is_list() &&
          (value.AsList().is_tuple() || value.AsList().shape == List::Shape::kList);
+}
+
+/// A slice of a range is one too; `bounds` are of the slice, within the range or one off its ends.
+Value SliceOfRange(Interpreter& interpreter, const List& range, std::vector<Value> items,
+                   std::array<int64_t, 3> bounds) {
+  const Value result = interpreter.NewList(std::move(items), List::Shape::kRange);
+  // What wraps around stands for ends beyond 64 bits, which are not counted to.
+  const auto at = [&](int64_t index) {
+    return static_cast<int64_t>(static_cast<uint64_t>(range.range_start) +
+                                static_cast<uint64_t>(index) *
+                                    static_cast<uint64_t>(range.range_step));
+  };
+  const auto step = static_cast<int64_t>(static_cast<uint64_t>(range.range_step) *
+                                         static_cast<uint64_t>(bounds[2]));
+  result.AsList().SetRange(at(bounds[0]), at(bounds[1]), step);
+  return result;
 }
 
 Value Repeat(Interpreter& interpreter, const Value& sequence, int64_t count) {
@@ -203,8 +220,12 @@ Value Slice(Interpreter& interpreter, const Value& object, const Value& begin, c
   interpreter.Charge(picked.size() * sizeof(Value));
   if (object.is_list()) {
     std::vector<Value> items;
-    for (const size_t i : picked) items.push_back(object.AsList().items[i]);
-    return interpreter.NewList(std::move(items), ShapeOfCopy(object.AsList()));
+    const List& list = object.AsList();
+    for (const size_t i : picked) items.push_back(list.items[i]);
+    if (list.shape != List::Shape::kRange) {
+      return interpreter.NewList(std::move(items), ShapeOfCopy(list));
+    }
+    return SliceOfRange(interpreter, list, std::move(items), {from, to, stride});
   }
   const MarkedString& text = object.AsString();
   interpreter.Charge(text.marks().size() * picked.size());

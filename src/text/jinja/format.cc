@@ -332,6 +332,10 @@ class BraceFormatter {
   Value Argument(std::string_view name) {
     const Value key = name.empty() ? Value::Int(next_++) : Index(std::string(name));
     if (key.is_int()) {
+      is_manual_ = is_manual_ || !name.empty();
+      if (is_manual_ && next_ > 0) {
+        throw TemplateError("format(): fields are either all numbered or none is");
+      }
       const auto index = static_cast<size_t>(key.AsInt());
       if (index >= arguments_.positional.size()) {
         throw TemplateError(
@@ -347,7 +351,8 @@ class BraceFormatter {
 
   Interpreter& interpreter_;
   const CallArguments& arguments_;
-  int64_t next_ = 0;
+  int64_t next_ = 0;        ///< the argument of the next field without a number
+  bool is_manual_ = false;  ///< a field had a number
 };
 
 /// The values of one "%": in turn from a tuple, or by name from a dict.

@@ -123,8 +123,7 @@ Value Range(Interpreter& interpreter, const CallArguments& arguments) {
     if (__builtin_add_overflow(i, step, &i)) break;
   }
   const Value range = interpreter.NewList(std::move(items), List::Shape::kRange);
-  range.AsList().spelling = step == 1 ? fmt::format("range({}, {})", start, stop)
-                                      : fmt::format("range({}, {}, {})", start, stop, step);
+  range.AsList().SetRange(start, stop, step);
   return range;
 }
 

@@ -37,6 +37,7 @@ Value Replace(In in, Self self, Args args) {
 
 Value Indent(In in, Self self, Args args) {
   args.Check("indent", {"width", "first", "blank"});
+  ExpectString(self, "indent");
   constexpr int64_t kMaxWidth = 1024;
   const Value width = args.Get(0, "width");
   const int64_t spaces = width.is_string() ? 0 : args.Int(0, "width", 4);
@@ -112,7 +113,8 @@ Value Center(In in, Self self, Args args) {
 
 Value Truncate(In in, Self self, Args args) {
   args.Check("truncate", {"length", "killwords", "end", "leeway"});
-  const Value text = Value::String(ToText(self));
+  if (self.is_undefined()) return self;
+  const Value text = Value::String(ExpectString(self, "truncate"));
   const auto size = static_cast<int64_t>(NumCharacters(text.bytes()));
   const int64_t length = args.Int(0, "length", 255);
   const Value end = args.Has(2, "end") ? args.Get(2, "end") : Value::String("...");

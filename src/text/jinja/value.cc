@@ -172,7 +172,10 @@ void AppendRepr(const Value& value, int depth, MarkedString* out);
 void AppendListRepr(const List& list, int depth, MarkedString* out) {
   using Shape = List::Shape;
   if (list.shape == Shape::kGenerator) return out->Append("<generator object>");
-  if (list.shape == Shape::kRange) return out->Append(list.spelling);
+  if (list.shape == Shape::kRange) {
+    out->Append(fmt::format("range({}, {}", list.range_start, list.range_stop));
+    return out->Append(list.range_step == 1 ? ")" : fmt::format(", {})", list.range_step));
+  }
   const bool is_view = !list.is_indexed();
   if (is_view) out->Append(fmt::format("{}(", Value::Of(const_cast<List*>(&list)).TypeName()));
   out->Append(list.is_tuple() ? "(" : "[");

@@ -126,10 +126,16 @@ class List {
   bool is_tuple() const { return shape == Shape::kTuple || shape == Shape::kGroup; }
   bool is_indexed() const { return shape <= Shape::kRange; }
   bool is_generator() const { return shape == Shape::kGenerator; }
+  void SetRange(int64_t start, int64_t stop, int64_t step) {
+    range_start = start;
+    range_stop = stop;
+    range_step = step;
+  }
 
   std::vector<Value> items;
   Shape shape;
-  std::string spelling;  ///< of a range: "range(0, 3)"
+  // Of a range, beside its items.
+  int64_t range_start = 0, range_stop = 0, range_step = 1;
 };
 
 /// Keeps insertion order. Keys are what Python can hash: strings, numbers, booleans, None, tuples
