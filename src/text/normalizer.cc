@@ -212,7 +212,8 @@ Result<Normalizer::Step> Normalizer::ParsePrecompiled(const JsonObject& object) 
   return Precompiled{*std::move(charsmap)};
 }
 
-std::string Normalizer::Normalize(std::string text) const {
+std::string Normalizer::Normalize(std::string text, bool at_text_start) const {
+  if (sentencepiece_) return sentencepiece_->Normalize(text, at_text_start);
   for (const Step& step : steps_) {
     text = std::visit([&](const auto& s) { return Apply(s, std::move(text)); }, step);
   }
@@ -314,10 +315,6 @@ std::string Normalizer::Apply(const Precompiled& precompiled, std::string text) 
     }
   }
   return out;
-}
-
-std::string Normalizer::Apply(const SentencePieceNormalizer& rules, std::string text) {
-  return rules.Normalize(text);
 }
 
 }  // namespace gale::text

@@ -1,6 +1,7 @@
 // The "normalizer" of tokenizer.json: rewrites text before it is cut into pieces.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -18,12 +19,12 @@ bool IsInertInNfc(char32_t c);
 class Normalizer {
  public:
   Normalizer() = default;  ///< leaves text as it is
-  explicit Normalizer(SentencePieceNormalizer step) { steps_.emplace_back(std::move(step)); }
+  explicit Normalizer(SentencePieceNormalizer rules) : sentencepiece_(std::move(rules)) {}
   static Result<Normalizer> Parse(const JsonValue& value);
 
-  bool is_identity() const { return steps_.empty(); }
+  bool is_identity() const { return steps_.empty() && !sentencepiece_; }
   /// `text` must be valid UTF-8, and so is the result.
-  std::string Normalize(std::string text) const;
+  std::string Normalize(std::string text, bool at_text_start = true) const;
 
  private:
   enum class UnicodeForm { kNfc, kNfd, kNfkc, kNfkd };
@@ -52,7 +53,7 @@ class Normalizer {
     Charsmap charsmap;
   };
   using Step = std::variant<UnicodeForm, Prepend, Replace, Bert, Lowercase, Strip, StripAccents,
-                            ByteLevel, Precompiled, SentencePieceNormalizer>;
+                            ByteLevel, Precompiled>;
 
   static Result<Step> ParseStep(const JsonValue& at, std::string_view type,
                                 const JsonObject& object);
@@ -68,9 +69,9 @@ class Normalizer {
   static std::string Apply(const StripAccents& strip_accents, std::string text);
   static std::string Apply(const ByteLevel& byte_level, std::string text);
   static std::string Apply(const Precompiled& precompiled, std::string text);
-  static std::string Apply(const SentencePieceNormalizer& rules, std::string text);
 
   std::vector<Step> steps_;
+  std::optional<SentencePieceNormalizer> sentencepiece_;  ///< alone, if it is there
 };
 
 }  // namespace gale::text

@@ -17,7 +17,7 @@ std::string_view SentencePieceNormalizer::FrontOf(std::string_view text, size_t*
   return text.substr(0, *size);
 }
 
-std::string SentencePieceNormalizer::Normalize(std::string_view text) const {
+std::string SentencePieceNormalizer::Normalize(std::string_view text, bool at_text_start) const {
   const std::string_view space = escape_whitespaces ? "▁" : " ";
   size_t size = 0;
   while (remove_extra_whitespaces && !text.empty() && FrontOf(text, &size) == " ") {
@@ -27,7 +27,7 @@ std::string SentencePieceNormalizer::Normalize(std::string_view text) const {
 
   std::string out;
   out.reserve(text.size() + text.size() / 2);
-  if (add_dummy_prefix && !whitespace_as_suffix) out += space;
+  if (add_dummy_prefix && !whitespace_as_suffix && at_text_start) out += space;
   bool skips_spaces = remove_extra_whitespaces;
   while (!text.empty()) {
     std::string_view front = FrontOf(text, &size);

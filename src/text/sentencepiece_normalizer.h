@@ -19,8 +19,9 @@ struct SentencePieceNormalizer {
   bool escape_whitespaces = true;        ///< spaces become U+2581
   bool whitespace_as_suffix = false;     ///< the dummy stands at the end
 
-  /// `text` must be valid UTF-8, and so is the result.
-  std::string Normalize(std::string_view text) const;
+  /// `text` must be valid UTF-8, and so is the result. Text behind a special token gets no dummy
+  /// prefix: prompts are written with the spaces that they need.
+  std::string Normalize(std::string_view text, bool at_text_start) const;
 
  private:
   /// What the front of `text` becomes; `size` is how many bytes that concerns.

@@ -187,8 +187,8 @@ void Tokenizer::Impl::Encode(std::string_view text, std::span<const TextSpan> pl
     }
     const std::string_view part = text.substr(section.begin, section.end - section.begin);
     const std::vector<TextSpan> plain_part = Within(plain, section.begin, section.end);
-    std::string normalized = normalizer.Normalize(std::string(part));
     const bool at_text_start = section.begin == 0;
+    std::string normalized = normalizer.Normalize(std::string(part), at_text_start);
     if (normalizer.is_identity() || plain_part.empty()) {
       EncodeNormalized(std::move(normalized), plain_part, at_text_start, threads, ids);
     } else {

@@ -1,5 +1,6 @@
 // Tokenizers from SentencePiece, tiktoken and GPT-2 files, against what their packages make of the
 // same texts (tools/goldens/text_folder_goldens.py).
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -104,6 +105,19 @@ TEST(TokenizerFiles, ControlPiecesStayTextUnlessAskedFor) {
   const auto ids = tokenizer->Encode("a<|im_end|>", {.parse_special = true});
   EXPECT_EQ(ids.back(), end);
   EXPECT_NE(tokenizer->Encode("a<|im_end|>").back(), end);
+}
+
+TEST(TokenizerFiles, SentencePieceAddsItsPrefixAtTheStartOfTheTextOnly) {
+  const auto tokenizer = Load(kData + "folders/sp_bpe");
+  const EncodeOptions parsing{.add_special_tokens = false, .parse_special = true};
+  const auto ids = tokenizer->Encode("fox<|im_end|>fox<|im_end|> fox", parsing);
+  auto expected = tokenizer->Encode("fox", parsing);
+  const std::vector<TokenId> at_start = expected;
+  expected.push_back(*tokenizer->TokenToId("<|im_end|>"));
+  ASSERT_GT(ids.size(), 2 * expected.size());
+  EXPECT_TRUE(std::equal(expected.begin(), expected.end(), ids.begin()));
+  EXPECT_TRUE(std::equal(at_start.rbegin(), at_start.rend(), ids.rbegin()));
+  EXPECT_EQ(tokenizer->Decode(ids), "foxfox fox");
 }
 
 TEST(TokenizerFiles, TiktokenHasTheSpecialTokensOfItsEncoding) {
