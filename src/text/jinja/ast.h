@@ -131,7 +131,7 @@ struct Parameter {
   ExprPtr fallback;  ///< null: undefined when not given
 };
 struct MacroDefinition {
-  std::string name;
+  std::string name;  ///< "" for what {% call %} hands over
   std::vector<Parameter> parameters;
   Body body;
   // Whether the macro reads these, and so takes what they hold.

@@ -307,6 +307,7 @@ class BraceFormatter {
 
   Value Lookup(std::string_view path) {
     size_t pos = std::min(path.find_first_of(".["), path.size());
+    if (pos == 0 && !path.empty()) throw TemplateError("format(): no argument named ''");
     Value value = Argument(path.substr(0, pos));
     while (pos < path.size()) {
       const bool is_element = path[pos] == '[';

@@ -23,7 +23,9 @@ class Macro : public Object {
     return interpreter.RunMacro(*definition_, around_, arguments);
   }
   std::optional<Value> Attribute(Interpreter& interpreter, std::string_view name) override {
-    if (name == "name") return interpreter.NewString(definition_->name);
+    if (name == "name") {
+      return definition_->name.empty() ? Value::None() : interpreter.NewString(definition_->name);
+    }
     if (name == "caller") return Value::Bool(definition_->uses_caller);
     if (name == "catch_varargs") return Value::Bool(definition_->uses_varargs);
     if (name == "catch_kwargs") return Value::Bool(definition_->uses_kwargs);
@@ -35,6 +37,7 @@ class Macro : public Object {
     return interpreter.NewList(std::move(names), List::Shape::kTuple);
   }
   MarkedString Text() const override {
+    if (definition_->name.empty()) return MarkedString("<Macro anonymous>");
     return MarkedString(fmt::format("<Macro '{}'>", definition_->name));
   }
 
@@ -252,7 +255,10 @@ void Interpreter::RunLoop(const For& node, Scope* around, const Value& iterable,
     for (Value& item : items) {
       const ScopeGuard scope(this, around);
       Assign(node.target, item);
-      if (Evaluate(*node.condition).Truth()) kept.push_back(std::move(item));
+      if (!Evaluate(*node.condition).Truth()) continue;
+      // A filtered loop runs over what the target took apart, put together again.
+      kept.push_back(node.target.is_tuple ? NewList(Iterate(item), List::Shape::kTuple)
+                                          : std::move(item));
     }
     items = std::move(kept);
   }

@@ -284,7 +284,6 @@ class Parser {
 
   CallBlock ParseCallBlock() {
     CallBlock block;
-    block.caller.name = "caller";
     if (IsOp("(")) block.caller.parameters = ParseParameters();
     block.call = ParseExpression();
     if (!std::holds_alternative<Call>(block.call->node)) Fail("{% call %} expects a call");

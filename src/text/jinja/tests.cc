@@ -16,6 +16,12 @@ bool IsSequence(Self self) {
          (self.is_list() && self.AsList().is_indexed());
 }
 
+/// Python looks names up in a dict, so that lists and dicts are errors there.
+bool IsName(Self self) {
+  Dict().Find(self);
+  return self.is_string();
+}
+
 bool IsIterable(Self self) { return IsSequence(self) || self.is_list(); }
 
 template <int kExpectedSign, bool kOrEqual>
@@ -53,7 +59,7 @@ const std::unordered_map<std::string_view, TestFunction>& Tests() {
       {"even", [](In in, Self s, Args) { return LeavesRest(in, s, Value::Int(2), 0); }},
       {"false", [](In, Self s, Args) { return s.is_bool() && !s.AsBool(); }},
       {"filter",
-       [](In, Self s, Args) { return s.is_string() && FindFilter(s.bytes()) != nullptr; }},
+       [](In, Self s, Args) { return IsName(s) && FindFilter(s.bytes()) != nullptr; }},
       {"float", [](In, Self s, Args) { return s.is_float(); }},
       {"in", [](In, Self s, Args a) { return Contains(a.Get(0, "seq"), s); }},
       {"integer", [](In, Self s, Args) { return s.is_int(); }},
@@ -69,7 +75,7 @@ const std::unordered_map<std::string_view, TestFunction>& Tests() {
       {"sameas", SameAs},
       {"sequence", [](In, Self s, Args) { return IsSequence(s); }},
       {"string", [](In, Self s, Args) { return s.is_string(); }},
-      {"test", [](In, Self s, Args) { return s.is_string() && FindTest(s.bytes()) != nullptr; }},
+      {"test", [](In, Self s, Args) { return IsName(s) && FindTest(s.bytes()) != nullptr; }},
       {"true", [](In, Self s, Args) { return s.is_bool() && s.AsBool(); }},
       {"undefined", [](In, Self s, Args) { return s.is_undefined(); }},
       {"upper",
