@@ -208,6 +208,18 @@ TEST(Tokenizer, SpecialTokensAreNeverWhatPlainTextBecomes) {
   }
 }
 
+TEST(Tokenizer, UnigramKnowsItsUnkSpelledOutUnlessItIsSpecial) {
+  const std::string model = R"("model": {"type": "Unigram", "unk_id": 0, "byte_fallback": true,
+      "vocab": [["?", 0.0], ["a", -1.0], ["<0x3F>", -9.0], ["<0xC3>", -9.0], ["<0xA9>", -9.0]]})";
+  const auto known = Tokenizer::FromJson("{" + model + "}");
+  ASSERT_TRUE(known.has_value()) << known.error().message;
+  EXPECT_THAT((*known)->Encode("a?aé"), ElementsAre(1, 0, 1, 3, 4));
+  const auto special = Tokenizer::FromJson(
+      R"({"added_tokens": [{"id": 0, "content": "?", "special": true}], )" + model + "}");
+  ASSERT_TRUE(special.has_value()) << special.error().message;
+  EXPECT_THAT((*special)->Encode("a?aé"), ElementsAre(1, 2, 1, 3, 4));
+}
+
 TEST(Tokenizer, TruncatesWhenAskedTo) {
   const auto make = [](const std::string& truncation) {
     return Tokenizer::FromJson(

@@ -104,6 +104,11 @@ void Unigram::Tokenize(std::string_view piece, std::vector<TokenId>* ids) const 
 
 void Unigram::AppendUnknown(std::string_view text, std::vector<TokenId>* ids) const {
   if (text.empty()) return;
+  // The token for what is unknown may be spelled in the text.
+  if (const auto spelled = trie_.LongestAt(text); spelled.size == text.size()) {
+    ids->push_back(spelled.index);
+    return;
+  }
   if (!options_.byte_fallback || !AppendByteTokens(text, ids)) ids->push_back(options_.unk);
 }
 
