@@ -59,7 +59,8 @@ std::string ReadFile(const std::string& path) {
 }
 
 std::vector<TokenId> EncodeAll(const Tokenizer& tokenizer, std::string_view text) {
-  return tokenizer.Encode(text, {.add_special_tokens = false});
+  // Special tokens spelled out in the text count, as in `tokenizers`.
+  return tokenizer.Encode(text, {.add_special_tokens = false, .parse_special = true});
 }
 
 void TimeLoad(const std::string& folder) {
