@@ -101,9 +101,8 @@ Status TokenizeChat(const TokenizeOptions& options, const Tokenizer& tokenizer,
   if (!prompt) return tl::unexpected(prompt.error());
   const std::vector<TokenId> tokens = tokenizer.EncodePrompt(prompt->text, prompt->user_spans);
   if (options.json) {
-    return WriteOut(JsonLine(json::object{{"count", tokens.size()},
-                                          {"text", prompt->text},
-                                          {"tokens", json::value_from(tokens)}}));
+    return WriteOut(JsonLine(json::object{
+        {"count", tokens.size()}, {"text", prompt->text}, {"tokens", json::value_from(tokens)}}));
   }
   if (!options.count && !options.show) {
     if (const Status status = WriteOut(prompt->text + "\n\n"); !status) return status;

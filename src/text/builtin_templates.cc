@@ -6,11 +6,11 @@ namespace gale {
 namespace {
 
 // Each starts with the same macro: the text of a message whose content may be a list of parts.
-#define GALE_TEXT_OF                                                                           \
-  "{%- macro text_of(content) -%}"                                                             \
-  "{%- if content is none or content is undefined -%}"                                         \
-  "{%- elif content is string -%}{{ content }}"                                                \
-  "{%- else -%}{%- for part in content -%}{{ part.text }}{%- endfor -%}{%- endif -%}"          \
+#define GALE_TEXT_OF                                                                  \
+  "{%- macro text_of(content) -%}"                                                    \
+  "{%- if content is none or content is undefined -%}"                                \
+  "{%- elif content is string -%}{{ content }}"                                       \
+  "{%- else -%}{%- for part in content -%}{{ part.text }}{%- endfor -%}{%- endif -%}" \
   "{%- endmacro -%}"
 
 constexpr std::string_view kChatMl = GALE_TEXT_OF R"(

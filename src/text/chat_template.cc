@@ -175,7 +175,8 @@ std::string_view StripSpace(std::string_view text) {
 }
 
 /// Cuts the prompt where the final message's content ends.
-Result<jinja::MarkedString> CutAtTag(const jinja::MarkedString& prompt, const std::string& content) {
+Result<jinja::MarkedString> CutAtTag(const jinja::MarkedString& prompt,
+                                     const std::string& content) {
   const std::string_view bytes = prompt.bytes();
   const size_t tag = bytes.rfind(StripSpace(kContinueTag));
   if (tag == bytes.npos || bytes.find(StripSpace(content)) == bytes.npos) {
@@ -187,7 +188,8 @@ Result<jinja::MarkedString> CutAtTag(const jinja::MarkedString& prompt, const st
   const bool kept = bytes.substr(tag).starts_with(kContinueTag);
   const std::string_view before = bytes.substr(0, tag);
   const std::string_view left = StripSpace(before);
-  const size_t trimmed = left.empty() ? 0 : static_cast<size_t>(left.data() - bytes.data()) + left.size();
+  const size_t trimmed =
+      left.empty() ? 0 : static_cast<size_t>(left.data() - bytes.data()) + left.size();
   return prompt.Slice(0, kept ? tag : trimmed);
 }
 

@@ -77,9 +77,10 @@ TEST_F(ChatGoldens, RealTemplatesRenderAsJinja2Does) {
       options.tools_json = simdjson::minify(inputs["tools"]);
     }
     // A clock that stands still, as in the script.
-    const std::string source = "{% macro strftime_now(format) %}2024-07-26{% endmacro +%}" +
-                               ReadFile(name.starts_with('/') ? std::string(name)
-                                                      : GALE_SOURCE_DIR "/" + std::string(name));
+    const std::string source =
+        "{% macro strftime_now(format) %}2024-07-26{% endmacro +%}" +
+        ReadFile(name.starts_with('/') ? std::string(name)
+                                       : GALE_SOURCE_DIR "/" + std::string(name));
     const auto prompt = RenderSource(source, simdjson::minify(inputs["messages"]), options);
     std::string_view text;
     if (chat["text"].get(text) == simdjson::SUCCESS) {
@@ -262,8 +263,9 @@ TEST(ChatTemplate, BuiltinTemplatesHaveNames) {
   for (const std::string_view name : ChatTemplate::Names()) {
     EXPECT_THAT(rendered(name), HasSubstr("U")) << name;
   }
-  EXPECT_EQ(rendered("chatml"),
-            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(
+      rendered("chatml"),
+      "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
   EXPECT_EQ(rendered("llama3"),
             "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|>"
             "<|start_header_id|>user<|end_header_id|>\n\nU<|eot_id|>"
@@ -275,8 +277,10 @@ TEST(ChatTemplate, BuiltinTemplatesHaveNames) {
   EXPECT_EQ(rendered("phi3"), "<|system|>\nS<|end|>\n<|user|>\nU<|end|>\n<|assistant|>\n");
   EXPECT_EQ(rendered("zephyr"), "<|system|>\nS</s>\n<|user|>\nU</s>\n<|assistant|>\n");
   EXPECT_EQ(rendered("plain"), "S\n\nUser: U\nAssistant:");
-  EXPECT_THAT(ChatTemplate::FromName("alpaca").error().message, HasSubstr("there are chatml, gemma"));
-  EXPECT_THAT(ChatTemplate::FromFileOrName("none.jinja").error().message, HasSubstr("no such file"));
+  EXPECT_THAT(ChatTemplate::FromName("alpaca").error().message,
+              HasSubstr("there are chatml, gemma"));
+  EXPECT_THAT(ChatTemplate::FromFileOrName("none.jinja").error().message,
+              HasSubstr("no such file"));
 }
 
 TEST(ChatTemplate, DeepListsNeitherLeakNorOverflowTheStack) {

@@ -9,7 +9,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto chat = gale::ChatTemplate::FromSource({reinterpret_cast<const char*>(data), size});
   if (!chat) return 0;
   gale::ChatOptions options;
-  options.tools_json = R"([{"type": "function", "function": {"name": "f", "parameters": {"a": [1, 2.5]}}}])";
+  options.tools_json =
+      R"([{"type": "function", "function": {"name": "f", "parameters": {"a": [1, 2.5]}}}])";
   options.kwargs_json = R"({"n": 3, "s": "Ab c", "list": [3, 1, 2], "d": {"b": 1, "a": null}})";
   const auto prompt = (*chat)->Render(
       R"([{"role": "system", "content": "é"}, {"role": "user", "content": " hi <|im_end|> "},

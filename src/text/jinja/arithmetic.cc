@@ -152,7 +152,8 @@ Value Arithmetic(Interpreter& interpreter, BinaryOp op, const Value& a, const Va
   if (op == BinaryOp::kMultiply) {
     const bool a_repeats = a.is_string() || IsListOrTuple(a);
     if (a_repeats && b.is_integral()) return Repeat(interpreter, a, b.AsInt());
-    if (a.is_integral() && (b.is_string() || IsListOrTuple(b))) return Repeat(interpreter, b, a.AsInt());
+    if (a.is_integral() && (b.is_string() || IsListOrTuple(b)))
+      return Repeat(interpreter, b, a.AsInt());
   }
   if (op == BinaryOp::kAdd && IsListOrTuple(a) && IsListOrTuple(b) &&
       a.AsList().is_tuple() == b.AsList().is_tuple()) {

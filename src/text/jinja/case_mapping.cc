@@ -136,8 +136,9 @@ bool IsCaseIgnorable(char32_t c) {
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_SK: return true;
-    default: return std::u32string_view(U"'.:\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027")
-                        .find(c) != std::u32string_view::npos;
+    default:
+      return std::u32string_view(U"'.:\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027").find(c) !=
+             std::u32string_view::npos;
   }
 }
 
@@ -189,17 +190,17 @@ void AppendInCase(std::string_view text, size_t pos, LetterCase letter_case, std
       return;
     }
   }
-  text::AppendUtf8(static_cast<char32_t>(letter_case == LetterCase::kUpper
-                                             ? utf8proc_toupper(code)
-                                             : utf8proc_totitle(code)),
-                   out);
+  text::AppendUtf8(
+      static_cast<char32_t>(letter_case == LetterCase::kUpper ? utf8proc_toupper(code)
+                                                              : utf8proc_totitle(code)),
+      out);
 }
 
 std::string CaseFold(std::string_view text) {
   utf8proc_uint8_t* folded = nullptr;
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                 static_cast<utf8proc_ssize_t>(text.size()), &folded,
-                                 UTF8PROC_CASEFOLD);
+  const auto size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &folded, UTF8PROC_CASEFOLD);
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(folded, &std::free);
   if (size < 0) return std::string(text);
   return {reinterpret_cast<const char*>(folded), static_cast<size_t>(size)};

@@ -153,8 +153,7 @@ Value Items(In in, Self self, Args args) {
 
 Value DictSort(In in, Self self, Args args) {
   args.Check("dictsort", {"case_sensitive", "by", "reverse"});
-  const std::string by =
-      args.Has(1, "by") ? ExpectString(args.Get(1, "by"), "by").bytes() : "key";
+  const std::string by = args.Has(1, "by") ? ExpectString(args.Get(1, "by"), "by").bytes() : "key";
   if (by != "key" && by != "value") {
     throw TemplateError("You can only sort by either \"key\" or \"value\"");
   }

@@ -38,7 +38,8 @@ int64_t TakeNumber(std::string_view text, size_t* pos, int64_t limit, int64_t ab
   for (; *pos < text.size() && text[*pos] >= '0' && text[*pos] <= '9'; ++*pos) {
     number = std::min(number * 10 + (text[*pos] - '0'), limit + 1);
   }
-  if (number > limit) throw TemplateError(fmt::format("format: a width or precision over {}", limit));
+  if (number > limit)
+    throw TemplateError(fmt::format("format: a width or precision over {}", limit));
   return *pos == begin ? absent : number;
 }
 
@@ -98,7 +99,8 @@ MarkedString PadNumber(bool negative, std::string_view prefix, std::string digit
                                   spec.type != 'o' && spec.type != 'b'
                               ? 3
                               : 4;
-    const size_t whole = std::min(digits.find_first_not_of("0123456789abcdefABCDEF"), digits.size());
+    const size_t whole =
+        std::min(digits.find_first_not_of("0123456789abcdefABCDEF"), digits.size());
     for (auto at = static_cast<int64_t>(whole) - group; at > 0; at -= group) {
       digits.insert(static_cast<size_t>(at), 1, spec.grouping);
     }
@@ -146,8 +148,8 @@ MarkedString FormatFloat(double number, const Spec& spec) {
     const int precision = static_cast<int>(spec.precision < 0 ? 6 : spec.precision);
     const std::string pattern = fmt::format("%{}.*{}", spec.alternate ? "#" : "", type);
     const double shown = percent ? size * 100 : size;
-    std::vector<char> buffer(static_cast<size_t>(std::snprintf(nullptr, 0, pattern.c_str(),
-                                                               precision, shown)) + 1);
+    std::vector<char> buffer(
+        static_cast<size_t>(std::snprintf(nullptr, 0, pattern.c_str(), precision, shown)) + 1);
     std::snprintf(buffer.data(), buffer.size(), pattern.c_str(), precision, shown);
     digits = buffer.data();
     // Without a type, a float shows at least one digit behind the point.
@@ -165,8 +167,8 @@ MarkedString Truncated(const MarkedString& text, int64_t num_characters) {
 }
 
 [[noreturn]] void FailType(char type, const Value& value) {
-  throw TemplateError(fmt::format("Unknown format code '{}' for object of type '{}'", type,
-                                  value.TypeName()));
+  throw TemplateError(
+      fmt::format("Unknown format code '{}' for object of type '{}'", type, value.TypeName()));
 }
 
 /// format(value, spec).
@@ -175,6 +177,9 @@ MarkedString FormatValue(const Value& value, std::string_view spec_text) {
   const Spec spec = ParseSpec(spec_text);
   if (value.is_string()) {
     if (spec.type != '\0' && spec.type != 's') FailType(spec.type, value);
+    if (spec.grouping != '\0') {
+      throw TemplateError(fmt::format("Cannot specify '{}' with 's'.", spec.grouping));
+    }
     if (spec.align == '=' && spec.fill != "0") {
       throw TemplateError("'=' alignment not allowed in string format specifier");
     }
@@ -312,12 +317,12 @@ class BraceFormatter {
     while (pos < path.size()) {
       const bool is_element = path[pos] == '[';
       const size_t begin = pos + 1;
-      const size_t end = std::min(is_element ? path.find(']', begin) : path.find_first_of(".[", begin),
-                                  path.size());
+      const size_t end = std::min(
+          is_element ? path.find(']', begin) : path.find_first_of(".[", begin), path.size());
       const std::string name(path.substr(begin, end - begin));
       if (name.empty()) throw TemplateError("Empty attribute in format string");
-      value = is_element ? interpreter_.Item(value, Index(name))
-                         : interpreter_.Attribute(value, name);
+      value =
+          is_element ? interpreter_.Item(value, Index(name)) : interpreter_.Attribute(value, name);
       pos = end + (is_element ? 1 : 0);
     }
     return value;
@@ -326,7 +331,8 @@ class BraceFormatter {
   static Value Index(const std::string& name) {
     int64_t index = 0;
     const auto [rest, error] = std::from_chars(name.data(), name.data() + name.size(), index);
-    const bool is_index = error == std::errc() && rest == name.data() + name.size() && name[0] != '-';
+    const bool is_index =
+        error == std::errc() && rest == name.data() + name.size() && name[0] != '-';
     return is_index ? Value::Int(index) : Value::String(name);
   }
 
@@ -375,7 +381,9 @@ class PercentArguments {
     return *value;
   }
   void CheckAllUsed() const {
-    const bool may_be_left = !is_tuple_ && (argument_.is_dict() || argument_.is_list());
+    // Whatever takes [...] may hold more than is asked for.
+    const bool may_be_left =
+        !is_tuple_ && (argument_.is_dict() || argument_.is_list() || argument_.is_undefined());
     const size_t size = is_tuple_ ? argument_.AsList().items.size() : 1;
     if (!may_be_left && next_ < size) {
       throw TemplateError("not all arguments converted during string formatting");
@@ -432,7 +440,8 @@ MarkedString FormatConversion(char conversion, const Value& value, Spec spec) {
         Spec digits = spec;
         digits.fill = "0";
         digits.align = '=';
-        digits.width = spec.precision + (integer.is_int() && CompareIntegers(integer, Value::Int(0)) < 0);
+        digits.width =
+            spec.precision + (integer.is_int() && CompareIntegers(integer, Value::Int(0)) < 0);
         return Pad(FormatInteger(integer, digits), spec, '>');
       }
       return FormatInteger(integer, spec);
@@ -468,7 +477,8 @@ MarkedString FormatPercent(Interpreter& interpreter, const MarkedString& format,
       pos = close + 1;
     }
     Spec spec;
-    for (; pos < bytes.size() && std::string_view("#0- +").find(bytes[pos]) != std::string_view::npos;
+    for (;
+         pos < bytes.size() && std::string_view("#0- +").find(bytes[pos]) != std::string_view::npos;
          ++pos) {
       const char flag = bytes[pos];
       if (flag == '#') spec.alternate = true;

@@ -47,7 +47,8 @@ Value TrueDivide(const Value& a, const Value& b) {
   // Beyond 53 bits the quotient of the long doubles is at most one rounding away from Python's.
   const auto quotient =
       static_cast<double>(Wide(a).convert_to<long double>() / Wide(b).convert_to<long double>());
-  if (!std::isfinite(quotient)) throw TemplateError("integer division result too large for a float");
+  if (!std::isfinite(quotient))
+    throw TemplateError("integer division result too large for a float");
   return Value::Float(quotient);
 }
 
@@ -66,8 +67,10 @@ Value Power(const Value& base, const Value& exponent) {
     throw TemplateError("an integer has more than 16,384 bits");
   }
   // Of 0, 1 and -1 the power depends on no more than whether the exponent is zero, and even.
-  const auto times = static_cast<unsigned>(
-      grows ? exponent.AsInt() : exponent.Truth() ? 2 - (Wide(exponent) % 2 != 0 ? 1 : 0) : 0);
+  const auto times =
+      static_cast<unsigned>(grows              ? exponent.AsInt()
+                            : exponent.Truth() ? 2 - (Wide(exponent) % 2 != 0 ? 1 : 0)
+                                               : 0);
   return Narrow(pow(number, times));
 }
 
@@ -112,7 +115,8 @@ int CompareIntegers(const Value& a, const Value& b) {
 }
 
 std::string IntegerText(const Value& integer, int base) {
-  if (base == 10) return integer.is_big_int() ? Wide(integer).str() : std::to_string(integer.AsInt());
+  if (base == 10)
+    return integer.is_big_int() ? Wide(integer).str() : std::to_string(integer.AsInt());
   const cpp_int number = Wide(integer);
   std::string digits;
   for (cpp_int rest = abs(number); rest != 0; rest /= base) {

@@ -400,9 +400,9 @@ Value Interpreter::RunMacro(const MacroDefinition& macro, Scope* around,
     }
     return std::nullopt;
   };
-  std::vector<std::optional<Value>> given(arguments.positional.begin(),
-                                          arguments.positional.begin() +
-                                              static_cast<ptrdiff_t>(num_positional));
+  std::vector<std::optional<Value>> given(
+      arguments.positional.begin(),
+      arguments.positional.begin() + static_cast<ptrdiff_t>(num_positional));
   bool has_caller = false;
   for (size_t i = 0; i < macro.parameters.size(); ++i) {
     if (i >= num_positional) given.push_back(take(macro.parameters[i].name));

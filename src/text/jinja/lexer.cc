@@ -15,9 +15,7 @@ constexpr std::array<std::string_view, 28> kOperators = {
     "(",  ")",  "{",  "}",  ">",  "<",  "=", ".", ":", "|", ",", ";", "!", "&"};
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-bool IsHexDigit(char c) {
-  return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
+bool IsHexDigit(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 bool IsNameStart(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
          static_cast<uint8_t>(c) >= 0x80;
@@ -257,8 +255,8 @@ class Lexer {
                             : '\0';
     if (letter == 'x' || letter == 'o' || letter == 'b') {
       size_t prefixed_end = pos_ + 2;
-      while (prefixed_end < source_.size() && (IsHexDigit(source_[prefixed_end]) ||
-                                               source_[prefixed_end] == '_')) {
+      while (prefixed_end < source_.size() &&
+             (IsHexDigit(source_[prefixed_end]) || source_[prefixed_end] == '_')) {
         ++prefixed_end;
       }
       return Take(Token::Kind::kInteger, prefixed_end);

@@ -55,9 +55,7 @@ std::vector<Value> SplitAtSpace(In in, const MarkedString& text, int64_t max_spl
   std::vector<Value> parts;
   const std::string_view bytes = text.bytes();
   size_t pos = 0;
-  const auto is_space = [&](size_t at) {
-    return IsSpace(text::CodePointAt(bytes, at));
-  };
+  const auto is_space = [&](size_t at) { return IsSpace(text::CodePointAt(bytes, at)); };
   while (true) {
     while (pos < bytes.size() && is_space(pos)) pos += text::Utf8Size(bytes[pos]);
     if (pos == bytes.size()) return parts;
@@ -112,7 +110,8 @@ std::vector<Value> SplitAtSpaceFromRight(In in, const MarkedString& text, int64_
     return pos;
   };
   const auto skip = [&](size_t pos, bool space) {
-    while (pos > 0 && IsSpace(text::CodePointAt(bytes, previous(pos))) == space) pos = previous(pos);
+    while (pos > 0 && IsSpace(text::CodePointAt(bytes, previous(pos))) == space)
+      pos = previous(pos);
     return pos;
   };
   std::vector<Value> parts;
@@ -138,7 +137,8 @@ Value Split(In in, Self self, Args args) {
   const int64_t max_splits = args.Int(1, "maxsplit", -1);
   const MarkedString& text = self.AsString();
   if (!args.Has(0, "sep") || separator.is_none()) {
-    if (kFromRight && max_splits >= 0) return in.NewList(SplitAtSpaceFromRight(in, text, max_splits));
+    if (kFromRight && max_splits >= 0)
+      return in.NewList(SplitAtSpaceFromRight(in, text, max_splits));
     return in.NewList(SplitAtSpace(in, text, max_splits));
   }
   const std::string& bytes = ExpectString(separator, "split").bytes();
@@ -152,8 +152,8 @@ Value Partition(In in, Self self, Args args) {
   const MarkedString& text = self.AsString();
   const MarkedString& separator = ExpectString(args.positional[0], "partition");
   if (separator.size() == 0) throw TemplateError("empty separator");
-  const size_t pos = kFromRight ? text.bytes().rfind(separator.bytes())
-                                : text.bytes().find(separator.bytes());
+  const size_t pos =
+      kFromRight ? text.bytes().rfind(separator.bytes()) : text.bytes().find(separator.bytes());
   const Value empty = in.NewString("");
   if (pos == std::string::npos) {
     return kFromRight ? in.NewList({empty, empty, self}, List::Shape::kTuple)
@@ -285,8 +285,8 @@ Value Justify(In in, Self self, Args args) {
   if (NumCharacters(fill.bytes()) != 1) {
     throw TemplateError("The fill character must be exactly one character long");
   }
-  const int64_t padding = args.Int(0, "width", 0) -
-                          static_cast<int64_t>(NumCharacters(self.bytes()));
+  const int64_t padding =
+      args.Int(0, "width", 0) - static_cast<int64_t>(NumCharacters(self.bytes()));
   if (padding <= 0) return self;
   in.Charge(static_cast<size_t>(padding) * fill.size());
   // Python puts the odd one to the left when the width is odd.
@@ -360,9 +360,9 @@ bool IsDigit(char32_t c) {
       {0x2474, 0x247C},   {0x2488, 0x2490},   {0x24EA, 0x24EA},   {0x24F5, 0x24FD},
       {0x24FF, 0x24FF},   {0x2776, 0x277E},   {0x2780, 0x2788},   {0x278A, 0x2792},
       {0x10A40, 0x10A43}, {0x10E60, 0x10E68}, {0x11052, 0x1105A}, {0x1F100, 0x1F10A}};
-  return IsDecimal(c) || std::any_of(std::begin(kRanges), std::end(kRanges), [c](const auto& range) {
-           return range.first <= c && c <= range.second;
-         });
+  return IsDecimal(c) ||
+         std::any_of(std::begin(kRanges), std::end(kRanges),
+                     [c](const auto& range) { return range.first <= c && c <= range.second; });
 }
 
 Value IsDecimals(In /*in*/, Self self, Args args) { return AllOf(self, args, IsDecimal); }
@@ -384,7 +384,8 @@ Value IsPrintables(In /*in*/, Self self, Args args) {
 }
 
 Value IsIdentifier(In /*in*/, Self self, Args args) {
-  const bool is_name = AllOf(self, args, [](char32_t c) { return c == '_' || IsAlphaNumeric(c); }).Truth();
+  const bool is_name =
+      AllOf(self, args, [](char32_t c) { return c == '_' || IsAlphaNumeric(c); }).Truth();
   return Value::Bool(is_name && !text::IsNumeric(text::CodePointAt(self.bytes(), 0)));
 }
 

@@ -215,7 +215,7 @@ class Parser {
       return target;
     }
     Target target;
-    static constexpr std::string_view kConstants[] = {"true", "True", "false",
+    static constexpr std::string_view kConstants[] = {"true",  "True", "false",
                                                       "False", "none", "None"};
     if (std::any_of(std::begin(kConstants), std::end(kConstants),
                     [&](std::string_view name) { return IsName(name); })) {

@@ -113,21 +113,18 @@ Value Center(In in, Self self, Args args) {
 
 Value Truncate(In in, Self self, Args args) {
   args.Check("truncate", {"length", "killwords", "end", "leeway"});
-  if (self.is_undefined()) return self;
-  const Value text = Value::String(ExpectString(self, "truncate"));
-  const auto size = static_cast<int64_t>(NumCharacters(text.bytes()));
+  const int64_t size = in.Filter("length", self, {}).AsInt();
   const int64_t length = args.Int(0, "length", 255);
   const Value end = args.Has(2, "end") ? args.Get(2, "end") : Value::String("...");
-  const auto end_size =
-      static_cast<int64_t>(NumCharacters(ExpectString(end, "truncate").bytes()));
+  const auto end_size = static_cast<int64_t>(NumCharacters(ExpectString(end, "truncate").bytes()));
   const Value leeway = args.Get(3, "leeway");
   const int64_t slack = leeway.is_none() || leeway.is_undefined() ? 5 : leeway.AsInt();
   if (length < end_size) throw TemplateError(fmt::format("expected length >= {}", end_size));
   if (slack < 0) throw TemplateError("expected leeway >= 0");
-  if (size <= length + slack) return text;
+  if (size <= length + slack) return self;
+  const Value text = Value::String(ExpectString(self, "truncate"));
   const Value kept = Slice(in, text, Value(), Value::Int(length - end_size), Value());
-  const size_t cut =
-      args.Bool(1, "killwords", false) ? std::string::npos : kept.bytes().rfind(' ');
+  const size_t cut = args.Bool(1, "killwords", false) ? std::string::npos : kept.bytes().rfind(' ');
   MarkedString out = kept.AsString().Slice(0, std::min(cut, kept.bytes().size()));
   out.Append(end.AsString());
   return in.NewString(std::move(out));
@@ -152,8 +149,7 @@ Value FileSize(In in, Self self, Args args) {
     unit *= base;
     ++i;
   }
-  return in.NewString(
-      fmt::format("{:.1f} {}{}B", bytes / unit, prefixes[i], binary ? "i" : ""));
+  return in.NewString(fmt::format("{:.1f} {}{}B", bytes / unit, prefixes[i], binary ? "i" : ""));
 }
 
 /// Percent-encoding of UTF-8; inside of a query "/" too, and a space as "+".
@@ -198,7 +194,8 @@ Value XmlAttributes(In in, Self self, Args args) {
   for (const auto& [key, value] : self.AsDict().entries()) {
     if (value.is_none() || value.is_undefined()) continue;
     if (ExpectString(key, "xmlattr").bytes().find_first_of(" \t\n\r\f\v/>=") != std::string::npos) {
-      throw TemplateError(fmt::format("Invalid character in attribute name: {}", Repr(key).bytes()));
+      throw TemplateError(
+          fmt::format("Invalid character in attribute name: {}", Repr(key).bytes()));
     }
     if (out.size() > 0 || args.Bool(0, "autospace", true)) out.Append(" ");
     out.Append(Escape(in, key, {}).AsString());

@@ -145,7 +145,8 @@ Value ChangeCase(Interpreter& interpreter, const Value& text, TextCase text_case
           break;
         case TextCase::kTitleWords:
           if (!inside_word) letter_case = LetterCase::kUpper;
-          inside_word = !IsSpace(c) && std::u32string_view(U"-({[<").find(c) == std::u32string_view::npos;
+          inside_word =
+              !IsSpace(c) && std::u32string_view(U"-({[<").find(c) == std::u32string_view::npos;
           break;
         case TextCase::kLower:
         case TextCase::kFolded: break;

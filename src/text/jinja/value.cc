@@ -322,8 +322,7 @@ bool CallArguments::Bool(size_t index, std::string_view name, bool fallback) con
   return Has(index, name) ? Get(index, name).Truth() : fallback;
 }
 
-void CallArguments::Check(std::string_view function,
-                          std::initializer_list<std::string_view> names,
+void CallArguments::Check(std::string_view function, std::initializer_list<std::string_view> names,
                           size_t num_required) const {
   if (positional.size() > names.size()) {
     throw TemplateError(fmt::format("{}() takes at most {} arguments, got {}", function,
@@ -350,7 +349,7 @@ void CallArguments::CheckPositional(std::string_view function, size_t least, siz
                                     bool any_named) const {
   if (positional.size() < least || positional.size() > most) {
     throw TemplateError(fmt::format("{}() takes {} arguments, got {}", function,
-                                    least == most          ? fmt::format("{}", least)
+                                    least == most               ? fmt::format("{}", least)
                                     : positional.size() < least ? fmt::format("at least {}", least)
                                                                 : fmt::format("at most {}", most),
                                     positional.size()));

@@ -38,7 +38,18 @@ class Object {
 /// values nested without end do not recurse when they go; strings are shared.
 class Value {
  public:
-  enum class Kind { kUndefined, kNone, kBool, kInt, kFloat, kString, kList, kDict, kObject, kBigInt };
+  enum class Kind {
+    kUndefined,
+    kNone,
+    kBool,
+    kInt,
+    kFloat,
+    kString,
+    kList,
+    kDict,
+    kObject,
+    kBigInt
+  };
 
   Value() = default;  ///< undefined
   static Value Undefined(std::string what) {
@@ -66,7 +77,9 @@ class Value {
   bool is_big_int() const { return kind() == Kind::kBigInt; }
   bool is_float() const { return kind() == Kind::kFloat; }
   bool is_string() const { return kind() == Kind::kString; }
-  bool is_list() const { return kind() == Kind::kList; }  ///< tuples, ranges, views and generators too
+  bool is_list() const {
+    return kind() == Kind::kList;
+  }  ///< tuples, ranges, views and generators too
   bool is_dict() const { return kind() == Kind::kDict; }
   bool is_object() const { return kind() == Kind::kObject; }
   /// Numbers in Python's sense: booleans count as 0 and 1.
@@ -78,9 +91,7 @@ class Value {
   int64_t AsInt() const;
   /// Throws for an integer outside of the range of a double.
   double AsFloat() const;
-  const BigInteger& AsBigInt() const {
-    return *std::get<std::shared_ptr<const BigInteger>>(rep_);
-  }
+  const BigInteger& AsBigInt() const { return *std::get<std::shared_ptr<const BigInteger>>(rep_); }
   const MarkedString& AsString() const {
     return *std::get<std::shared_ptr<const MarkedString>>(rep_);
   }
@@ -113,9 +124,9 @@ class List {
   enum class Shape {
     kList,
     kTuple,
-    kGroup,      ///< a tuple (grouper, list) with these as attributes, as groupby makes them
+    kGroup,  ///< a tuple (grouper, list) with these as attributes, as groupby makes them
     kRange,
-    kKeys,       ///< dict views: they have a length, but no elements by index
+    kKeys,  ///< dict views: they have a length, but no elements by index
     kValues,
     kItems,
     kGenerator,  ///< can be iterated once, has neither length nor elements
