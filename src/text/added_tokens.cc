@@ -100,6 +100,7 @@ Result<AddedTokens> AddedTokens::FromList(std::vector<AddedToken> tokens,
     const std::string sought =
         token.normalized ? normalizer.Normalize(token.content) : token.content;
     if (sought.empty() || sought.size() > 4 * kMaxContentBytes) continue;
+    result.has_normalized_special_ |= token.special && token.normalized;
     (token.normalized ? result.normalized_ : result.plain_).Insert(sought, static_cast<int>(i));
   }
   return result;

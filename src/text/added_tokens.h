@@ -60,6 +60,8 @@ class AddedTokens {
   std::vector<Section> Find(std::string_view text, bool normalized, const Filter& filter) const;
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }
+  /// Whether a special token is looked for in normalized text; in the field none is.
+  bool has_normalized_special() const { return has_normalized_special_; }
   const AddedToken* FindContent(std::string_view content) const;
   const AddedToken* FindId(TokenId id) const;
 
@@ -69,6 +71,7 @@ class AddedTokens {
   std::unordered_map<TokenId, int> by_id_;
   TokenTrie plain_;
   TokenTrie normalized_;
+  bool has_normalized_special_ = false;
 };
 
 }  // namespace gale::text

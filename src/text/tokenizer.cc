@@ -189,7 +189,8 @@ void Tokenizer::Impl::Encode(std::string_view text, std::span<const TextSpan> pl
     const std::vector<TextSpan> plain_part = Within(plain, section.begin, section.end);
     const bool at_text_start = section.begin == 0;
     std::string normalized = normalizer.Normalize(std::string(part), at_text_start);
-    if (normalizer.is_identity() || plain_part.empty()) {
+    const bool spans_stay = normalizer.is_identity() || !added_tokens.has_normalized_special();
+    if (spans_stay || plain_part.empty()) {
       EncodeNormalized(std::move(normalized), plain_part, at_text_start, threads, ids);
     } else {
       const auto moved = NormalizedSpans(normalizer, part, normalized.size(), plain_part);
