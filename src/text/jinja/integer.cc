@@ -1,5 +1,6 @@
 #include "text/jinja/integer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -23,12 +24,16 @@ cpp_int Wide(const Value& integer) {
   return integer.is_big_int() ? integer.AsBigInt().value : cpp_int(integer.AsInt());
 }
 
+unsigned NumBits(const cpp_int& number) {
+  return number == 0 ? 0 : static_cast<unsigned>(msb(abs(number))) + 1;
+}
+
 Value Narrow(cpp_int number) {
   if (number >= std::numeric_limits<int64_t>::min() &&
       number <= std::numeric_limits<int64_t>::max()) {
     return Value::Int(static_cast<int64_t>(number));
   }
-  if (msb(abs(number)) >= kMaxBits) throw TemplateError("an integer has more than 16,384 bits");
+  if (NumBits(number) > kMaxBits) throw TemplateError("an integer has more than 16,384 bits");
   return Value::BigInt(std::make_shared<const BigInteger>(BigInteger{std::move(number)}));
 }
 
@@ -44,11 +49,22 @@ std::pair<cpp_int, cpp_int> FloorDivide(const cpp_int& a, const cpp_int& b) {
 }
 
 Value TrueDivide(const Value& a, const Value& b) {
+  cpp_int numerator = Wide(a);
+  cpp_int denominator = Wide(b);
   // Beyond 53 bits the quotient of the long doubles is at most one rounding away from Python's.
-  const auto quotient =
-      static_cast<double>(Wide(a).convert_to<long double>() / Wide(b).convert_to<long double>());
-  if (!std::isfinite(quotient))
+  constexpr unsigned kKeptBits = 1000;
+  const unsigned num_bits = std::max(NumBits(numerator), NumBits(denominator));
+  if (num_bits > kKeptBits) {
+    numerator >>= num_bits - kKeptBits;
+    denominator >>= num_bits - kKeptBits;
+  }
+  const double quotient = denominator == 0
+                              ? std::numeric_limits<double>::infinity()
+                              : static_cast<double>(numerator.convert_to<long double>() /
+                                                    denominator.convert_to<long double>());
+  if (!std::isfinite(quotient)) {
     throw TemplateError("integer division result too large for a float");
+  }
   return Value::Float(quotient);
 }
 
@@ -127,10 +143,24 @@ std::string IntegerText(const Value& integer, int base) {
   return {digits.rbegin(), digits.rend()};
 }
 
+int CompareNumbers(const Value& a, const Value& b) {
+  if (a.is_integral() && b.is_integral()) return CompareIntegers(a, b);
+  if (b.is_big_int()) return -CompareNumbers(b, a);
+  const double right = b.AsFloat();
+  if (a.is_big_int() && std::isfinite(right)) return Wide(a).compare(cpp_int(std::trunc(right)));
+  const double left = a.is_big_int() ? 0 : a.AsFloat();
+  return left < right ? -1 : left > right ? 1 : 0;
+}
+
 double IntegerToDouble(const Value& integer) {
-  const auto number = Wide(integer).convert_to<double>();
-  if (!std::isfinite(number)) throw TemplateError("int too large to convert to float");
-  return number;
+  const cpp_int number = Wide(integer);
+  // The conversion may neither throw nor overflow.
+  if (NumBits(number) > std::numeric_limits<double>::max_exponent) {
+    throw TemplateError("int too large to convert to float");
+  }
+  const auto converted = static_cast<double>(number.convert_to<long double>());
+  if (!std::isfinite(converted)) throw TemplateError("int too large to convert to float");
+  return converted;
 }
 
 Value IntegerFromDouble(double number) { return Narrow(cpp_int(std::trunc(number))); }

@@ -13,6 +13,8 @@ namespace gale::jinja {
 Value IntegerArithmetic(BinaryOp op, const Value& a, const Value& b);
 /// -1, 0 or 1.
 int CompareIntegers(const Value& a, const Value& b);
+/// The same for integers and floats, exactly; 0 with a NaN.
+int CompareNumbers(const Value& a, const Value& b);
 /// The digits in base 2, 8, 10 or 16, lower case, behind a "-" if negative.
 std::string IntegerText(const Value& integer, int base = 10);
 double IntegerToDouble(const Value& integer);

@@ -62,8 +62,9 @@ std::string HashKey(const Value& key, int depth = 0) {
 bool EqualAt(const Value& a, const Value& b, int depth) {
   CheckDepth(depth);
   if (a.is_number() && b.is_number()) {
-    return a.is_integral() && b.is_integral() ? CompareIntegers(a, b) == 0
-                                              : a.AsFloat() == b.AsFloat();
+    const bool is_nan =
+        (a.is_float() && std::isnan(a.AsFloat())) || (b.is_float() && std::isnan(b.AsFloat()));
+    return !is_nan && CompareNumbers(a, b) == 0;
   }
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
@@ -114,8 +115,7 @@ int Order(const T& a, const T& b) {
 
 int CompareAt(const Value& a, const Value& b, int depth) {
   CheckDepth(depth);
-  if (a.is_integral() && b.is_integral()) return CompareIntegers(a, b);
-  if (a.is_number() && b.is_number()) return Order(a.AsFloat(), b.AsFloat());
+  if (a.is_number() && b.is_number()) return CompareNumbers(a, b);
   if (a.is_string() && b.is_string()) return Order(a.bytes(), b.bytes());
   const auto has_order = [](const Value& value) {
     return value.is_list() &&
