@@ -54,6 +54,16 @@ Result<std::unique_ptr<TokenModel>> Bpe::Parse(const JsonObject& model) {
 
 Result<Bpe::Options> Bpe::ParseOptions(const JsonObject& model, const Vocabulary& vocabulary) {
   Options options;
+  if (const auto dropout = model.Find("dropout")) {
+    GALE_ASSIGN_OR_RETURN(const double probability, dropout->Number(0, 1));
+    if (probability != 0) {
+      return MakeError(
+          ErrorCode::kUnsupported,
+          fmt::format("tokenizer.json: {}: merges that are left out at random ({}) are "
+                      "for training and not supported; set it to null",
+                      dropout->path(), probability));
+    }
+  }
   GALE_ASSIGN_OR_RETURN(options.fuse_unk, BoolOr(model, "fuse_unk", false));
   GALE_ASSIGN_OR_RETURN(options.byte_fallback, BoolOr(model, "byte_fallback", false));
   GALE_ASSIGN_OR_RETURN(options.ignore_merges, BoolOr(model, "ignore_merges", false));

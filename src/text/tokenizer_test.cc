@@ -405,6 +405,19 @@ TEST(TokenizerErrors, UnsupportedPartsAreNamedWithWhatIsKnown) {
               HasSubstr("model.type: \"Nope\" is not supported; known are BPE, Unigram"));
 }
 
+TEST(TokenizerErrors, DropoutIsRefused) {
+  const auto with_dropout = [](const std::string& value) {
+    return R"({"model": {"type": "BPE", "dropout": )" + value +
+           R"(, "vocab": {"a": 0}, "merges": []}})";
+  };
+  const Error error = ErrorOf(with_dropout("0.1"));
+  EXPECT_EQ(error.code, ErrorCode::kUnsupported);
+  EXPECT_THAT(error.message, HasSubstr("model.dropout"));
+  EXPECT_EQ(ErrorOf(with_dropout("2")).code, ErrorCode::kDataCorrupt);
+  EXPECT_TRUE(Tokenizer::FromJson(with_dropout("null")).has_value());
+  EXPECT_TRUE(Tokenizer::FromJson(with_dropout("0.0")).has_value());
+}
+
 TEST(TokenizerErrors, LyingFilesAreRefused) {
   const auto corrupt = [](const std::string& json, const char* message) {
     const Error error = ErrorOf(json);
