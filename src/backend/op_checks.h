@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 
+#include "backend/op_args.h"
 #include "tensor/tensor_view.h"
 
 namespace gale {
@@ -17,5 +18,8 @@ void CheckDType(const TensorView& view, DType dtype);
 void CheckArray(const TensorView& view, DType dtype, std::initializer_list<int64_t> dims);
 /// f32 or bf16.
 void CheckActivation(const TensorView& view);
+/// The shapes and dtypes that op_args.h states.
+void CheckSampleArgs(const SampleArgs& args);
+void CheckLogprobsArgs(const LogprobsArgs& args);
 
 }  // namespace gale

@@ -610,18 +610,9 @@ bool ReduceRows(CudaStream& stream, int64_t num_rows, Rows* rows) {
 }  // namespace
 
 void Sample(CudaStream& stream, const SampleArgs& args) {
+  CheckSampleArgs(args);
   const int64_t rows = args.logits.dim(0);
   const int64_t vocab = args.logits.dim(1);
-  GALE_CHECK_GE(vocab, 1);
-  CheckArray(args.logits, DType::kF32, {rows, vocab});
-  CheckArray(args.temperature, DType::kF32, {rows});
-  CheckArray(args.top_k, DType::kI32, {rows});
-  CheckArray(args.top_p, DType::kF32, {rows});
-  CheckArray(args.min_p, DType::kF32, {rows});
-  CheckArray(args.seed, DType::kU64, {rows});
-  CheckArray(args.counter, DType::kU64, {rows, 2});
-  CheckArray(args.out, DType::kI32, {rows});
-  if (args.bitmask) CheckArray(args.bitmask, DType::kI32, {rows, (vocab + 31) / 32});
   if (rows == 0) return;
   Sampling sampling{};
   sampling.rows.logits = args.logits.As<float>();
@@ -644,17 +635,10 @@ void Sample(CudaStream& stream, const SampleArgs& args) {
 }
 
 void Logprobs(CudaStream& stream, const LogprobsArgs& args) {
+  CheckLogprobsArgs(args);
   const int64_t rows = args.logits.dim(0);
   const int64_t vocab = args.logits.dim(1);
   const int64_t k = args.top_ids ? args.top_ids.dim(1) : 0;
-  CheckArray(args.logits, DType::kF32, {rows, vocab});
-  CheckArray(args.tokens, DType::kI32, {rows});
-  CheckArray(args.chosen, DType::kF32, {rows});
-  GALE_CHECK_LE(k, vocab);
-  if (k > 0) {
-    CheckArray(args.top_ids, DType::kI32, {rows, k});
-    CheckArray(args.top_logprobs, DType::kF32, {rows, k});
-  }
   if (rows == 0) return;
   LogprobsParams params{};
   params.rows.logits = args.logits.As<float>();
