@@ -235,7 +235,7 @@ void Bpe::AppendCharacters(std::string_view word, std::vector<TokenId>* ids) con
       if (unk_waits) ids->push_back(*options_.unk);
       unk_waits = false;
       ids->push_back(*id);
-    } else if (options_.byte_fallback && AppendBytes(spelling, ids)) {
+    } else if (options_.byte_fallback && AppendByteTokens(spelling, ids)) {
       // A waiting unk stays behind these bytes; odd, but so does `tokenizers`.
     } else if (options_.unk) {
       if (unk_waits && !options_.fuse_unk) ids->push_back(*options_.unk);
@@ -243,19 +243,6 @@ void Bpe::AppendCharacters(std::string_view word, std::vector<TokenId>* ids) con
     }
   }
   if (unk_waits) ids->push_back(*options_.unk);
-}
-
-bool Bpe::AppendBytes(std::string_view character, std::vector<TokenId>* ids) const {
-  const size_t old_size = ids->size();
-  for (const char c : character) {
-    const auto id = vocabulary().Find(fmt::format("<0x{:02X}>", static_cast<uint8_t>(c)));
-    if (!id) {
-      ids->resize(old_size);
-      return false;
-    }
-    ids->push_back(*id);
-  }
-  return true;
 }
 
 }  // namespace gale::text

@@ -47,7 +47,6 @@ class Bpe : public TokenModel {
   std::optional<TokenId> WholeWord(std::string_view word) const;
   void MergeWord(std::string_view word, std::vector<TokenId>* ids) const;
   void AppendCharacters(std::string_view word, std::vector<TokenId>* ids) const;
-  bool AppendBytes(std::string_view character, std::vector<TokenId>* ids) const;
 
   MergeTable merges_;
   Options options_;
