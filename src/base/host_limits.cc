@@ -1,7 +1,5 @@
 #include "base/host_limits.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <fstream>
@@ -11,6 +9,8 @@
 #include <string_view>
 #include <thread>
 #include <vector>
+
+#include <sched.h>
 
 namespace gale {
 namespace {
@@ -41,8 +41,8 @@ std::vector<std::string> GroupFolders(const std::string& root, std::string_view 
     if (first == std::string::npos || second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const bool version2 = controllers.empty();
-    if (!version2 && ("," + controllers + ",").find("," + std::string(controller) + ",") ==
-                         std::string::npos) {
+    if (!version2 &&
+        ("," + controllers + ",").find("," + std::string(controller) + ",") == std::string::npos) {
       continue;
     }
     const std::string mount =

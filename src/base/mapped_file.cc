@@ -1,16 +1,15 @@
 #include "base/mapped_file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace gale {
 namespace {
@@ -73,7 +72,8 @@ void MappedFile::Prefetch(size_t offset, size_t length) const {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t begin = offset / page * page;
   const size_t end = std::min(size_ - offset, length) + offset;
-  madvise(static_cast<char*>(data_) + begin, end - begin, MADV_WILLNEED);  // advice: may fail freely
+  // Advice: it may fail freely.
+  madvise(static_cast<char*>(data_) + begin, end - begin, MADV_WILLNEED);
 }
 
 }  // namespace gale

@@ -8,9 +8,8 @@ namespace gale::cli {
 
 /// What the kernel counts for this process now; all zero where /proc is missing.
 struct ProcessMemory {
-  uint64_t mapped_bytes = 0;  ///< resident pages of mapped files: weights, program, libraries
-  uint64_t private_bytes =
-      0;  ///< resident pages of its own: KV cache, scratch, copied weights, heap
+  uint64_t mapped_bytes = 0;   ///< resident pages of mapped files: weights, program, libraries
+  uint64_t private_bytes = 0;  ///< resident pages of its own: KV cache, scratch, heap
 };
 ProcessMemory ReadProcessMemory();
 

@@ -13,11 +13,10 @@ namespace gale {
 struct KvGroup {
   KvKind kind = KvKind::kFull;
   int num_layers = 0;
-  int block_tokens = 16;  ///< tokens that one block of this group holds
-  size_t bytes_per_block =
-      0;           ///< what the group uses of a block; the pool's block is the largest of these
-  int window = 0;  ///< kSlidingWindow: positions seen, the current one included
-  size_t state_bytes = 0;  ///< kRecurrent: one state, held in one block
+  int block_tokens = 16;       ///< tokens that one block of this group holds
+  size_t bytes_per_block = 0;  ///< used of a block; the pool's block is the largest of these
+  int window = 0;              ///< kSlidingWindow: positions seen, the current one included
+  size_t state_bytes = 0;      ///< kRecurrent: one state, held in one block
 };
 
 /// Empty for an encoder. A draft model's groups are appended to the target's.

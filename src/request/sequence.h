@@ -26,9 +26,8 @@ struct PrefixNode;  // kv_cache/prefix_cache.h
 struct Request {
   RequestId id = 0;
   std::vector<TokenId> prompt;
-  SamplingParams sampling;  ///< validated; seed resolved
-  std::vector<TokenId>
-      stop_token_ids;  ///< the model's end tokens (unless ignore_eos) and the request's own
+  SamplingParams sampling;              ///< validated; seed resolved
+  std::vector<TokenId> stop_token_ids;  ///< the model's (unless ignore_eos) and the request's own
   int priority = 0;
   std::string cache_salt;
   std::atomic<bool> cancelled = false;  ///< set from any thread; the scheduler looks every step
@@ -48,11 +47,11 @@ struct KeptState {
 };
 
 /// Positions of a sequence, as half-open intervals:
-///   [0, num_computed)                            KV valid and confirmed by a collected step
-///   [num_computed, num_computed + num_in_flight) launched, not collected; with drafts an upper
-///   bound up to tokens.size()                          tokens known to the host up to
-///   tokens.size() + num_in_flight_samples  tokens that exist or are being drawn up to max_len
-///   where a length stop falls
+///   [0, num_computed)                             KV valid and confirmed by a collected step
+///   [num_computed, num_computed + num_in_flight)  launched, not collected; with drafts a bound
+///   [0, tokens.size())                            tokens known to the host
+///   [tokens.size(), num_planned())                tokens being drawn
+///   [0, max_len)                                  what may ever be; the end is a length stop
 struct Sequence {
   SeqId id = 0;
   std::shared_ptr<const Request> request;
@@ -60,25 +59,20 @@ struct Sequence {
   SequenceState state = SequenceState::kWaiting;
   std::vector<TokenId> tokens;  ///< prompt, then confirmed generated tokens
   int32_t num_prompt = 0;
-  int32_t max_len = 0;  ///< most tokens it may ever hold, prompt included
-  int32_t num_computed =
-      0;  ///< KV valid and confirmed; written by Scheduler::Update (and admission) only
-  int32_t num_in_flight = 0;  ///< positions launched and not collected
-  int32_t num_in_flight_samples =
-      0;  ///< launches not collected that will each yield a token (or more, with drafts)
+  int32_t max_len = 0;                ///< most tokens it may ever hold, prompt included
+  int32_t num_computed = 0;           ///< KV valid and confirmed; written by Update and admission
+  int32_t num_in_flight = 0;          ///< positions launched and not collected
+  int32_t num_in_flight_samples = 0;  ///< launches not collected that yield a token (drafts: more)
   int32_t num_cached = 0;           ///< prompt tokens read from the prefix cache at first admission
   int32_t num_prompt_logprobs = 0;  ///< prompt positions whose logprobs have been handed out
   int32_t num_preemptions = 0;
-  bool has_forks = false;  ///< sample 0: the other samples wait for its prompt
-  uint64_t first_step =
-      0;  ///< first launch since it got its blocks; 0: the runner does not know it
-  uint64_t last_step =
-      0;  ///< blocks may be freed at once, but reused only once this step has retired
+  bool has_forks = false;        ///< sample 0: the other samples wait for its prompt
+  uint64_t first_step = 0;       ///< its first launch since it got blocks; 0: none
+  uint64_t last_step = 0;        ///< its blocks are reused only once this step has retired
   double first_scheduled_s = 0;  ///< by the engine's clock; 0: not yet
 
   // Owned by the KvCacheManager.
-  std::vector<BlockList>
-      blocks;  ///< [kv group]: block of each block_tokens positions; kRecurrent: one state
+  std::vector<BlockList> blocks;       ///< [kv group]: one per block_tokens positions, or one state
   std::vector<BlockList> host_blocks;  ///< the same while swapped out, else empty
   std::vector<KeptState> kept_states;  ///< copies of recurrent states, not yet in the prefix cache
   PrefixNode* prefix = nullptr;        ///< the longest cached prefix of this sequence

@@ -23,8 +23,7 @@ enum class LogitsRows : uint8_t { kNone, kLast, kAll };
 
 /// Everything a rank must know of a sequence it has not seen (or has forgotten after a preemption).
 struct NewSeqData {
-  std::vector<TokenId>
-      tokens;  ///< all known tokens: prompt and, after a preemption, generated ones
+  std::vector<TokenId> tokens;  ///< all known: prompt and, after a preemption, generated
   int32_t num_prompt = 0;
   int32_t num_computed = 0;  ///< KV already valid (prefix cache, fork)
   int sample_index = 0;
@@ -67,10 +66,9 @@ struct SchedulerOutput {
 
 struct SeqOutput {
   SeqId id = 0;
-  std::vector<TokenId> tokens;             ///< sampled or accepted; empty for a prompt chunk
-  std::vector<PositionLogprobs> logprobs;  ///< one per token, when asked for
-  std::vector<PositionLogprobs>
-      prompt_logprobs;  ///< of the prompt tokens that this step's rows predict
+  std::vector<TokenId> tokens;                    ///< sampled or accepted; empty for a prompt chunk
+  std::vector<PositionLogprobs> logprobs;         ///< one per token, when asked for
+  std::vector<PositionLogprobs> prompt_logprobs;  ///< of the prompt tokens that these rows predict
 };
 
 struct ModelRunnerOutput {

@@ -1,5 +1,5 @@
-// Any bytes as tokenizer.json, and any text through what loads. The input is the file up to a NUL, then
-// the text.
+// Any bytes as tokenizer.json, and any text through what loads. The input is the file up to a NUL,
+// then the text.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -20,7 +20,8 @@ TEST(ChiSquare, JudgesCounts) {
   const std::vector<double> fair(4, 0.25);
   EXPECT_EQ(ChiSquareP(std::vector<int64_t>{25, 25, 25, 25}, fair), 1.0);
   EXPECT_LT(ChiSquareP(std::vector<int64_t>{100, 20, 20, 20}, fair), 1e-10);
-  EXPECT_EQ(ChiSquareP(std::vector<int64_t>{50, 50, 1, 0}, std::vector<double>{0.5, 0.5, 0, 0}), 0.0);
+  EXPECT_EQ(ChiSquareP(std::vector<int64_t>{50, 50, 1, 0}, std::vector<double>{0.5, 0.5, 0, 0}),
+            0.0);
 }
 
 }  // namespace

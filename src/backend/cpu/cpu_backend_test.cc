@@ -31,9 +31,7 @@ TEST(CpuBackend, DescribesItself) {
   EXPECT_THAT(CreateCpu(3)->info().description, HasSubstr(", 3 threads"));
 }
 
-TEST(CpuBackend, IsTheOnlyDeviceOfThisBuild) {
-  EXPECT_THAT(BackendNames(), ElementsAre("cpu"));
-}
+TEST(CpuBackend, IsTheOnlyDeviceOfThisBuild) { EXPECT_THAT(BackendNames(), ElementsAre("cpu")); }
 
 TEST(CpuBackend, RefusesImpossibleOptions) {
   const auto negative = CreateBackend("cpu", {.threads = -1});
