@@ -195,7 +195,7 @@ the template alone does not decide.)
 
 Examples:
   gale run "Once upon a time" --model models/gale-tales-10m
-  gale run --chat "Name three birds." --model models/gale-tales-10m --greedy
+  gale run --chat "What is 47 + 38?" --model models/gale-tales-10m --greedy
   gale run --chat "Hi" --model DIR --chat-template chatml --chat-template-kwargs '{"x": 1}'
   echo "The fox said" | gale run --model DIR --max-tokens 50 --seed 7
   gale run --prompts prompts.jsonl --model DIR > replies.jsonl
