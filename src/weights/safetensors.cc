@@ -93,13 +93,21 @@ Result<SafetensorsEntry> ParseEntry(std::string_view name, const JsonValue& valu
   GALE_ASSIGN_OR_RETURN(const JsonValue offsets, tensor.Get("data_offsets"));
   GALE_ASSIGN_OR_RETURN(const auto items, offsets.Items());
   if (items.size() != 2) return tl::unexpected(offsets.Wrong("[begin, end]"));
-  GALE_ASSIGN_OR_RETURN(const int64_t begin, items[0].Int(0, static_cast<int64_t>(data.size())));
-  GALE_ASSIGN_OR_RETURN(const int64_t end, items[1].Int(begin, static_cast<int64_t>(data.size())));
+  const auto data_bytes = static_cast<int64_t>(data.size());
+  GALE_ASSIGN_OR_RETURN(const int64_t begin, items[0].Int(0));
+  GALE_ASSIGN_OR_RETURN(const int64_t end, items[1].Int(begin));
+  if (end > data_bytes) {
+    return tl::unexpected(items[1].Wrong(fmt::format(
+        "at most {}, the bytes behind the header (is the file truncated?)", data_bytes)));
+  }
   const auto bytes = TensorBytes(entry.shape, dtype.bits);
-  if (!bytes || *bytes != end - begin) {
-    return tl::unexpected(offsets.Wrong(
-        fmt::format("the bytes of its dtype and shape ({}), which span {}",
-                    bytes ? std::to_string(*bytes) : "too large or no whole bytes", end - begin)));
+  if (!bytes) {
+    return tl::unexpected(
+        tensor.Get("shape")->Wrong("dimensions that make whole bytes, under 2^60 of them"));
+  }
+  if (*bytes != end - begin) {
+    return tl::unexpected(
+        items[1].Wrong(fmt::format("{} + {}, the bytes of its dtype and shape", begin, *bytes)));
   }
   entry.data = data.subspan(static_cast<size_t>(begin), static_cast<size_t>(*bytes));
   return entry;
