@@ -28,8 +28,6 @@ struct ModelInfo {
   uint64_t kv_bytes_per_token = 0;
   std::vector<TokenId> eos_token_ids;
   SamplingParams default_sampling;  ///< generation_config.json's, or the defaults
-  bool has_tokenizer = false;
-  bool has_chat_template = false;
 };
 
 /// Reads headers and configuration only. `model` as in EngineConfig.

@@ -15,7 +15,9 @@
 #include "cli/figures.h"
 #include "cli/json_text.h"
 #include "cli/standard_io.h"
+#include "gale/chat.h"
 #include "gale/model_info.h"
+#include "gale/tokenizer.h"
 
 namespace gale::cli {
 namespace {
@@ -26,6 +28,13 @@ struct InfoOptions {
   std::string model;
   bool json = false;
 };
+
+/// "yes", "none", or why there is one that cannot be used.
+template <class T>
+std::string Presence(const Result<std::unique_ptr<T>>& part) {
+  if (part) return "yes";
+  return part.error().code == ErrorCode::kNotFound ? "none" : part.error().message;
+}
 
 json::object SamplingRecord(const SamplingParams& sampling) {
   return {{"temperature", sampling.temperature},
@@ -53,8 +62,8 @@ json::object ModelRecord(const std::string& model, const ModelInfo& info) {
           {"tied_embeddings", info.tied_embeddings},
           {"eos_token_ids", json::value_from(info.eos_token_ids)},
           {"default_sampling", SamplingRecord(info.default_sampling)},
-          {"has_tokenizer", info.has_tokenizer},
-          {"has_chat_template", info.has_chat_template}};
+          {"has_tokenizer", Tokenizer::FromFolder(model).has_value()},
+          {"has_chat_template", ChatTemplate::FromFolder(model).has_value()}};
 }
 
 std::string ModelTable(const std::string& model, const ModelInfo& info) {
@@ -83,8 +92,8 @@ std::string ModelTable(const std::string& model, const ModelInfo& info) {
           ? "greedy"
           : fmt::format("temperature {}, top-k {}, top-p {}, min-p {}", sampling.temperature,
                         sampling.top_k, sampling.top_p, sampling.min_p));
-  row("tokenizer", info.has_tokenizer ? "yes" : "none");
-  row("chat template", info.has_chat_template ? "yes" : "none");
+  row("tokenizer", Presence(Tokenizer::FromFolder(model)));
+  row("chat template", Presence(ChatTemplate::FromFolder(model)));
   return table;
 }
 

@@ -30,13 +30,13 @@ Result<std::unique_ptr<Worker>> LoadWorker(const EngineConfig& config,
   return Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens);
 }
 
-Status LoadText(const std::string& folder, EngineParts& parts) {
-  if (parts.info.has_tokenizer) {
-    GALE_ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFolder(folder));
+/// What a folder may have or lack; a preset or a config.json has none.
+template <class T>
+Status LoadOptional(Result<std::unique_ptr<T>> loaded, std::unique_ptr<T>& part) {
+  if (!loaded && loaded.error().code != ErrorCode::kNotFound) {
+    return tl::unexpected(loaded.error());
   }
-  if (parts.info.has_chat_template) {
-    GALE_ASSIGN_OR_RETURN(parts.chat_template, ChatTemplate::FromFolder(folder));
-  }
+  if (loaded) part = *std::move(loaded);
   return {};
 }
 
@@ -47,7 +47,8 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   EngineParts parts;
   parts.config = config;
   GALE_ASSIGN_OR_RETURN(parts.info, ReadModelInfo(config.model, config.load_format));
-  GALE_RETURN_IF_ERROR(LoadText(config.model, parts));
+  GALE_RETURN_IF_ERROR(LoadOptional(Tokenizer::FromFolder(config.model), parts.tokenizer));
+  GALE_RETURN_IF_ERROR(LoadOptional(ChatTemplate::FromFolder(config.model), parts.chat_template));
   GALE_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, LoadWorker(config, progress));
 
   const Model& model = worker->model();

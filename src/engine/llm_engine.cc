@@ -201,11 +201,11 @@ Status LlmEngineImpl::CheckParams(const RequestParams& params) const {
   if (parts_.tokenizer == nullptr) {
     if (std::holds_alternative<std::string>(params.prompt)) {
       return tl::unexpected(InvalidArgument(
-          "prompt: this model has no tokenizer.json, so prompts must be token ids; got text"));
+          "prompt: this model has no tokenizer, so prompts must be token ids; got text"));
     }
     if (!params.sampling.stop.empty()) {
       return tl::unexpected(InvalidArgument(
-          "stop: this model has no tokenizer.json, so there is no text to stop at; use "
+          "stop: this model has no tokenizer, so there is no text to stop at; use "
           "stop_token_ids"));
     }
   }

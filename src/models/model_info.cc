@@ -1,12 +1,8 @@
 #include "gale/model_info.h"
 
-#include <filesystem>
-
-#include "base/json.h"
 #include "base/status_macros.h"
 #include "models/model_source.h"
 #include "weights/checkpoint.h"
-#include "weights/json_file.h"
 #include "weights/presets.h"
 
 namespace gale {
@@ -57,17 +53,6 @@ Result<std::optional<StoredWeights>> ReadStoredWeights(const std::string& folder
   return stored;
 }
 
-Result<bool> HasChatTemplate(const std::filesystem::path& folder) {
-  std::error_code ignored;
-  if (std::filesystem::exists(folder / "chat_template.jinja", ignored)) return true;
-  const std::string path = folder / "tokenizer_config.json";
-  if (!std::filesystem::exists(path, ignored)) return false;
-  GALE_ASSIGN_OR_RETURN(const MappedFile file, OpenJsonFile(path));
-  GALE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(file.text(), path));
-  GALE_ASSIGN_OR_RETURN(const JsonObject root, document.root().Object());
-  return root.Find("chat_template").has_value();
-}
-
 }  // namespace
 
 Result<ModelInfo> ReadModelInfo(const std::string& model, LoadFormat format) {
@@ -98,12 +83,6 @@ Result<ModelInfo> ReadModelInfo(const std::string& model, LoadFormat format) {
                             config.head_dim * DTypeBytes(ResolveDType(ModelDType::kAuto, dtype));
   info.eos_token_ids = source.generation.eos_token_ids;
   info.default_sampling = source.generation.sampling;
-  if (!source.folder.empty()) {
-    std::error_code ignored;
-    info.has_tokenizer =
-        std::filesystem::exists(std::filesystem::path(source.folder) / "tokenizer.json", ignored);
-    GALE_ASSIGN_OR_RETURN(info.has_chat_template, HasChatTemplate(source.folder));
-  }
   return info;
 }
 

@@ -23,7 +23,6 @@ TEST(ModelInfo, PresetsHaveThePublishedSizes) {
     EXPECT_EQ(info->num_parameters, count) << name;
     EXPECT_EQ(info->weight_bytes, 2 * count) << name;
     EXPECT_EQ(info->dtype, "bf16");
-    EXPECT_FALSE(info->has_tokenizer);
     names.push_back(name);
   }
   EXPECT_EQ(ModelPresets(), names);

@@ -1,7 +1,10 @@
 """What comes out: golden tokens, streams, batches, samples, tokens and back, chats."""
 
 import json
+import pathlib
 import re
+import shutil
+import tempfile
 import unittest
 
 from gale_process import EXACT, GOLDEN, TINY, gale, jsonl
@@ -24,6 +27,21 @@ class Run(unittest.TestCase):
                     self.assertEqual(record["samples"][0]["tokens"], case["greedy_ids"])
                     self.assertEqual(record["samples"][0]["text"], case["greedy_text"])
                     self.assertEqual(record["prompt_tokens"], len(case["ids"]))
+
+    def test_tokenizer_in_other_files(self):
+        case = GOLDEN["prompts"][0]
+        with tempfile.TemporaryDirectory() as scratch:
+            model = pathlib.Path(scratch, "model")
+            shutil.copytree(TINY, model)
+            bpe = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+            (model / "tokenizer.json").unlink()
+            (model / "vocab.json").write_text(json.dumps(bpe["vocab"]), encoding="utf-8")
+            merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in bpe["merges"])
+            (model / "merges.txt").write_text("\n".join(merges), encoding="utf-8")
+            (model / "tokenizer_config.json").write_text('{"tokenizer_class": "Qwen2Tokenizer"}')
+            run = gale("run", case["prompt"], *GREEDY, "--dtype", "f32", "--model", model)
+            self.assertEqual((run.code, run.out), (0, case["greedy_text"] + "\n"), run.err)
+            self.assertTrue(gale("info", model, "--json").json()["has_tokenizer"])
 
     def test_stream_is_the_same_text(self):
         for case in GOLDEN["prompts"]:
