@@ -26,7 +26,8 @@ TEST(ModelRegistry, NamesWhatItKnows) {
             "Qwen2ForCausalLM is not supported yet; this build runs LlamaForCausalLM, "
             "Qwen3ForCausalLM");
   EXPECT_EQ(FindQuantScheme("awq").error().message,
-            "unknown quantization method \"awq\"; known: none");
+            "quantization method \"awq\" is not supported; this build knows none (\"none\": plain "
+            "weights)");
 }
 
 TEST(ModelRegistryDeathTest, DuplicatesAreFatal) {

@@ -33,8 +33,9 @@ Result<const QuantScheme*> FindQuantScheme(std::string_view name) {
   const auto found = Schemes().find(name);
   if (found == Schemes().end()) {
     return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("unknown quantization method \"{}\"; known: {}", name,
-                                 fmt::join(QuantSchemeNames(), ", ")));
+                     fmt::format("quantization method \"{}\" is not supported; this build knows "
+                                 "{} (\"none\": plain weights)",
+                                 name, fmt::join(QuantSchemeNames(), ", ")));
   }
   return found->second;
 }
