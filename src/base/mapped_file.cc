@@ -37,7 +37,8 @@ tl::unexpected<Error> SystemError(const std::string& path, const char* action, i
 }  // namespace
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {
-  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // O_NONBLOCK: a named pipe without a writer is refused below instead of waited for.
+  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) return SystemError(path, "open for reading", errno);
   struct stat info = {};
   if (fstat(file.get(), &info) != 0) return SystemError(path, "read its size", errno);

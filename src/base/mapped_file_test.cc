@@ -7,6 +7,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 namespace gale {
 namespace {
@@ -51,6 +52,13 @@ TEST(MappedFile, SaysWhatIsWrong) {
   ASSERT_FALSE(folder.has_value());
   EXPECT_EQ(folder.error().code, ErrorCode::kInvalidArgument);
   EXPECT_THAT(folder.error().message, HasSubstr("got a directory"));
+
+  const std::string pipe_path = testing::TempDir() + "mapped_file_pipe";
+  ASSERT_EQ(mkfifo(pipe_path.c_str(), 0600), 0);
+  const Result<MappedFile> pipe = MappedFile::Open(pipe_path);
+  std::filesystem::remove(pipe_path);
+  ASSERT_FALSE(pipe.has_value());
+  EXPECT_THAT(pipe.error().message, HasSubstr("got a special file"));
 }
 
 }  // namespace
