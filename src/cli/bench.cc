@@ -19,6 +19,7 @@
 #include "cli/json_text.h"
 #include "cli/read_bandwidth.h"
 #include "cli/standard_io.h"
+#include "cli/whole_number.h"
 
 namespace gale::cli {
 namespace {
@@ -265,7 +266,7 @@ void AddBenchCommand(CLI::App& bench, Action& action, const BenchCommand& kind) 
   const auto count = [command](const char* name, int& value, const char* description) {
     return command->add_option(name, value, description)
         ->type_name("N")
-        ->check(CLI::PositiveNumber.description(""))
+        ->check(WholeNumber(1))
         ->capture_default_str();
   };
   count(kind.prompts_flag, options->prompts, "Prompts at once");
@@ -273,11 +274,11 @@ void AddBenchCommand(CLI::App& bench, Action& action, const BenchCommand& kind) 
   count("--output-tokens", options->output_tokens, "Tokens generated for each prompt");
   command->add_option("--repeats", options->repeats, "Measured repeats, at least 5")
       ->type_name("N")
-      ->check(CLI::Range(kMinRepeats, 1000).description(""))
+      ->check(WholeNumber(kMinRepeats, 1000))
       ->capture_default_str();
   command->add_option("--warmup", options->warmup, "Repeats before them that are not measured")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check(WholeNumber(0))
       ->capture_default_str();
   command->add_flag("--json", options->json, "As JSON");
   AddEngineFlags(*command, options->engine);

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <charconv>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include <fmt/ranges.h>
 
 #include "cli/progress_bar.h"
+#include "cli/whole_number.h"
 
 namespace gale::cli {
 
@@ -21,7 +23,7 @@ constexpr const char* kGroup = "Engine";
 CLI::Option* AddCount(CLI::App& command, const char* name, int& value, const char* description) {
   return command.add_option(name, value, description)
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check(WholeNumber(0))
       ->group(kGroup);
 }
 
@@ -119,6 +121,7 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
       .add_option("--seed", config.seed,
                   "Of the random draws: equal seeds, prompts and flags give equal text")
       ->type_name("N")
+      ->check(WholeNumber(0, std::numeric_limits<int64_t>::max()))
       ->capture_default_str()
       ->group(kGroup);
 }

@@ -11,6 +11,7 @@
 #include "cli/engine_flags.h"
 #include "cli/json_text.h"
 #include "cli/standard_io.h"
+#include "cli/whole_number.h"
 
 namespace gale::cli {
 namespace {
@@ -103,10 +104,11 @@ void AddEvalLogprobsCommand(CLI::App& eval, Action& action) {
   command->add_option("--tokens", options->tokens, "Token ids")
       ->type_name("ID,ID,...")
       ->delimiter(',')
+      ->check(WholeNumber(0))
       ->required();
   command->add_option("--top", options->top, "How many of the likeliest tokens to show")
       ->type_name("K")
-      ->check(CLI::Range(0, 20).description(""))
+      ->check(WholeNumber(0, 20))
       ->capture_default_str();
   command->add_flag("--json", options->json, "As one JSON line");
   AddEngineFlags(*command, options->engine);

@@ -15,6 +15,7 @@
 #include "cli/json_text.h"
 #include "cli/output_queue.h"
 #include "cli/standard_io.h"
+#include "cli/whole_number.h"
 
 namespace gale::cli {
 namespace {
@@ -166,10 +167,10 @@ void AddEvalPerplexityCommand(CLI::App& eval, Action& action) {
       ->add_option("--window", options->window,
                    fmt::format("Tokens of one prompt; 0 = the context, at most {}", kDefaultWindow))
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber.description(""));
+      ->check(WholeNumber(0));
   command->add_option("--stride", options->stride, "Tokens from window to window; 0 = the window")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber.description(""));
+      ->check(WholeNumber(0));
   command->add_flag("--no-special", options->no_special,
                     "Do not add what the tokenizer adds by itself, such as a begin token");
   command->add_flag("--json", options->json, "As JSON");

@@ -6,6 +6,8 @@
 #include <boost/json/value_to.hpp>
 #include <fmt/format.h>
 
+#include "cli/whole_number.h"
+
 namespace gale::cli {
 namespace {
 
@@ -86,6 +88,7 @@ void AddSamplingFlags(CLI::App& command, SamplingOverrides& overrides) {
       ->group(group);
   command.add_option("--top-k", overrides.top_k, "Keep the K likeliest tokens; 0 = all")
       ->type_name("K")
+      ->check(WholeNumber(0))
       ->group(group);
   command
       .add_option("--top-p", overrides.top_p,
@@ -99,6 +102,7 @@ void AddSamplingFlags(CLI::App& command, SamplingOverrides& overrides) {
       ->group(group);
   command.add_option("--max-tokens", overrides.max_tokens, "Stop after so many generated tokens")
       ->type_name("N")
+      ->check(WholeNumber(0))
       ->group(group);
   command.add_option("--stop", overrides.stop, "Stop before this text; may be given several times")
       ->type_name("TEXT")
@@ -112,6 +116,7 @@ void AddSamplingFlags(CLI::App& command, SamplingOverrides& overrides) {
       ->group(group);
   command.add_option("-n", overrides.n, "Independent samples of each prompt")
       ->type_name("N")
+      ->check(WholeNumber(1))
       ->group(group);
 }
 

@@ -16,6 +16,7 @@
 #include "cli/command.h"
 #include "cli/json_text.h"
 #include "cli/standard_io.h"
+#include "cli/whole_number.h"
 #include "gale/tokenizer.h"
 
 namespace gale::cli {
@@ -159,6 +160,7 @@ void AddTokenizeCommand(CLI::App& app, Action& action) {
   command->add_option("--decode", options->decode, "Print the text of these token ids instead")
       ->type_name("ID,ID,...")
       ->delimiter(',')
+      ->check(WholeNumber(0))
       ->excludes(command->get_option("text"))
       ->excludes(command->get_option("--file"));
   command->add_flag("--parse-special", options->parse_special,

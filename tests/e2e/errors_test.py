@@ -35,7 +35,12 @@ class Usage(unittest.TestCase):
                    "gale: --kv-cache-memory: expected a size such as 512M or 2GiB; got 2Q. "
                    "See gale run --help.")
         self.check(["bench", "latency", "-m", "x", "--repeats", "1"],
-                   "gale: --repeats: Value 1 not in range 5 to 1000. See gale bench latency --help.")
+                   "gale: --repeats: expected a whole number from 5 to 1000; got 1. "
+                   "See gale bench latency --help.")
+        for value in ("-1", "abc", "1.5", "2147483648"):
+            self.check(["run", "x", "-m", "x", "--threads", value],
+                       "gale: --threads: expected a whole number from 0 to 2147483647; "
+                       f"got {value}. See gale run --help.")
 
     def test_no_command_shows_the_help(self):
         run = gale()
