@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,7 @@ struct EngineConfig {
   LoadFormat load_format = LoadFormat::kAuto;
   ModelDType dtype = ModelDType::kAuto;
   std::string device = "auto";              ///< "auto", "cpu"
-  Numerics numerics = Numerics::kBatchInvariant;
+  std::optional<Numerics> numerics;         ///< unset: kBatchInvariant on the CPU, where it costs nothing, kFast elsewhere
   int threads = 0;                          ///< CPU compute threads; 0 = what the cgroup quota allows
   int max_model_len = 0;                    ///< prompt + generated tokens of one sequence; 0 = the model's own, or what the KV cache holds
   size_t kv_cache_bytes = 0;                ///< 0 = room for max_num_seqs full sequences, at most a quarter of free memory
@@ -38,6 +39,7 @@ struct EngineConfig {
   int max_queued_requests = 4096;           ///< unfinished beside max_num_seqs; further ones are refused with kResourceExhausted
   bool enable_prefix_cache = true;
   bool overlap = true;                      ///< launch step n+1 before step n's tokens are read
+  double device_timeout_s = 30;             ///< a step that takes longer is given up, and the device with it; the CPU is waited for
   uint64_t seed = 0;                        ///< of requests without a seed, and of dummy weights
 
   Status Validate() const;

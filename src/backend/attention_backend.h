@@ -37,7 +37,12 @@ struct AttentionBatch {
   std::span<const int32_t> seq_lens_upper;  ///< host [seqs]: bound on seq_lens, for the plan only
   TensorView seq_lens;                      ///< i32 [seqs]: positions visible to the last query; the truth
   TensorView block_tables;                  ///< i32 [seqs, max_blocks]; entries past a sequence's end are unread
-  TensorView slot_mapping;                  ///< i32 [tokens]: block * block_tokens + offset of each new KV row
+  TensorView slot_mapping;                  ///< i32 [tokens]: block * block_tokens + offset of each new KV row; -1: not written
+  std::span<std::byte> host_plan = {};      ///< PlanBytes that Plan writes, in host memory
+  void* device_plan = nullptr;              ///< where Run finds a copy of them, made by the caller
+  /// For a captured graph: what is launched must follow from the number of sequences alone. Each
+  /// has one query; those that only fill up the graph have a seq_len of 0, and outputs of no meaning.
+  bool fixed_launches = false;
 };
 
 /// The group's share of the block pool. Block b starts at data + b * row bytes; inside a block the
@@ -67,8 +72,11 @@ class AttentionBackend {
   virtual std::span<const int> BlockTokens() const = 0;             ///< allowed block sizes, preferred first
   virtual size_t BytesPerBlock(int block_tokens) const = 0;         ///< of all layers of the group
   virtual void BindCache(const KvCacheView& cache) = 0;             ///< once, before the first Plan
-  /// Splits the step's work; keeps `batch` (its views must live until the step has run).
-  virtual void Plan(Stream& stream, const AttentionBatch& batch) = 0;
+  /// Bytes that plans of such steps take; 0 when the device needs none.
+  virtual size_t PlanBytes(int max_tokens, int max_seqs) const = 0;
+  /// Splits the step's work, on the host; keeps `batch` until the next Plan (its views must live
+  /// until the step has run). Runs enqueued before are not affected.
+  virtual void Plan(const AttentionBatch& batch) = 0;
   virtual void WriteKv(Stream& stream, const KvWriteArgs& args) = 0;
   virtual void Run(Stream& stream, const AttentionArgs& args) = 0;  ///< after this layer's WriteKv
 };

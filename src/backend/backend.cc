@@ -20,6 +20,10 @@ void Backend::QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBac
                              .slot_mapping = slot_mapping});
 }
 
+Result<std::unique_ptr<Graph>> Backend::Capture(Stream&, const std::function<void()>&) {
+  return nullptr;
+}
+
 Result<std::unique_ptr<FusedDecoder>> Backend::CreateFusedDecoder(const DecoderDescription&) {
   return nullptr;
 }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -25,6 +26,7 @@ struct DeviceInfo {
   size_t total_bytes = 0;
   size_t free_bytes = 0;        ///< now
   bool is_host_memory = false;  ///< device pointers may be read by the host
+  bool is_asynchronous = false;  ///< ops return before they are done
 };
 
 /// Owned memory of one device; move-only.
@@ -56,11 +58,33 @@ class Buffer {
   Deleter deleter_ = nullptr;
 };
 
+/// A point in a stream's work; recorded again and again.
+class Event {
+ public:
+  virtual ~Event() = default;
+  /// Whether the device has done all that was enqueued before the last Record; kDevice if any of it
+  /// failed. Does not wait. True before the first Record.
+  virtual Result<bool> HasPassed() = 0;
+};
+
 /// An ordered queue of device work.
 class Stream {
  public:
   virtual ~Stream() = default;
   virtual Status Synchronize() = 0;  ///< waits; kDevice if anything on the stream failed
+  /// `event` stands for the end of what is on the stream so far, and takes over its errors.
+  virtual void Record(Event& event) = 0;
+  /// What comes next on this stream starts after `event`, which another stream has recorded. The
+  /// host does not wait. An error that `event` stands for becomes this stream's.
+  virtual void Wait(Event& event) = 0;
+};
+
+/// Device work recorded once, to be launched again and again as one. Addresses and shapes are those
+/// of the recording; what the addresses hold is read anew by each launch.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  virtual void Launch(Stream& stream) = 0;
 };
 
 /// A linear layer's weight in canonical form, as a quantization scheme yields it.
@@ -111,6 +135,11 @@ class Backend {
   /// Errors: kResourceExhausted with the bytes asked for and the bytes free.
   virtual Result<Buffer> Allocate(size_t bytes, MemoryKind kind) = 0;
   virtual std::unique_ptr<Stream> CreateStream() = 0;
+  virtual std::unique_ptr<Event> CreateEvent() = 0;
+  /// Records what `enqueue` puts on `stream`, which is not run now. Null when the device has no
+  /// graphs. Errors: those of what was enqueued.
+  virtual Result<std::unique_ptr<Graph>> Capture(Stream& stream,
+                                                 const std::function<void()>& enqueue);
   /// Either side may be device or host memory. On the CPU back end the copy is done on return.
   virtual void Copy(Stream& stream, void* dst, const void* src, size_t bytes) = 0;
 

@@ -39,11 +39,12 @@ struct DecoderDescription {
 };
 
 struct FusedDecodeArgs {
-  TensorView token_ids;                       ///< i32 [tokens]
+  TensorView token_ids;                       ///< i32 [tokens]; ids or ~slot, as in EmbeddingArgs
   TensorView positions;                       ///< i32 [tokens]
   const AttentionBatch* attention = nullptr;  ///< of the one group of layers
   KvCacheView cache;                          ///< as bound to the group's AttentionBackend
   TensorView logits;                          ///< f32 [tokens, vocab]
+  TensorView last_tokens = {};                ///< i32 [slots], or empty
 };
 
 class FusedDecoder {

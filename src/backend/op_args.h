@@ -8,11 +8,14 @@
 
 namespace gale {
 
-/// out[t] = table[tokens[t]]. Cost: reads and writes tokens * hidden elements.
+/// out[t] = table[tokens[t]]. A token that the host does not know yet, because the step before is
+/// still drawing it, is given as ~slot, a negative number: it is last_tokens[slot].
+/// Cost: reads and writes tokens * hidden elements.
 struct EmbeddingArgs {
-  TensorView tokens;  ///< i32 [tokens]; ids in [0, vocab)
-  TensorView table;   ///< [vocab, hidden], any float dtype
-  TensorView out;     ///< [tokens, hidden]
+  TensorView tokens;            ///< i32 [tokens]; ids in [0, vocab), or ~slot
+  TensorView table;             ///< [vocab, hidden], any float dtype
+  TensorView out;               ///< [tokens, hidden]
+  TensorView last_tokens = {};  ///< i32 [slots], where Sample put them; may be empty
 };
 
 /// out = (x [+ residual]) / rms * weight, row by row (arXiv:1910.07467).
@@ -60,7 +63,7 @@ struct GatherRowsArgs {
 /// likeliest; top-p the fewest of those, likeliest first, whose share of what top-k left reaches
 /// top_p (at least one); min-p drops those less likely than min_p times the likeliest.
 struct SampleArgs {
-  TensorView logits;       ///< f32 [rows, vocab]; may be overwritten
+  TensorView logits;       ///< f32 [rows, vocab]
   TensorView temperature;  ///< f32 [rows]; 0 = greedy, the lowest id among equal maxima
   TensorView top_k;        ///< i32 [rows]; 0 = off
   TensorView top_p;        ///< f32 [rows]; 1 = off
@@ -68,10 +71,13 @@ struct SampleArgs {
   TensorView seed;         ///< u64 [rows]; Philox key
   TensorView counter;      ///< u64 [rows, 2]; {position, sample index << 32 | RandomStream}
   TensorView bitmask;      ///< i32 [rows, ceil(vocab / 32)] of allowed tokens, or empty
-  TensorView out;          ///< i32 [rows]
+  TensorView out;          ///< i32 [rows]; may be pinned host memory
+  TensorView slots = {};   ///< i32 [rows], or empty; last_tokens[slots[r]] = out[r], < 0: nowhere
+  TensorView last_tokens = {};  ///< i32 [slots]; read by the next step's Embedding
 };
 
-/// Log-softmax of chosen tokens and of the likeliest ones, from raw logits.
+/// Log-softmax of chosen tokens and of the likeliest ones, from raw logits. Results may be pinned
+/// host memory.
 struct LogprobsArgs {
   TensorView logits;         ///< f32 [rows, vocab]
   TensorView tokens;         ///< i32 [rows]; a negative id leaves its chosen logprob unset

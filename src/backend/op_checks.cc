@@ -29,6 +29,15 @@ void CheckActivation(const TensorView& view) {
   if (view.dtype != DType::kF32) CheckDType(view, DType::kBf16);
 }
 
+void CheckEmbeddingArgs(const EmbeddingArgs& args) {
+  const int64_t tokens = args.tokens.dim(0);
+  CheckArray(args.tokens, DType::kI32, {tokens});
+  CheckActivation(args.out);
+  CheckShape(args.out, {tokens, args.table.dim(1)});
+  CheckRows(args.table);
+  if (args.last_tokens) CheckArray(args.last_tokens, DType::kI32, {args.last_tokens.dim(0)});
+}
+
 void CheckSampleArgs(const SampleArgs& args) {
   const int64_t rows = args.logits.dim(0);
   const int64_t vocab = args.logits.dim(1);
@@ -42,6 +51,10 @@ void CheckSampleArgs(const SampleArgs& args) {
   CheckArray(args.counter, DType::kU64, {rows, 2});
   CheckArray(args.out, DType::kI32, {rows});
   if (args.bitmask) CheckArray(args.bitmask, DType::kI32, {rows, (vocab + 31) / 32});
+  if (args.slots) {
+    CheckArray(args.slots, DType::kI32, {rows});
+    CheckArray(args.last_tokens, DType::kI32, {args.last_tokens.dim(0)});
+  }
 }
 
 void CheckLogprobsArgs(const LogprobsArgs& args) {

@@ -19,6 +19,7 @@ void CheckArray(const TensorView& view, DType dtype, std::initializer_list<int64
 /// f32 or bf16.
 void CheckActivation(const TensorView& view);
 /// The shapes and dtypes that op_args.h states.
+void CheckEmbeddingArgs(const EmbeddingArgs& args);
 void CheckSampleArgs(const SampleArgs& args);
 void CheckLogprobsArgs(const LogprobsArgs& args);
 

@@ -112,11 +112,21 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
           "--no-overlap", [&config] { config.overlap = false; },
           "Read a step's tokens before the next step starts")
       ->group(kGroup);
-  AddChoice<Numerics>(
+  AddChoice<std::optional<Numerics>>(
       command, "--numerics", config.numerics,
-      {{"fast", Numerics::kFast}, {"batch-invariant", Numerics::kBatchInvariant}},
+      {{"auto", std::nullopt},
+       {"fast", Numerics::kFast},
+       {"batch-invariant", Numerics::kBatchInvariant}},
       "batch-invariant: a prompt's tokens never depend on what runs beside it; fast: they may, "
-      "within rounding (default batch-invariant)");
+      "within rounding (default auto: batch-invariant on the CPU, where it costs nothing, else "
+      "fast)");
+  command
+      .add_option("--device-timeout", config.device_timeout_s,
+                  "A step that takes an accelerator longer is given up, and the device with it")
+      ->type_name("SECONDS")
+      ->check(CLI::PositiveNumber.description(""))
+      ->capture_default_str()
+      ->group(kGroup);
   command
       .add_option("--seed", config.seed,
                   "Of the random draws: equal seeds, prompts and flags give equal text")

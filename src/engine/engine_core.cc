@@ -58,7 +58,12 @@ bool EngineCore::ReadInbox(bool in_flight) {
   while (true) {
     const bool busy = in_flight || scheduler_->HasWork();
     if (stopping_ && !busy) return false;
-    for (Message& message : inbox_.PopAll(/*wait=*/!busy)) {
+    std::deque<Message> messages = inbox_.PopAll(/*wait=*/false);
+    if (messages.empty() && !busy) {
+      if (executor_->UseIdleTime()) continue;
+      messages = inbox_.PopAll(/*wait=*/true);
+    }
+    for (Message& message : messages) {
       if (auto* request = std::get_if<std::shared_ptr<const Request>>(&message)) {
         scheduler_->Add(std::move(*request));
       } else if (const auto* stop = std::get_if<StopFound>(&message)) {

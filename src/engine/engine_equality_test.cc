@@ -1,14 +1,19 @@
 // The same requests give exactly the same tokens and log-probabilities whatever the schedule, under
-// Numerics::kBatchInvariant, with a real (tiny) model on the CPU.
+// Numerics::kBatchInvariant, with a real (tiny) model, on the CPU or on --device=NAME.
 #include <functional>
 #include <random>
 
 #include <gtest/gtest.h>
 
 #include "gale/llm_engine.h"
+#include "support/deferred_device.h"
+#include "support/device_flag.h"
 
 namespace gale {
 namespace {
+
+/// The CPU's stand-in for an asynchronous device; a real one stands for itself.
+std::string DeferredDevice() { return TestDevice() == "cpu" ? "deferred" : TestDevice(); }
 
 struct Variant {
   std::string name;
@@ -20,7 +25,8 @@ struct Variant {
 EngineConfig BaseConfig(ModelDType dtype) {
   EngineConfig config;
   config.model = GALE_SOURCE_DIR "/tests/data/models/qwen3_tied";
-  config.device = "cpu";
+  config.device = TestDevice();
+  config.numerics = Numerics::kBatchInvariant;
   config.dtype = dtype;
   config.threads = 2;
   config.max_model_len = 128;
@@ -36,11 +42,22 @@ std::vector<Variant> Variants() {
   // blocks.
   const size_t tiny_pool = size_t{20} * 16 * 3 * 3 * 20 * 2 * 4;
   const auto preempted = [](const EngineStats& stats) { return stats.preemptions > 0; };
+  const auto graphs_ran = [](const EngineStats&) {
+    return TestDevice() != "cpu" || NumDeferredGraphLaunches() > 0;
+  };
   const auto cached = [](const EngineStats& stats) { return stats.cached_tokens > 0; };
   return {
       {"batched", [](EngineConfig&) {}},
       {"overlapped", [](EngineConfig& c) { c.overlap = true; }},
       {"one thread", [](EngineConfig& c) { c.threads = 1; }},
+      {"on a device that works later",
+       [](EngineConfig& c) {
+         c.device = DeferredDevice();
+         c.overlap = true;
+       },
+       1, graphs_ran},
+      {"on a device that works later, not overlapped",
+       [](EngineConfig& c) { c.device = DeferredDevice(); }},
       {"overlapped, one at a time",
        [](EngineConfig& c) {
          c.overlap = true;
@@ -51,6 +68,15 @@ std::vector<Variant> Variants() {
       {"preempted", [=](EngineConfig& c) { c.kv_cache_bytes = tiny_pool; }, 1, preempted},
       {"all at once",
        [=](EngineConfig& c) {
+         c.overlap = true;
+         c.max_num_batched_tokens = 11;
+         c.enable_prefix_cache = true;
+         c.kv_cache_bytes = tiny_pool;
+       },
+       2, preempted},
+      {"all at once, on a device that works later",
+       [=](EngineConfig& c) {
+         c.device = DeferredDevice();
          c.overlap = true;
          c.max_num_batched_tokens = 11;
          c.enable_prefix_cache = true;

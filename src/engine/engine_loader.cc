@@ -17,14 +17,18 @@ ModelDType ResolvedDType(DType dtype) {
   return dtype == DType::kBf16 ? ModelDType::kBf16 : ModelDType::kF32;
 }
 
-Result<std::unique_ptr<Worker>> LoadWorker(const EngineConfig& config,
-                                           const LoadProgress& progress) {
+/// `config.numerics` is resolved for the device.
+Result<std::unique_ptr<Worker>> LoadWorker(EngineConfig& config, const LoadProgress& progress) {
   GALE_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
                         CreateBackend(config.device, {.threads = config.threads}));
+  if (!config.numerics) {
+    config.numerics =
+        backend->info().name == "cpu" ? Numerics::kBatchInvariant : Numerics::kFast;
+  }
   const LoadOptions options{.model = config.model,
                             .format = config.load_format,
                             .dtype = config.dtype,
-                            .numerics = config.numerics,
+                            .numerics = *config.numerics,
                             .seed = config.seed};
   GALE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options, *backend, progress));
   return Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens);
@@ -49,12 +53,13 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   GALE_ASSIGN_OR_RETURN(parts.info, ReadModelInfo(config.model, config.load_format));
   GALE_RETURN_IF_ERROR(LoadOptional(Tokenizer::FromFolder(config.model), parts.tokenizer));
   GALE_RETURN_IF_ERROR(LoadOptional(ChatTemplate::FromFolder(config.model), parts.chat_template));
-  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, LoadWorker(config, progress));
+  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, LoadWorker(parts.config, progress));
 
   const Model& model = worker->model();
   StepLimits limits{.max_tokens = config.max_num_batched_tokens,
                     .max_seqs = config.max_num_seqs,
-                    .max_model_len = parts.info.max_position};
+                    .max_model_len = parts.info.max_position,
+                    .timeout_s = config.device_timeout_s};
   MemoryDemand demand;
   demand.free_bytes = worker->backend().info().free_bytes;
   demand.weights_mapped_bytes = model.mapped_bytes();
@@ -75,7 +80,7 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   parts.num_blocks = plan.num_blocks;
   parts.mapped_bytes = demand.weights_mapped_bytes;
   parts.private_bytes = demand.weights_private_bytes + plan.kv_bytes + demand.scratch_bytes;
-  parts.executor = std::make_unique<LocalExecutor>(std::move(worker));
+  parts.executor = MakeLocalExecutor(std::move(worker));
   return parts;
 }
 

@@ -77,7 +77,7 @@ size_t Decoder::ScratchBytes(int tokens) const {
 }
 
 void Decoder::Embed(ForwardContext& context, const ForwardBatch& batch, TensorView hidden) {
-  embedding_.Embed(context, batch.token_ids, hidden);
+  embedding_.Embed(context, batch.token_ids, batch.last_tokens, hidden);
 }
 
 void Decoder::Forward(ForwardContext& context, const ForwardBatch& batch, TensorView hidden) {

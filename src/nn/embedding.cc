@@ -37,8 +37,10 @@ Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
 }
 
 void Embedding::Embed(ForwardContext& context, const TensorView& tokens,
-                      const TensorView& out) const {
-  context.backend->Embedding(*context.stream, {tokens, table_, out});
+                      const TensorView& last_tokens, const TensorView& out) const {
+  context.backend->Embedding(
+      *context.stream,
+      {.tokens = tokens, .table = table_, .out = out, .last_tokens = last_tokens});
 }
 
 void Embedding::Logits(ForwardContext& context, const TensorView& rows,

@@ -19,8 +19,9 @@ class Embedding {
   Embedding(const Embedding&) = delete;
   Embedding& operator=(const Embedding&) = delete;
 
-  /// tokens i32 [tokens] -> out [tokens, hidden].
-  void Embed(ForwardContext& context, const TensorView& tokens, const TensorView& out) const;
+  /// tokens and last_tokens as in EmbeddingArgs -> out [tokens, hidden].
+  void Embed(ForwardContext& context, const TensorView& tokens, const TensorView& last_tokens,
+             const TensorView& out) const;
   /// rows [n, hidden] -> logits f32 [n, vocab].
   void Logits(ForwardContext& context, const TensorView& rows, const TensorView& logits) const;
   /// Fills in both ends, for a back end that fuses the whole decoder.

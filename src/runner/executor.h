@@ -33,6 +33,9 @@ class Executor {
   virtual void Sample(StepHandle handle, const SamplingInputs& inputs) = 0;
   /// Waits for the step.
   virtual Result<ModelRunnerOutput> Collect(StepHandle handle) = 0;
+  /// Called between requests: does a few milliseconds of what makes later steps faster. False:
+  /// there is nothing left to do.
+  virtual bool UseIdleTime() { return false; }
 };
 
 }  // namespace gale

@@ -1,28 +1,31 @@
 #include "runner/input_batch.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace gale {
 
-Result<InputBatch> InputBatch::Create(Backend& backend, const StepLimits& limits,
-                                      std::span<const int> block_tokens) {
+InputBatch::InputBatch(StagedBlock& arrays, StagedBlock& tables, const StepLimits& limits,
+                       std::span<const KvGroupLayout> groups) {
   const auto max_tokens = static_cast<size_t>(limits.max_tokens);
   const auto max_seqs = static_cast<size_t>(limits.max_seqs);
-  InputBatch batch;
-  GALE_ASSIGN_OR_RETURN(batch.token_ids_, StagedArray<int32_t>::Create(backend, max_tokens));
-  GALE_ASSIGN_OR_RETURN(batch.positions_, StagedArray<int32_t>::Create(backend, max_tokens));
-  GALE_ASSIGN_OR_RETURN(batch.seq_lens_, StagedArray<int32_t>::Create(backend, max_seqs));
-  for (const int tokens : block_tokens) {
+  token_ids_ = arrays.Take<int32_t>(max_tokens);
+  positions_ = arrays.Take<int32_t>(max_tokens);
+  seq_lens_ = arrays.Take<int32_t>(max_seqs);
+  for (const KvGroupLayout& layout : groups) {
+    Group& group = groups_.emplace_back();
+    group.block_tokens = layout.block_tokens;
     // One block more than the positions need: a table may hold the block of the next token already.
-    const auto max_blocks = static_cast<size_t>((limits.max_model_len + tokens - 1) / tokens + 1);
-    Group& group = batch.groups_.emplace_back();
-    group.block_tokens = tokens;
-    GALE_ASSIGN_OR_RETURN(group.block_tables,
-                          StagedArray<int32_t>::Create(backend, max_seqs * max_blocks));
-    GALE_ASSIGN_OR_RETURN(group.slot_mapping, StagedArray<int32_t>::Create(backend, max_tokens));
+    group.max_blocks = (limits.max_model_len + layout.block_tokens - 1) / layout.block_tokens + 1;
+    group.slot_mapping = arrays.Take<int32_t>(max_tokens);
+    group.plan = arrays.Take<int32_t>((layout.plan_bytes + sizeof(int32_t) - 1) / sizeof(int32_t));
+    group.block_tables = tables.Take<int32_t>(max_seqs * static_cast<size_t>(group.max_blocks));
+    group.graph_plan.resize(group.plan.capacity() * sizeof(int32_t));
   }
-  batch.Clear();
-  return batch;
+  graph_cu_seqlens_.resize(max_seqs + 1);
+  std::iota(graph_cu_seqlens_.begin(), graph_cu_seqlens_.end(), 0);
+  graph_seq_lens_.resize(max_seqs);
+  Clear();
 }
 
 void InputBatch::Clear() {
@@ -31,9 +34,9 @@ void InputBatch::Clear() {
   seq_lens_.Clear();
   cu_seqlens_.assign(1, 0);
   for (Group& group : groups_) {
-    group.block_tables.Clear();
     group.slot_mapping.Clear();
-    group.tables.clear();
+    group.plan.Clear();
+    group.block_tables.Clear();
   }
 }
 
@@ -41,19 +44,29 @@ void InputBatch::Add(const RunnerSequence& seq, int num_tokens) {
   const int begin = seq.num_computed;
   const int end = begin + num_tokens;
   GALE_CHECK_GT(num_tokens, 0);
-  GALE_CHECK_LE(static_cast<size_t>(end), seq.tokens.size());
+  GALE_CHECK_LE(end, seq.num_tokens());
   GALE_CHECK_EQ(seq.blocks.size(), groups_.size());
 
-  std::ranges::copy(seq.tokens.begin() + begin, seq.tokens.begin() + end,
-                    token_ids_.Extend(static_cast<size_t>(num_tokens)).begin());
-  for (int position = begin; position < end; ++position) positions_.Push(position);
+  const auto num_known = static_cast<int>(seq.tokens.size());
+  for (int position = begin; position < end; ++position) {
+    if (position < num_known) {
+      token_ids_.Push(seq.tokens[static_cast<size_t>(position)]);
+    } else {
+      GALE_CHECK_EQ(position, seq.num_tokens() - 1);
+      token_ids_.Push(~seq.slot);
+    }
+    positions_.Push(position);
+  }
   cu_seqlens_.push_back(cu_seqlens_.back() + num_tokens);
   seq_lens_.Push(end);
   for (size_t g = 0; g < groups_.size(); ++g) AddBlocks(groups_[g], seq.blocks[g], begin, end);
 }
 
 void InputBatch::AddBlocks(Group& group, const BlockList& table, int begin, int end) {
-  group.tables.push_back(&table);
+  // What the row holds behind the sequence's blocks is never read.
+  std::ranges::copy(table,
+                    group.block_tables.Extend(static_cast<size_t>(group.max_blocks)).begin());
+  GALE_CHECK_LE(std::ssize(table), group.max_blocks);
   for (int position = begin; position < end; ++position) {
     const auto block = static_cast<size_t>(position / group.block_tokens);
     GALE_CHECK_LT(block, table.size());
@@ -61,29 +74,58 @@ void InputBatch::AddBlocks(Group& group, const BlockList& table, int begin, int 
   }
 }
 
-int64_t InputBatch::FillTables(Group& group) {
-  size_t width = 0;
-  for (const BlockList* table : group.tables) width = std::max(width, table->size());
-  for (const BlockList* table : group.tables) {
-    const std::span<int32_t> row = group.block_tables.Extend(width);
-    std::fill(std::ranges::copy(*table, row.begin()).out, row.end(), 0);
+void InputBatch::PadTo(int num_seqs) {
+  while (this->num_seqs() < num_seqs) {
+    token_ids_.Push(0);
+    positions_.Push(0);
+    seq_lens_.Push(0);
+    cu_seqlens_.push_back(cu_seqlens_.back() + 1);
+    for (Group& group : groups_) {
+      group.slot_mapping.Push(-1);
+      group.block_tables.Extend(static_cast<size_t>(group.max_blocks));
+    }
   }
-  return static_cast<int64_t>(width);
 }
 
-ForwardBatch InputBatch::Upload(Backend& backend, Stream& stream) {
+void InputBatch::UploadTables(Backend& backend, Stream& stream) const {
+  for (const Group& group : groups_) group.block_tables.Upload(backend, stream);
+}
+
+ForwardBatch InputBatch::DeviceView(int num_tokens, int num_seqs) const {
   ForwardBatch batch;
-  batch.token_ids = token_ids_.Upload(backend, stream, {num_tokens()});
-  batch.positions = positions_.Upload(backend, stream, {num_tokens()});
-  const TensorView seq_lens = seq_lens_.Upload(backend, stream, {num_seqs()});
-  for (Group& group : groups_) {
-    const int64_t width = FillTables(group);
+  batch.token_ids = token_ids_.device({num_tokens});
+  batch.positions = positions_.device({num_tokens});
+  for (const Group& group : groups_) {
     AttentionBatch& attention = batch.attention.emplace_back();
+    attention.seq_lens = seq_lens_.device({num_seqs});
+    attention.block_tables = group.block_tables.device({num_seqs, group.max_blocks});
+    attention.slot_mapping = group.slot_mapping.device({num_tokens});
+    attention.device_plan = group.plan.device({0}).data;
+  }
+  return batch;
+}
+
+ForwardBatch InputBatch::View() {
+  ForwardBatch batch = DeviceView(num_tokens(), num_seqs());
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    StagedArray<int32_t>& plan = groups_[g].plan;
+    plan.Clear();
+    AttentionBatch& attention = batch.attention[g];
     attention.cu_seqlens_q = cu_seqlens_;
     attention.seq_lens_upper = seq_lens_.host();
-    attention.seq_lens = seq_lens;
-    attention.block_tables = group.block_tables.Upload(backend, stream, {num_seqs(), width});
-    attention.slot_mapping = group.slot_mapping.Upload(backend, stream, {num_tokens()});
+    attention.host_plan = std::as_writable_bytes(plan.Extend(plan.capacity()));
+  }
+  return batch;
+}
+
+ForwardBatch InputBatch::GraphView(int num_seqs) {
+  ForwardBatch batch = DeviceView(num_seqs, num_seqs);
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    AttentionBatch& attention = batch.attention[g];
+    attention.cu_seqlens_q = std::span(graph_cu_seqlens_).first(static_cast<size_t>(num_seqs) + 1);
+    attention.seq_lens_upper = std::span(graph_seq_lens_).first(static_cast<size_t>(num_seqs));
+    attention.host_plan = groups_[g].graph_plan;
+    attention.fixed_launches = true;
   }
   return batch;
 }

@@ -20,30 +20,50 @@ struct StepLimits {
   /// Bounds the f32 logits; steps that want more rows take them in tiles. The default is 110 rows
   /// of the largest vocabularies (152k): a batch of decodes mostly fits.
   size_t logits_bytes = size_t{64} << 20;
+  /// A step that has not ended after so long is given up, and the device with it.
+  double timeout_s = 30;
 };
 
 /// A sequence as the runner knows it. It runs ahead of the scheduler's Sequence by what is in
-/// flight: a token drawn in step n is here before step n + 1 is built.
+/// flight, and ahead of the tokens that the host has read: step n + 1 begins with a token that step
+/// n still draws.
 struct RunnerSequence {
-  std::vector<TokenId> tokens;  ///< prompt and every token drawn
+  std::vector<TokenId> tokens;  ///< prompt, and drawn tokens that have been read back
+  int32_t num_unread = 0;       ///< drawn behind those; the last one comes to last_tokens[slot]
+  int32_t slot = 0;             ///< its own place in the device's table of last tokens
   int32_t num_prompt = 0;
   int32_t num_computed = 0;       ///< positions launched; the next step starts here
   std::vector<BlockList> blocks;  ///< [kv group]
   SamplingParams sampling;
   int sample_index = 0;
+
+  int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()) + num_unread; }
+};
+
+/// What the batch must know of a KV group.
+struct KvGroupLayout {
+  int block_tokens = 0;
+  size_t plan_bytes = 0;  ///< of the attention's plan
 };
 
 class InputBatch {
  public:
-  /// `block_tokens`: of each KV group.
-  static Result<InputBatch> Create(Backend& backend, const StepLimits& limits,
-                                   std::span<const int> block_tokens);
+  /// Takes its arrays from two blocks: `arrays`, which the caller uploads whole every step, and
+  /// `tables`, of which UploadTables copies what the step has filled.
+  InputBatch(StagedBlock& arrays, StagedBlock& tables, const StepLimits& limits,
+             std::span<const KvGroupLayout> groups);
 
   void Clear();
   /// Appends positions [num_computed, num_computed + num_tokens) of `seq`.
   void Add(const RunnerSequence& seq, int num_tokens);
-  /// Copies the arrays to the device. The result's views are valid until the next Clear.
-  ForwardBatch Upload(Backend& backend, Stream& stream);
+  /// Appends sequences of one token that is computed to no effect, up to `num_seqs`.
+  void PadTo(int num_seqs);
+  void UploadTables(Backend& backend, Stream& stream) const;
+  /// What was filled, as it will be on the device; valid until the next Clear.
+  ForwardBatch View();
+  /// `num_seqs` sequences of one token each, all of them padding, at the addresses of a step of
+  /// theirs; valid as long as this batch, whose arrays it leaves alone.
+  ForwardBatch GraphView(int num_seqs);
 
   int num_tokens() const { return static_cast<int>(token_ids_.size()); }
   int num_seqs() const { return static_cast<int>(seq_lens_.size()); }
@@ -51,19 +71,24 @@ class InputBatch {
  private:
   struct Group {
     int block_tokens = 0;
-    StagedArray<int32_t> block_tables;  ///< [seqs, longest table of the step]
+    int64_t max_blocks = 0;             ///< of one sequence
     StagedArray<int32_t> slot_mapping;  ///< [tokens]
-    std::vector<const BlockList*> tables;
+    StagedArray<int32_t> plan;
+    StagedArray<int32_t> block_tables;  ///< [seqs, max_blocks]
+    std::vector<std::byte> graph_plan;  ///< host side of GraphView's
   };
 
   void AddBlocks(Group& group, const BlockList& table, int begin, int end);
-  static int64_t FillTables(Group& group);
+  /// Device views; the host sides are to be set.
+  ForwardBatch DeviceView(int num_tokens, int num_seqs) const;
 
   StagedArray<int32_t> token_ids_;
   StagedArray<int32_t> positions_;
   StagedArray<int32_t> seq_lens_;
   std::vector<int32_t> cu_seqlens_;
   std::vector<Group> groups_;
+  std::vector<int32_t> graph_cu_seqlens_;  ///< [max seqs + 1]: 0, 1, 2, ...
+  std::vector<int32_t> graph_seq_lens_;    ///< [max seqs]: zeros
 };
 
 }  // namespace gale

@@ -1,5 +1,7 @@
 #include "runner/local_executor.h"
 
+#include <vector>
+
 #include "base/check.h"
 
 namespace gale {
@@ -29,18 +31,43 @@ Result<ModelRunnerOutput> LocalExecutor::Collect(StepHandle handle) {
 }
 
 void LocalExecutor::Run() {
+  ModelRunner& runner = worker_->runner();
   uint64_t step = 0;
-  Status forward;
   while (std::optional<Job> job = jobs_.Pop()) {
     if (const auto* plan = std::get_if<SchedulerOutput>(&*job)) {
       step = plan->step;
-      forward = worker_->runner().Forward(*plan);
-    } else if (!forward) {
-      done_.Push({step, tl::unexpected(forward.error())});
+      runner.Forward(*plan);
     } else {
-      done_.Push({step, worker_->runner().Sample(std::get<SamplingInputs>(*job))});
+      runner.Sample(std::get<SamplingInputs>(*job));
+      done_.Push({step, runner.Collect(step)});
     }
   }
+}
+
+DirectExecutor::~DirectExecutor() {
+  // Freeing what a hung device holds would hang as well: it is kept until the process ends.
+  static auto& kept = *new std::vector<std::unique_ptr<Worker>>;
+  if (worker_->runner().is_device_lost()) kept.push_back(std::move(worker_));
+}
+
+StepHandle DirectExecutor::Launch(const SchedulerOutput& plan) {
+  worker_->runner().Forward(plan);
+  return {plan.step};
+}
+
+void DirectExecutor::Sample(StepHandle /*handle*/, const SamplingInputs& inputs) {
+  worker_->runner().Sample(inputs);
+}
+
+Result<ModelRunnerOutput> DirectExecutor::Collect(StepHandle handle) {
+  return worker_->runner().Collect(handle.step);
+}
+
+std::unique_ptr<Executor> MakeLocalExecutor(std::unique_ptr<Worker> worker) {
+  if (worker->backend().info().is_asynchronous) {
+    return std::make_unique<DirectExecutor>(std::move(worker));
+  }
+  return std::make_unique<LocalExecutor>(std::move(worker));
 }
 
 }  // namespace gale

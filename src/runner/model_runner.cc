@@ -1,6 +1,8 @@
 #include "runner/model_runner.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -22,85 +24,185 @@ size_t LogitsBytes(const Model& model, int rows) {
   return static_cast<size_t>(rows) * static_cast<size_t>(model.vocab_size()) * sizeof(float);
 }
 
-}  // namespace
-
-size_t ModelRunner::DeviceBytes(const Model& model, const StepLimits& limits) {
-  const int rows = MaxLogitsRows(model, limits);
-  return model.ScratchBytes(limits.max_tokens) + HiddenBytes(model, limits.max_tokens + rows) +
-         LogitsBytes(model, rows) +
-         static_cast<size_t>(rows) * Sampler::BytesPerRow(model.vocab_size());
+std::vector<KvGroupLayout> Layouts(std::span<const KvGroupRuntime> groups,
+                                   const StepLimits& limits) {
+  std::vector<KvGroupLayout> layouts;
+  for (const KvGroupRuntime& group : groups) {
+    layouts.push_back(
+        {group.block_tokens, group.attention->PlanBytes(limits.max_tokens, limits.max_seqs)});
+  }
+  return layouts;
 }
 
-ModelRunner::ModelRunner(Backend& backend, Model& model, std::span<KvGroupRuntime> groups)
-    : backend_(backend), model_(model), groups_(groups) {}
+}  // namespace
+
+ModelRunner::Step::Step(StagedBlock& staged_arrays, StagedBlock& staged_tables, const Model& model,
+                        const StepLimits& limits, std::span<const KvGroupRuntime> groups)
+    : input(staged_arrays, staged_tables, limits, Layouts(groups, limits)),
+      sampler(staged_arrays, staged_tables, limits, model.vocab_size()) {}
+
+Result<std::unique_ptr<ModelRunner::Step>> ModelRunner::Step::Create(
+    Backend& backend, const Model& model, const StepLimits& limits,
+    std::span<const KvGroupRuntime> groups) {
+  StagedBlock arrays;
+  StagedBlock tables;
+  const Step measured(arrays, tables, model, limits, groups);
+  GALE_ASSIGN_OR_RETURN(arrays, StagedBlock::Create(backend, arrays.bytes()));
+  GALE_ASSIGN_OR_RETURN(tables, StagedBlock::Create(backend, tables.bytes()));
+  auto step = std::make_unique<Step>(arrays, tables, model, limits, groups);
+  step->arrays = std::move(arrays);
+  step->tables = std::move(tables);
+  GALE_RETURN_IF_ERROR(step->sampler.Allocate(backend));
+  step->uploaded = backend.CreateEvent();
+  step->done = backend.CreateEvent();
+  return step;
+}
+
+void ModelRunner::Step::Begin(const SchedulerOutput& plan) {
+  GALE_CHECK(!in_flight);  // its arrays are still being read
+  number = plan.step;
+  in_flight = true;
+  status = {};
+  is_fused = false;
+  ids.clear();
+  for (const ScheduledSeq& scheduled : plan.seqs) ids.push_back(scheduled.id);
+  input.Clear();
+  sampler.Clear();
+}
+
+size_t ModelRunner::DeviceBytes(const Model& model, std::span<const KvGroupRuntime> groups,
+                                const StepLimits& limits) {
+  const int rows = MaxLogitsRows(model, limits);
+  StagedBlock arrays;
+  StagedBlock tables;
+  const Step measured(arrays, tables, model, limits, groups);
+  return model.ScratchBytes(limits.max_tokens) + HiddenBytes(model, limits.max_tokens + rows) +
+         LogitsBytes(model, rows) + 2 * (arrays.bytes() + tables.bytes());
+}
+
+ModelRunner::ModelRunner(Backend& backend, Model& model, std::span<KvGroupRuntime> groups,
+                         FusedDecoder* fused, const StepLimits& limits)
+    : backend_(backend),
+      model_(model),
+      groups_(groups),
+      fused_(fused),
+      limits_(limits),
+      device_name_(backend.info().name),
+      max_logits_rows_(MaxLogitsRows(model, limits)),
+      stream_(backend.CreateStream()),
+      copy_stream_(backend.CreateStream()),
+      graphs_(backend, *stream_, std::min(limits.max_seqs, limits.max_tokens),
+              [this](int rows, int slot) { EnqueueGraphStep(rows, slot); }) {}
 
 Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(Backend& backend, Model& model,
                                                          std::span<KvGroupRuntime> groups,
+                                                         FusedDecoder* fused,
                                                          const StepLimits& limits) {
-  std::unique_ptr<ModelRunner> runner(new ModelRunner(backend, model, groups));
-  const int rows = MaxLogitsRows(model, limits);
-  std::vector<int> block_tokens;
-  for (const KvGroupRuntime& group : groups) block_tokens.push_back(group.block_tokens);
-
-  runner->stream_ = backend.CreateStream();
-  GALE_ASSIGN_OR_RETURN(runner->batch_, InputBatch::Create(backend, limits, block_tokens));
-  GALE_ASSIGN_OR_RETURN(runner->sampler_, Sampler::Create(backend, rows, model.vocab_size()));
-  runner->max_logits_rows_ = rows;
-  GALE_ASSIGN_OR_RETURN(runner->logits_rows_,
-                        StagedArray<int32_t>::Create(backend, static_cast<size_t>(rows)));
-  const auto allocate = [&](Buffer& buffer, size_t bytes) -> Status {
-    GALE_ASSIGN_OR_RETURN(buffer, backend.Allocate(bytes, MemoryKind::kDevice));
-    return {};
-  };
-  Buffer scratch;
-  GALE_RETURN_IF_ERROR(allocate(scratch, model.ScratchBytes(limits.max_tokens)));
-  runner->scratch_ = ScratchArena(std::move(scratch));
-  GALE_RETURN_IF_ERROR(allocate(runner->hidden_, HiddenBytes(model, limits.max_tokens)));
-  GALE_RETURN_IF_ERROR(allocate(runner->logits_hidden_, HiddenBytes(model, rows)));
-  GALE_RETURN_IF_ERROR(allocate(runner->logits_, LogitsBytes(model, rows)));
-
-  ForwardContext& context = runner->context_;
-  context.backend = &backend;
-  context.stream = runner->stream_.get();
-  context.scratch = &runner->scratch_;
-  for (const KvGroupRuntime& group : groups) context.attention.push_back(group.attention.get());
+  std::unique_ptr<ModelRunner> runner(new ModelRunner(backend, model, groups, fused, limits));
+  GALE_RETURN_IF_ERROR(runner->Allocate());
   return runner;
 }
 
-Status ModelRunner::Forward(const SchedulerOutput& plan) {
-  GALE_CHECK(plan.swap_out.empty() && plan.swap_in.empty());  // no host blocks on this rank
-  for (const SeqId id : plan.finished) sequences_.erase(id);
-  for (const SeqId id : plan.preempted) sequences_.erase(id);
-  CopyBlocks(plan.copies);
-
-  step_ = plan.step;
-  step_ids_.clear();
-  step_seqs_.clear();
-  draw_rows_.clear();
-  score_rows_.clear();
-  batch_.Clear();
-  for (const ScheduledSeq& scheduled : plan.seqs) step_ids_.push_back(scheduled.id);
-  for (const ScheduledSeq& scheduled : plan.seqs) {
-    if (Status learned = Learn(scheduled); !learned) {
-      ForgetStep();
-      return learned;
-    }
-    RunnerSequence& seq = sequences_.at(scheduled.id);
-    AddRows(scheduled, seq, step_seqs_.size());
-    batch_.Add(seq, scheduled.num_tokens);
-    seq.num_computed += scheduled.num_tokens;
-    step_seqs_.push_back(&seq);
+Status ModelRunner::Allocate() {
+  const auto allocate = [&](Buffer& buffer, size_t bytes) -> Status {
+    GALE_ASSIGN_OR_RETURN(buffer, backend_.Allocate(bytes, MemoryKind::kDevice));
+    return {};
+  };
+  for (std::unique_ptr<Step>& step : steps_) {
+    GALE_ASSIGN_OR_RETURN(step, Step::Create(backend_, model_, limits_, groups_));
   }
-  if (!plan.seqs.empty()) RunLayers();
+  Buffer scratch;
+  GALE_RETURN_IF_ERROR(allocate(scratch, model_.ScratchBytes(limits_.max_tokens)));
+  scratch_ = ScratchArena(std::move(scratch));
+  GALE_RETURN_IF_ERROR(allocate(hidden_, HiddenBytes(model_, limits_.max_tokens)));
+  GALE_RETURN_IF_ERROR(allocate(logits_hidden_, HiddenBytes(model_, max_logits_rows_)));
+  GALE_RETURN_IF_ERROR(allocate(logits_, LogitsBytes(model_, max_logits_rows_)));
+  GALE_RETURN_IF_ERROR(
+      allocate(last_tokens_, static_cast<size_t>(limits_.max_seqs) * sizeof(int32_t)));
+  for (int32_t slot = limits_.max_seqs - 1; slot >= 0; --slot) free_slots_.push_back(slot);
+
+  context_.backend = &backend_;
+  context_.stream = stream_.get();
+  context_.scratch = &scratch_;
+  for (const KvGroupRuntime& group : groups_) context_.attention.push_back(group.attention.get());
   return {};
 }
 
+void ModelRunner::BindPool(TensorView pool) {
+  pool_ = pool;
+  for (KvGroupRuntime& group : groups_) {
+    group.cache = {.blocks = pool, .block_tokens = group.block_tokens};
+    // Rows stay a pool block apart.
+    group.cache.blocks.dims[1] = static_cast<int64_t>(group.bytes_per_block);
+    group.attention->BindCache(group.cache);
+  }
+}
+
+void ModelRunner::Forward(const SchedulerOutput& plan) {
+  GALE_CHECK(plan.swap_out.empty() && plan.swap_in.empty());  // no host blocks on this rank
+  Step& step = *steps_[plan.step % steps_.size()];
+  step.Begin(plan);
+  current_ = &step;
+  for (const SeqId id : plan.finished) Forget(id);
+  for (const SeqId id : plan.preempted) Forget(id);
+  if (lost_) {
+    step.status = tl::unexpected(*lost_);
+    return;
+  }
+  CopyBlocks(plan.copies);
+  step.status = BuildBatch(plan, step);
+  if (!step.status) return;
+  Upload(step);
+  if (step.is_fused) {
+    RunFused(step);
+  } else if (step.graph_bucket == 0) {
+    RunLayers(step.batch);
+  }
+}
+
+Status ModelRunner::BuildBatch(const SchedulerOutput& plan, Step& step) {
+  for (size_t i = 0; i < plan.seqs.size(); ++i) {
+    const ScheduledSeq& scheduled = plan.seqs[i];
+    GALE_RETURN_IF_ERROR(Learn(scheduled, plan.step));
+    RunnerSequence& seq = sequences_.at(scheduled.id);
+    AddRows(scheduled, seq, i, step);
+    step.input.Add(seq, scheduled.num_tokens);
+    seq.num_computed += scheduled.num_tokens;
+    if (scheduled.sample) ++seq.num_unread;
+  }
+  ChooseWay(step);
+  return {};
+}
+
+/// A fused step, a graph, or neither.
+void ModelRunner::ChooseWay(Step& step) {
+  const int num_tokens = step.input.num_tokens();
+  step.all_drawn = std::ssize(step.sampler.draws()) == num_tokens;
+  step.batch = step.input.View();
+  step.is_fused = fused_ != nullptr && step.all_drawn && num_tokens <= max_logits_rows_ &&
+                  fused_->Supports(step.batch.attention[0]);
+  step.graph_bucket = 0;
+  if (step.all_drawn && !step.is_fused && !step.sampler.wants_logprobs()) {
+    step.graph_bucket = graphs_.FindBucket(num_tokens);
+  }
+  if (step.graph_bucket > 0) {
+    step.input.PadTo(step.graph_bucket);
+    step.sampler.PadDrawsTo(step.graph_bucket);
+    step.batch = step.input.View();
+    for (AttentionBatch& attention : step.batch.attention) attention.fixed_launches = true;
+  }
+  step.batch.last_tokens = LastTokens();
+}
+
 /// Brings this rank's copy of the sequence up to the plan.
-Status ModelRunner::Learn(const ScheduledSeq& scheduled) {
+Status ModelRunner::Learn(const ScheduledSeq& scheduled, uint64_t step) {
   GALE_CHECK_EQ(scheduled.draft.num_tokens, 0);
   if (scheduled.first_time) {
     const NewSeqData& data = *scheduled.first_time;
+    GALE_CHECK(!free_slots_.empty() && !sequences_.contains(scheduled.id));
     RunnerSequence& seq = sequences_[scheduled.id];
+    seq.slot = free_slots_.back();
+    free_slots_.pop_back();
     seq.tokens = data.tokens;
     seq.num_prompt = data.num_prompt;
     seq.num_computed = data.num_computed;
@@ -117,7 +219,7 @@ Status ModelRunner::Learn(const ScheduledSeq& scheduled) {
     return MakeError(ErrorCode::kInternal,
                      fmt::format("step {}: sequence {} is not known to this rank; an earlier step "
                                  "of it failed",
-                                 step_, scheduled.id));
+                                 step, scheduled.id));
   }
   RunnerSequence& seq = found->second;
   for (size_t g = 0; g < scheduled.new_blocks.size(); ++g) {
@@ -125,6 +227,13 @@ Status ModelRunner::Learn(const ScheduledSeq& scheduled) {
                          scheduled.new_blocks[g].end());
   }
   return {};
+}
+
+void ModelRunner::Forget(SeqId id) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return;
+  free_slots_.push_back(found->second.slot);
+  sequences_.erase(found);
 }
 
 void ModelRunner::CopyBlocks(const std::vector<BlockCopy>& copies) {
@@ -136,125 +245,210 @@ void ModelRunner::CopyBlocks(const std::vector<BlockCopy>& copies) {
 }
 
 /// Which rows of this sequence need logits; called before its positions are added to the batch.
-void ModelRunner::AddRows(const ScheduledSeq& scheduled, const RunnerSequence& seq, size_t index) {
-  const int32_t first_row = batch_.num_tokens();
+void ModelRunner::AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, size_t index,
+                          Step& step) {
+  const int32_t first_row = step.input.num_tokens();
   const int32_t begin = seq.num_computed;
   const int32_t end = begin + scheduled.num_tokens;
   if (scheduled.logits == LogitsRows::kAll) {
     for (int32_t position = begin + 1; position <= std::min(end, seq.num_prompt - 1); ++position) {
-      score_rows_.push_back({.seq = index,
+      step.sampler.AddScore({.seq = index,
                              .hidden_row = first_row + position - 1 - begin,
-                             .position = position,
-                             .target = seq.tokens[static_cast<size_t>(position)]});
+                             .target = seq.tokens[static_cast<size_t>(position)],
+                             .num_top = seq.sampling.prompt_logprobs.value_or(0)});
     }
   }
   if (scheduled.sample) {
-    GALE_CHECK_EQ(static_cast<size_t>(end), seq.tokens.size());
-    draw_rows_.push_back(
-        {.seq = index, .hidden_row = first_row + end - 1 - begin, .position = end, .target = -1});
+    GALE_CHECK_EQ(end, seq.num_tokens());
+    step.sampler.AddDraw(seq,
+                         {.seq = index,
+                          .hidden_row = first_row + end - 1 - begin,
+                          .target = -1,
+                          .num_top = seq.sampling.logprobs.value_or(-1)},
+                         end);
   }
 }
 
-void ModelRunner::RunLayers() {
-  const ForwardBatch batch = batch_.Upload(backend_, *stream_);
-  for (size_t g = 0; g < groups_.size(); ++g) {
-    groups_[g].attention->Plan(*stream_, batch.attention[g]);
+/// What the step needs goes to the device while the step before still runs.
+void ModelRunner::Upload(Step& step) {
+  if (!step.is_fused) {
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      groups_[g].attention->Plan(step.batch.attention[g]);
+    }
   }
-  const TensorView hidden(hidden_.data(), model_.dtype(),
-                          {batch_.num_tokens(), model_.hidden_size()});
+  step.arrays.Upload(backend_, *copy_stream_);
+  step.input.UploadTables(backend_, *copy_stream_);
+  copy_stream_->Record(*step.uploaded);
+  stream_->Wait(*step.uploaded);
+}
+
+void ModelRunner::RunFused(const Step& step) {
+  const ForwardBatch& batch = step.batch;
+  fused_->Run(*stream_, {.token_ids = batch.token_ids,
+                         .positions = batch.positions,
+                         .attention = batch.attention.data(),
+                         .cache = groups_[0].cache,
+                         .logits = Logits(step.input.num_tokens()),
+                         .last_tokens = batch.last_tokens});
+}
+
+void ModelRunner::RunLayers(const ForwardBatch& batch) {
+  const TensorView hidden = HiddenRows(0, batch.token_ids.dim(0));
   scratch_.Reset();
   model_.Embed(context_, batch, hidden);
   model_.Forward(context_, batch, hidden);
 }
 
-TensorView ModelRunner::ComputeLogits(std::span<const LogitsRow> rows) {
-  const auto n = static_cast<int64_t>(rows.size());
-  logits_rows_.Clear();
-  for (const LogitsRow& row : rows) logits_rows_.Push(row.hidden_row);
+/// What a graph is captured from: a whole decode step, from token ids to token ids.
+void ModelRunner::EnqueueGraphStep(int rows, int slot) {
+  Step& step = *steps_[static_cast<size_t>(slot)];
+  ForwardBatch batch = step.input.GraphView(rows);
+  batch.last_tokens = LastTokens();
+  for (size_t g = 0; g < groups_.size(); ++g) groups_[g].attention->Plan(batch.attention[g]);
+  RunLayers(batch);
+  for (int begin = 0; begin < rows; begin += max_logits_rows_) {
+    const int end = std::min(rows, begin + max_logits_rows_);
+    step.sampler.DrawTokens(backend_, *stream_, ComputeLogits(HiddenRows(begin, end)), begin, {},
+                            batch.last_tokens);
+  }
+}
 
+void ModelRunner::Sample(const SamplingInputs& inputs) {
+  Step& step = *current_;
+  if (!step.status) return;
+  // Captured without masks; a mask that comes late finds a step that is as good without a graph.
+  const bool use_graph = step.graph_bucket > 0 && inputs.bitmasks.empty();
+  if (use_graph) {
+    graphs_.Launch(step.graph_bucket, static_cast<int>(step.number % steps_.size()));
+  } else {
+    if (step.graph_bucket > 0) RunLayers(step.batch);
+    EnqueueDraws(step, inputs);
+    EnqueueScores(step);
+  }
+  stream_->Record(*step.done);
+  ++(use_graph ? stats_.graph_steps : step.is_fused ? stats_.fused_steps : stats_.layered_steps);
+}
+
+TensorView ModelRunner::HiddenRows(int64_t begin, int64_t end) const {
+  return TensorView(hidden_.data(), model_.dtype(), {limits_.max_tokens, model_.hidden_size()})
+      .Rows(begin, end);
+}
+
+TensorView ModelRunner::Logits(int64_t rows) const {
+  return TensorView(logits_.data(), DType::kF32, {rows, model_.vocab_size()});
+}
+
+TensorView ModelRunner::LastTokens() const {
+  return TensorView(last_tokens_.data(), DType::kI32, {limits_.max_seqs});
+}
+
+TensorView ModelRunner::Gather(const Step& step, const TensorView& rows) {
   GatherRowsArgs gather;
-  gather.x =
-      TensorView(hidden_.data(), model_.dtype(), {batch_.num_tokens(), model_.hidden_size()});
-  gather.rows = logits_rows_.Upload(backend_, *stream_, {n});
-  gather.out = TensorView(logits_hidden_.data(), model_.dtype(), {n, model_.hidden_size()});
+  gather.x = HiddenRows(0, step.input.num_tokens());
+  gather.rows = rows;
+  gather.out =
+      TensorView(logits_hidden_.data(), model_.dtype(), {rows.dim(0), model_.hidden_size()});
   backend_.GatherRows(*stream_, gather);
+  return gather.out;
+}
 
-  const TensorView logits(logits_.data(), DType::kF32, {n, model_.vocab_size()});
+TensorView ModelRunner::ComputeLogits(const TensorView& hidden_rows) {
+  const TensorView logits = Logits(hidden_rows.dim(0));
   scratch_.Reset();
-  model_.ComputeLogits(context_, gather.out, logits);
+  model_.ComputeLogits(context_, hidden_rows, logits);
   return logits;
 }
 
-Result<ModelRunnerOutput> ModelRunner::Sample(const SamplingInputs& inputs) {
-  ModelRunnerOutput output;
-  output.step = step_;
-  output.seqs.resize(step_ids_.size());
-  for (size_t i = 0; i < step_ids_.size(); ++i) output.seqs[i].id = step_ids_[i];
-
-  Status status = DrawTokens(inputs, output);
-  if (status) status = ScorePrompts(output);
-  // Also of a step without logits: the staging arrays may be refilled only behind this.
-  if (status) status = stream_->Synchronize();
-  if (!status) {
-    ForgetStep();
-    return tl::unexpected(status.error());
-  }
-  return output;
-}
-
-Status ModelRunner::DrawTokens(const SamplingInputs& inputs, ModelRunnerOutput& output) {
+void ModelRunner::EnqueueDraws(Step& step, const SamplingInputs& inputs) {
   std::unordered_map<SeqId, const SamplingInputs::Bitmask*> masks;
   for (const SamplingInputs::Bitmask& mask : inputs.bitmasks) masks[mask.id] = &mask;
-
-  std::span<const LogitsRow> rest = draw_rows_;
-  while (!rest.empty()) {
-    const auto tile = rest.first(std::min<size_t>(rest.size(), max_logits_rows_));
-    rest = rest.subspan(tile.size());
-    std::vector<const SamplingInputs::Bitmask*> tile_masks;
-    for (const LogitsRow& row : tile) {
-      const auto mask = masks.find(step_ids_[row.seq]);
+  std::vector<const SamplingInputs::Bitmask*> tile_masks;
+  const int64_t num_draws = std::ssize(step.sampler.draws());
+  for (int64_t begin = 0; begin < num_draws; begin += max_logits_rows_) {
+    const int64_t end = std::min<int64_t>(num_draws, begin + max_logits_rows_);
+    tile_masks.clear();
+    for (int64_t i = begin; i < end && !masks.empty(); ++i) {
+      const auto mask = masks.find(step.ids[step.sampler.draws()[static_cast<size_t>(i)].seq]);
       tile_masks.push_back(mask == masks.end() ? nullptr : mask->second);
     }
-    GALE_ASSIGN_OR_RETURN(
-        std::vector<SampledRow> drawn,
-        sampler_.Draw(*stream_, ComputeLogits(tile), tile, SequencesOf(tile), tile_masks));
-    for (size_t i = 0; i < tile.size(); ++i) {
-      SeqOutput& seq = output.seqs[tile[i].seq];
-      RunnerSequence& state = *step_seqs_[tile[i].seq];
-      state.tokens.push_back(drawn[i].token);
-      seq.tokens.push_back(drawn[i].token);
-      if (state.sampling.logprobs) seq.logprobs.push_back(std::move(drawn[i].logprobs));
+    const TensorView logits =
+        step.is_fused
+            ? Logits(end)
+            : ComputeLogits(step.all_drawn ? HiddenRows(begin, end)
+                                           : Gather(step, step.sampler.DrawRows(begin, end)));
+    step.sampler.Draw(backend_, *stream_, logits, begin, tile_masks, step.batch.last_tokens);
+  }
+}
+
+void ModelRunner::EnqueueScores(Step& step) {
+  const int64_t num_scores = std::ssize(step.sampler.scores());
+  for (int64_t begin = 0; begin < num_scores; begin += max_logits_rows_) {
+    const int64_t end = std::min<int64_t>(num_scores, begin + max_logits_rows_);
+    step.sampler.Score(backend_, *stream_,
+                       ComputeLogits(Gather(step, step.sampler.ScoreRows(begin, end))), begin);
+  }
+}
+
+Result<ModelRunnerOutput> ModelRunner::Collect(uint64_t number) {
+  Step& step = *steps_[number % steps_.size()];
+  GALE_CHECK(step.in_flight && step.number == number);
+  const Status status = step.status ? WaitFor(step) : step.status;
+  step.in_flight = false;
+  if (!status) {
+    for (const SeqId id : step.ids) Forget(id);
+    return tl::unexpected(status.error());
+  }
+  return ReadOutput(step);
+}
+
+/// Looks again and again, for a wake-up by the driver takes longer than a short step; naps once the
+/// step has proven long.
+Status ModelRunner::WaitFor(Step& step) {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kNap = std::chrono::microseconds(50);
+  constexpr auto kNapAfter = std::chrono::milliseconds(2);
+  if (lost_) return tl::unexpected(*lost_);
+  const Clock::time_point begin = Clock::now();
+  while (true) {
+    GALE_ASSIGN_OR_RETURN(const bool passed, step.done->HasPassed());
+    if (passed) return {};
+    if (graphs_.CaptureNext()) continue;
+    const auto waited = Clock::now() - begin;
+    if (std::chrono::duration<double>(waited).count() > limits_.timeout_s) break;
+    if (waited > kNapAfter) std::this_thread::sleep_for(kNap);
+  }
+  lost_ = Error{ErrorCode::kDevice,
+                fmt::format("device {}: step {} ({} sequences, {} tokens) has not ended within {} "
+                            "s: the device hangs or is gone. Requests fail until this process is "
+                            "started anew; the kernel log may tell why. If steps do take so long, "
+                            "raise device_timeout_s",
+                            device_name_, step.number, step.ids.size(), step.input.num_tokens(),
+                            limits_.timeout_s)};
+  return tl::unexpected(*lost_);
+}
+
+ModelRunnerOutput ModelRunner::ReadOutput(const Step& step) {
+  ModelRunnerOutput output;
+  output.step = step.number;
+  output.seqs.resize(step.ids.size());
+  for (size_t i = 0; i < step.ids.size(); ++i) output.seqs[i].id = step.ids[i];
+  const std::span<const LogitsRow> draws = step.sampler.draws();
+  for (size_t i = 0; i < draws.size(); ++i) {
+    SampledRow drawn = step.sampler.Drawn(i);
+    SeqOutput& seq = output.seqs[draws[i].seq];
+    seq.tokens.push_back(drawn.token);
+    if (draws[i].num_top >= 0) seq.logprobs.push_back(std::move(drawn.logprobs));
+    // The sequence may have ended since.
+    if (const auto known = sequences_.find(seq.id); known != sequences_.end()) {
+      known->second.tokens.push_back(drawn.token);
+      --known->second.num_unread;
     }
   }
-  return {};
-}
-
-Status ModelRunner::ScorePrompts(ModelRunnerOutput& output) {
-  std::span<const LogitsRow> rest = score_rows_;
-  while (!rest.empty()) {
-    const auto tile = rest.first(std::min<size_t>(rest.size(), max_logits_rows_));
-    rest = rest.subspan(tile.size());
-    GALE_ASSIGN_OR_RETURN(std::vector<SampledRow> scored,
-                          sampler_.Score(*stream_, ComputeLogits(tile), tile, SequencesOf(tile)));
-    for (size_t i = 0; i < tile.size(); ++i) {
-      output.seqs[tile[i].seq].prompt_logprobs.push_back(std::move(scored[i].logprobs));
-    }
+  const std::span<const LogitsRow> scores = step.sampler.scores();
+  for (size_t i = 0; i < scores.size(); ++i) {
+    output.seqs[scores[i].seq].prompt_logprobs.push_back(step.sampler.Scored(i).logprobs);
   }
-  return {};
-}
-
-std::vector<const RunnerSequence*> ModelRunner::SequencesOf(std::span<const LogitsRow> rows) const {
-  std::vector<const RunnerSequence*> seqs;
-  for (const LogitsRow& row : rows) seqs.push_back(step_seqs_[row.seq]);
-  return seqs;
-}
-
-void ModelRunner::ForgetStep() {
-  for (const SeqId id : step_ids_) sequences_.erase(id);
-  step_ids_.clear();
-  step_seqs_.clear();
-  draw_rows_.clear();
-  score_rows_.clear();
+  return output;
 }
 
 }  // namespace gale

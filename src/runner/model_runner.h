@@ -1,15 +1,20 @@
 // Runs a step: applies the scheduler's plan to what this rank knows of the sequences, builds the
-// input batch, runs the model and draws the tokens. Layer L4; driven by an Executor's thread.
+// input batch, enqueues the model and the draws, and reads the tokens back later. Layer L4; driven
+// by an Executor.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "models/model.h"
 #include "runner/executor.h"
+#include "runner/graph_runner.h"
 #include "runner/input_batch.h"
 #include "runner/sampler.h"
 
@@ -20,66 +25,130 @@ struct KvGroupRuntime {
   std::unique_ptr<AttentionBackend> attention;
   int block_tokens = 0;
   size_t bytes_per_block = 0;
+  KvCacheView cache;  ///< once the pool is bound
 };
 
-/// Forward, then Sample, once a step; the sequences' drawn tokens stay here, so that the next
-/// step's Forward needs nothing from the host. Not thread-safe.
+/// How many steps took which way; tests look whether what they compare took place.
+struct RunnerStats {
+  uint64_t layered_steps = 0;
+  uint64_t fused_steps = 0;
+  uint64_t graph_steps = 0;
+};
+
+/// Forward, Sample and Collect, each once a step and in step order; Forward n + 1 and Sample n + 1
+/// may come before Collect n, so that the device goes from step to step without the host. What the
+/// host fills for a step exists twice, and is uploaded on a stream of its own while the step before
+/// runs; a token that step n draws reaches step n + 1 on the device (`last_tokens`).
+/// Not thread-safe.
 class ModelRunner {
  public:
-  /// `backend`, `model` and `groups` outlive the runner.
+  /// All outlive the runner. `fused` may be null; it is used wherever it supports a step.
   static Result<std::unique_ptr<ModelRunner>> Create(Backend& backend, Model& model,
                                                      std::span<KvGroupRuntime> groups,
-                                                     const StepLimits& limits);
+                                                     FusedDecoder* fused, const StepLimits& limits);
 
   /// The pool's memory: u8 [num_blocks, row bytes]. Once, before the first Forward.
-  void BindPool(TensorView pool) { pool_ = pool; }
+  void BindPool(TensorView pool);
 
-  /// Forgets, copies blocks, learns, builds the batch and runs the layers.
-  /// Errors: kDevice; the sequences of the step are then forgotten.
-  Status Forward(const SchedulerOutput& plan);
-  /// Logits, draws and log-probabilities of the step that Forward ran last.
-  Result<ModelRunnerOutput> Sample(const SamplingInputs& inputs);
+  /// Forgets, copies blocks, learns, builds the batch and enqueues the layers. An error is kept for
+  /// Collect.
+  void Forward(const SchedulerOutput& plan);
+  /// Enqueues logits, draws and log-probabilities of the step that Forward enqueued last.
+  void Sample(const SamplingInputs& inputs);
+  /// Waits until the device has done the step, at most limits.timeout_s; captures graphs meanwhile.
+  /// Errors: kDevice, kResourceExhausted, kInternal; the step's sequences are then forgotten.
+  Result<ModelRunnerOutput> Collect(uint64_t step);
+
+  /// Captures one graph of those that are still to be captured. False: there is none.
+  bool CaptureNextGraph() { return !lost_ && graphs_.CaptureNext(); }
+
+  /// The device has not answered in time. No step runs any more, and nothing that belongs to the
+  /// device can be given back: the driver would wait for it.
+  bool is_device_lost() const { return lost_.has_value(); }
+  const RunnerStats& stats() const { return stats_; }
 
   /// Device memory that a runner of these limits takes, the model's scratch included.
-  static size_t DeviceBytes(const Model& model, const StepLimits& limits);
+  static size_t DeviceBytes(const Model& model, std::span<const KvGroupRuntime> groups,
+                            const StepLimits& limits);
 
  private:
-  ModelRunner(Backend& backend, Model& model, std::span<KvGroupRuntime> groups);
+  /// All that belongs to one step; two of them take turns.
+  struct Step {
+    Step(StagedBlock& arrays, StagedBlock& tables, const Model& model, const StepLimits& limits,
+         std::span<const KvGroupRuntime> groups);
+    /// One with memory.
+    static Result<std::unique_ptr<Step>> Create(Backend& backend, const Model& model,
+                                                const StepLimits& limits,
+                                                std::span<const KvGroupRuntime> groups);
+    void Begin(const SchedulerOutput& plan);
 
-  Status Learn(const ScheduledSeq& scheduled);
+    StagedBlock arrays;
+    StagedBlock tables;
+    InputBatch input;
+    Sampler sampler;
+    std::unique_ptr<Event> uploaded;
+    std::unique_ptr<Event> done;
+
+    uint64_t number = 0;
+    bool in_flight = false;  ///< between Forward and Collect
+    Status status;           ///< an error ends the step before it is enqueued
+    std::vector<SeqId> ids;
+    ForwardBatch batch;
+    bool all_drawn = false;  ///< draw i is from row i, and there are no other rows
+    bool is_fused = false;   ///< the logits of all rows are there
+    int graph_bucket = 0;    ///< not 0: rows are padded to it
+  };
+
+  ModelRunner(Backend& backend, Model& model, std::span<KvGroupRuntime> groups, FusedDecoder* fused,
+              const StepLimits& limits);
+  Status Allocate();
+
+  Status Learn(const ScheduledSeq& scheduled, uint64_t step);
+  void Forget(SeqId id);
   void CopyBlocks(const std::vector<BlockCopy>& copies);
-  void AddRows(const ScheduledSeq& scheduled, const RunnerSequence& seq, size_t index);
-  void RunLayers();
-  /// Computes the logits of `rows`, at most max_logits_rows_ of them.
-  TensorView ComputeLogits(std::span<const LogitsRow> rows);
-  Status DrawTokens(const SamplingInputs& inputs, ModelRunnerOutput& output);
-  Status ScorePrompts(ModelRunnerOutput& output);
-  std::vector<const RunnerSequence*> SequencesOf(std::span<const LogitsRow> rows) const;
-  void ForgetStep();
+  Status BuildBatch(const SchedulerOutput& plan, Step& step);
+  void ChooseWay(Step& step);
+  void AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, size_t index, Step& step);
+  void Upload(Step& step);
+  void RunFused(const Step& step);
+  void RunLayers(const ForwardBatch& batch);
+  void EnqueueGraphStep(int rows, int slot);
+  TensorView HiddenRows(int64_t begin, int64_t end) const;
+  TensorView Logits(int64_t rows) const;
+  TensorView LastTokens() const;
+  /// Copies hidden rows, i32 [n], side by side.
+  TensorView Gather(const Step& step, const TensorView& rows);
+  TensorView ComputeLogits(const TensorView& hidden_rows);
+  void EnqueueDraws(Step& step, const SamplingInputs& inputs);
+  void EnqueueScores(Step& step);
+  Status WaitFor(Step& step);
+  ModelRunnerOutput ReadOutput(const Step& step);
 
   Backend& backend_;
   Model& model_;
   std::span<KvGroupRuntime> groups_;
-  TensorView pool_;
+  FusedDecoder* fused_;
+  StepLimits limits_;
+  std::string device_name_;
+  int max_logits_rows_;
+
   std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Stream> copy_stream_;
   ScratchArena scratch_;
   ForwardContext context_;
-  InputBatch batch_;
-  Sampler sampler_;
-  int max_logits_rows_ = 0;
-  StagedArray<int32_t> logits_rows_;
+  TensorView pool_;
   Buffer hidden_;         ///< [max tokens, hidden]
   Buffer logits_hidden_;  ///< [max logits rows, hidden]
   Buffer logits_;         ///< f32 [max logits rows, vocab]
+  Buffer last_tokens_;    ///< i32 [max seqs]
 
   std::unordered_map<SeqId, RunnerSequence> sequences_;
-
-  /// The step between Forward and Sample.
-  uint64_t step_ = 0;
-  std::vector<SeqId> step_ids_;
-  std::vector<RunnerSequence*> step_seqs_;
-  std::vector<LogitsRow> draw_rows_;
-  std::vector<LogitsRow> score_rows_;
+  std::vector<int32_t> free_slots_;  ///< of last_tokens_
+  std::array<std::unique_ptr<Step>, 2> steps_;
+  GraphRunner graphs_;
+  Step* current_ = nullptr;  ///< between Forward and Sample
+  std::optional<Error> lost_;
+  RunnerStats stats_;
 };
 
 }  // namespace gale

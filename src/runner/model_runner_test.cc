@@ -64,9 +64,9 @@ SchedulerOutput Plan(uint64_t step, std::vector<ScheduledSeq> seqs) {
 }
 
 ModelRunnerOutput RunStep(Worker& worker, const SchedulerOutput& plan) {
-  const Status forward = worker.runner().Forward(plan);
-  EXPECT_TRUE(forward) << forward.error().message;
-  Result<ModelRunnerOutput> output = worker.runner().Sample({});
+  worker.runner().Forward(plan);
+  worker.runner().Sample({});
+  Result<ModelRunnerOutput> output = worker.runner().Collect(plan.step);
   EXPECT_TRUE(output) << output.error().message;
   return *std::move(output);
 }
@@ -152,36 +152,58 @@ TEST(ModelRunnerTest, StepOfAForgottenSequenceFailsAndTheRestLives) {
   SchedulerOutput plan = Plan(2, {First(2, Prompt(5), 5, {2}, Greedy())});
   plan.finished = {1};
   RunStep(*worker, plan);
-  const Status failed = worker->runner().Forward(Plan(3, {Next(1, 1, true)}));
+  worker->runner().Forward(Plan(3, {Next(1, 1, true)}));
+  worker->runner().Sample({});
+  const Result<ModelRunnerOutput> failed = worker->runner().Collect(3);
   ASSERT_FALSE(failed);
   EXPECT_EQ(failed.error().code, ErrorCode::kInternal);
   EXPECT_EQ(RunStep(*worker, Plan(4, {Next(2, 1, true)})).seqs[0].tokens.size(), 1);
 }
 
-TEST(LocalExecutorTest, OverlappedStepsEqualSynchronousOnes) {
+/// One sequence beside others that come and go; steps are collected `lag` steps late.
+std::vector<TokenId> RunSteps(Executor& executor, int lag) {
   constexpr int kSteps = 12;
-  const auto run = [](bool overlapped) {
-    LocalExecutor executor(MakeWorker(kLimits));
-    std::vector<TokenId> tokens;
-    const auto collect = [&](uint64_t step) {
-      Result<ModelRunnerOutput> output = executor.Collect({step});
-      ASSERT_TRUE(output) << output.error().message;
-      EXPECT_EQ(output->step, step);
-      tokens.push_back(output->seqs[0].tokens.at(0));
-    };
-    for (uint64_t step = 1; step <= kSteps; ++step) {
-      const StepHandle handle =
-          executor.Launch(step == 1 ? Plan(1, {First(1, Prompt(10), 10, {1, 2}, Greedy())})
-                                    : Plan(step, {Next(1, 1, true)}));
-      executor.Sample(handle, {});
-      if (!overlapped) collect(step);
-      if (overlapped && step > 1) collect(step - 1);
-    }
-    if (overlapped) collect(kSteps);
-    return tokens;
+  std::vector<TokenId> tokens;
+  const auto collect = [&](int step) {
+    if (step < 1) return;
+    Result<ModelRunnerOutput> output = executor.Collect({static_cast<uint64_t>(step)});
+    ASSERT_TRUE(output) << output.error().message;
+    EXPECT_EQ(output->step, step);
+    tokens.push_back(output->seqs[0].tokens.at(0));
   };
-  EXPECT_EQ(run(true), run(false));
-  EXPECT_EQ(run(true).size(), kSteps);
+  for (int step = 1; step <= kSteps; ++step) {
+    SchedulerOutput plan = Plan(static_cast<uint64_t>(step), {Next(1, 1, true)});
+    if (step == 1) plan.seqs = {First(1, Prompt(10), 10, {1, 2}, Greedy())};
+    if (step % 3 == 2) {
+      // Takes the slot of its predecessor, which has ended while its last token was being drawn.
+      const auto id = static_cast<SeqId>(100 + step);
+      plan.seqs.push_back(First(id, Prompt(3 + step), 3 + step, {5, 6}));
+      plan.finished = {id - 3};
+    } else if (step > 2) {
+      plan.seqs.push_back(Next(static_cast<SeqId>(100 + step - (step - 2) % 3), 1, true));
+    }
+    const StepHandle handle = executor.Launch(plan);
+    executor.Sample(handle, {});
+    collect(step - lag);
+  }
+  if (lag > 0) collect(kSteps);
+  EXPECT_EQ(tokens.size(), kSteps);
+  return tokens;
+}
+
+TEST(LocalExecutorTest, OverlappedStepsEqualSynchronousOnes) {
+  LocalExecutor synchronous(MakeWorker(kLimits));
+  LocalExecutor overlapped(MakeWorker(kLimits));
+  EXPECT_EQ(RunSteps(overlapped, 1), RunSteps(synchronous, 0));
+}
+
+TEST(DirectExecutorTest, AStepStartsFromATokenThatTheHostHasNotRead) {
+  LocalExecutor threaded(MakeWorker(kLimits));
+  DirectExecutor synchronous(MakeWorker(kLimits));
+  DirectExecutor overlapped(MakeWorker(kLimits));
+  const std::vector<TokenId> expected = RunSteps(threaded, 0);
+  EXPECT_EQ(RunSteps(synchronous, 0), expected);
+  EXPECT_EQ(RunSteps(overlapped, 1), expected);
 }
 
 TEST(WorkerTest, RefusesABlockSizeThatTheAttentionDoesNotTake) {

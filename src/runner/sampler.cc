@@ -12,127 +12,135 @@ constexpr int kMaxTop = 20;  // SamplingParams::Validate's bound on `logprobs`
 
 int64_t MaskWords(int vocab_size) { return (vocab_size + 31) / 32; }
 
-/// How many alternatives to find: the most that any row wants; -1 = none wants log-probabilities.
-int MaxTop(std::span<const RunnerSequence* const> seqs, std::optional<int> SamplingParams::* wanted,
-           int vocab_size) {
-  int top = -1;
-  for (const RunnerSequence* seq : seqs) top = std::max(top, (seq->sampling.*wanted).value_or(-1));
-  return std::min(top, vocab_size);
+/// Rows of kMaxTop elements, `top` of them used.
+TensorView TopView(const Buffer& buffer, DType dtype, int64_t first, int64_t rows, int top) {
+  auto* data = static_cast<char*>(buffer.data()) + first * kMaxTop * int64_t{4};
+  TensorView view(data, dtype, {rows, kMaxTop});
+  view.dims[1] = top;
+  return view;
 }
 
 }  // namespace
 
-size_t Sampler::BytesPerRow(int vocab_size) {
-  const size_t raw = static_cast<size_t>(vocab_size) * sizeof(float);
-  const size_t mask = static_cast<size_t>(MaskWords(vocab_size)) * sizeof(int32_t);
-  return raw + 2 * mask;
+Sampler::Sampler(StagedBlock& arrays, StagedBlock& masks, const StepLimits& limits, int vocab_size)
+    : vocab_size_(vocab_size),
+      max_draws_(static_cast<size_t>(std::min(limits.max_seqs, limits.max_tokens))),
+      max_rows_(static_cast<size_t>(limits.max_tokens)) {
+  draw_rows_ = arrays.Take<int32_t>(max_draws_);
+  temperature_ = arrays.Take<float>(max_draws_);
+  top_k_ = arrays.Take<int32_t>(max_draws_);
+  top_p_ = arrays.Take<float>(max_draws_);
+  min_p_ = arrays.Take<float>(max_draws_);
+  seed_ = arrays.Take<uint64_t>(max_draws_);
+  counter_ = arrays.Take<uint64_t>(2 * max_draws_);
+  slots_ = arrays.Take<int32_t>(max_draws_);
+  score_rows_ = arrays.Take<int32_t>(max_rows_);
+  targets_ = arrays.Take<int32_t>(max_rows_);
+  bitmask_ = masks.Take<int32_t>(max_draws_ * static_cast<size_t>(MaskWords(vocab_size)));
 }
 
-Result<Sampler> Sampler::Create(Backend& backend, int max_rows, int vocab_size) {
-  const auto rows = static_cast<size_t>(max_rows);
-  const size_t words = rows * static_cast<size_t>(MaskWords(vocab_size));
-  const size_t logits_bytes = rows * static_cast<size_t>(vocab_size) * sizeof(float);
-  Sampler sampler;
-  sampler.backend_ = &backend;
-  sampler.vocab_size_ = vocab_size;
-  GALE_ASSIGN_OR_RETURN(sampler.temperature_, StagedArray<float>::Create(backend, rows));
-  GALE_ASSIGN_OR_RETURN(sampler.top_k_, StagedArray<int32_t>::Create(backend, rows));
-  GALE_ASSIGN_OR_RETURN(sampler.top_p_, StagedArray<float>::Create(backend, rows));
-  GALE_ASSIGN_OR_RETURN(sampler.min_p_, StagedArray<float>::Create(backend, rows));
-  GALE_ASSIGN_OR_RETURN(sampler.seed_, StagedArray<uint64_t>::Create(backend, rows));
-  GALE_ASSIGN_OR_RETURN(sampler.counter_, StagedArray<uint64_t>::Create(backend, rows * 2));
-  GALE_ASSIGN_OR_RETURN(sampler.bitmask_, StagedArray<int32_t>::Create(backend, words));
-  GALE_ASSIGN_OR_RETURN(sampler.tokens_, StagedArray<int32_t>::Create(backend, rows));
-  GALE_ASSIGN_OR_RETURN(sampler.chosen_, StagedArray<float>::Create(backend, rows));
-  GALE_ASSIGN_OR_RETURN(sampler.top_ids_, StagedArray<int32_t>::Create(backend, rows * kMaxTop));
-  GALE_ASSIGN_OR_RETURN(sampler.top_logprobs_, StagedArray<float>::Create(backend, rows * kMaxTop));
-  GALE_ASSIGN_OR_RETURN(sampler.raw_logits_, backend.Allocate(logits_bytes, MemoryKind::kDevice));
-  return sampler;
+Status Sampler::Allocate(Backend& backend) {
+  const auto allocate = [&](Buffer& buffer, size_t elements) -> Status {
+    GALE_ASSIGN_OR_RETURN(buffer,
+                          backend.Allocate(elements * sizeof(int32_t), MemoryKind::kPinnedHost));
+    return {};
+  };
+  GALE_RETURN_IF_ERROR(allocate(tokens_, max_draws_));
+  GALE_RETURN_IF_ERROR(allocate(chosen_, max_rows_));
+  GALE_RETURN_IF_ERROR(allocate(top_ids_, max_rows_ * kMaxTop));
+  return allocate(top_logprobs_, max_rows_ * kMaxTop);
 }
 
-Result<std::vector<SampledRow>> Sampler::Draw(
-    Stream& stream, TensorView logits, std::span<const LogitsRow> rows,
-    std::span<const RunnerSequence* const> seqs,
-    std::span<const SamplingInputs::Bitmask* const> masks) {
-  const auto n = static_cast<int64_t>(rows.size());
-  const int top = MaxTop(seqs, &SamplingParams::logprobs, vocab_size_);
-  TensorView raw = logits;
-  if (top >= 0) {
-    raw.data = raw_logits_.data();
-    backend_->Copy(stream, raw.data, logits.data, logits.Bytes());
-  }
-
-  FillParameters(rows, seqs);
-  SampleArgs args;
-  args.logits = logits;
-  args.temperature = temperature_.Upload(*backend_, stream, {n});
-  args.top_k = top_k_.Upload(*backend_, stream, {n});
-  args.top_p = top_p_.Upload(*backend_, stream, {n});
-  args.min_p = min_p_.Upload(*backend_, stream, {n});
-  args.seed = seed_.Upload(*backend_, stream, {n});
-  args.counter = counter_.Upload(*backend_, stream, {n, 2});
-  args.bitmask = UploadMasks(stream, masks);
-  args.out = tokens_.device({n});
-  backend_->Sample(stream, args);
-  if (top >= 0) EnqueueLogprobs(stream, raw, n, top);
-  tokens_.Download(*backend_, stream, rows.size());
-  GALE_RETURN_IF_ERROR(stream.Synchronize());
-
-  std::vector<SampledRow> sampled(rows.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    sampled[i].token = tokens_.host()[i];
-    if (const std::optional<int> wanted = seqs[i]->sampling.logprobs) {
-      sampled[i].logprobs = ReadLogprobs(i, sampled[i].token, *wanted, top);
-    }
-  }
-  return sampled;
-}
-
-Result<std::vector<SampledRow>> Sampler::Score(Stream& stream, TensorView logits,
-                                               std::span<const LogitsRow> rows,
-                                               std::span<const RunnerSequence* const> seqs) {
-  const int top = std::max(0, MaxTop(seqs, &SamplingParams::prompt_logprobs, vocab_size_));
-  tokens_.Clear();
-  for (const LogitsRow& row : rows) tokens_.Push(row.target);
-  tokens_.Upload(*backend_, stream, {static_cast<int64_t>(rows.size())});
-  EnqueueLogprobs(stream, logits, static_cast<int64_t>(rows.size()), top);
-  GALE_RETURN_IF_ERROR(stream.Synchronize());
-
-  std::vector<SampledRow> scored(rows.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    scored[i].token = rows[i].target;
-    const int wanted = seqs[i]->sampling.prompt_logprobs.value_or(0);
-    scored[i].logprobs = ReadLogprobs(i, rows[i].target, wanted, top);
-  }
-  return scored;
-}
-
-void Sampler::FillParameters(std::span<const LogitsRow> rows,
-                             std::span<const RunnerSequence* const> seqs) {
+void Sampler::Clear() {
+  draws_.clear();
+  scores_.clear();
+  draw_top_ = -1;
+  score_top_ = -1;
+  draw_rows_.Clear();
   temperature_.Clear();
   top_k_.Clear();
   top_p_.Clear();
   min_p_.Clear();
   seed_.Clear();
   counter_.Clear();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const SamplingParams& sampling = seqs[i]->sampling;
-    temperature_.Push(sampling.temperature);
-    top_k_.Push(sampling.top_k);
-    top_p_.Push(sampling.top_p);
-    min_p_.Push(sampling.min_p);
-    seed_.Push(sampling.seed.value_or(0));
-    counter_.Push(static_cast<uint64_t>(rows[i].position));
-    counter_.Push(
-        RandomCounterHigh(static_cast<uint32_t>(seqs[i]->sample_index), RandomStream::kSample));
+  slots_.Clear();
+  score_rows_.Clear();
+  targets_.Clear();
+  bitmask_.Clear();
+}
+
+void Sampler::AddDraw(const RunnerSequence& seq, const LogitsRow& row, int32_t position) {
+  const SamplingParams& sampling = seq.sampling;
+  draws_.push_back(row);
+  draw_top_ = std::max(draw_top_, std::min(row.num_top, vocab_size_));
+  draw_rows_.Push(row.hidden_row);
+  temperature_.Push(sampling.temperature);
+  top_k_.Push(sampling.top_k);
+  top_p_.Push(sampling.top_p);
+  min_p_.Push(sampling.min_p);
+  seed_.Push(sampling.seed.value_or(0));
+  counter_.Push(static_cast<uint64_t>(position));
+  counter_.Push(RandomCounterHigh(static_cast<uint32_t>(seq.sample_index), RandomStream::kSample));
+  slots_.Push(seq.slot);
+}
+
+void Sampler::AddScore(const LogitsRow& row) {
+  scores_.push_back(row);
+  score_top_ = std::max(score_top_, std::min(row.num_top, vocab_size_));
+  score_rows_.Push(row.hidden_row);
+  targets_.Push(row.target);
+}
+
+void Sampler::PadDrawsTo(int num_rows) {
+  while (std::ssize(draw_rows_.host()) < num_rows) {
+    draw_rows_.Push(static_cast<int32_t>(draw_rows_.size()));
+    temperature_.Push(0);
+    top_k_.Push(0);
+    top_p_.Push(1);
+    min_p_.Push(0);
+    seed_.Push(0);
+    counter_.Push(0);
+    counter_.Push(0);
+    slots_.Push(-1);
   }
 }
 
-TensorView Sampler::UploadMasks(Stream& stream,
+void Sampler::DrawTokens(Backend& backend, Stream& stream, const TensorView& logits, int64_t begin,
+                         const TensorView& bitmask, const TensorView& last_tokens) const {
+  const int64_t n = logits.dim(0);
+  SampleArgs args;
+  args.logits = logits;
+  args.temperature = temperature_.device({n}, begin);
+  args.top_k = top_k_.device({n}, begin);
+  args.top_p = top_p_.device({n}, begin);
+  args.min_p = min_p_.device({n}, begin);
+  args.seed = seed_.device({n}, begin);
+  args.counter = counter_.device({n, 2}, 2 * begin);
+  args.bitmask = bitmask;
+  args.out = Tokens(begin, n);
+  args.slots = slots_.device({n}, begin);
+  args.last_tokens = last_tokens;
+  backend.Sample(stream, args);
+}
+
+void Sampler::Draw(Backend& backend, Stream& stream, const TensorView& logits, int64_t begin,
+                   std::span<const SamplingInputs::Bitmask* const> masks,
+                   const TensorView& last_tokens) {
+  DrawTokens(backend, stream, logits, begin, UploadMasks(backend, stream, masks), last_tokens);
+  if (draw_top_ < 0) return;
+  EnqueueLogprobs(backend, stream, logits, Tokens(begin, logits.dim(0)), begin, draw_top_);
+}
+
+void Sampler::Score(Backend& backend, Stream& stream, const TensorView& logits, int64_t begin) {
+  EnqueueLogprobs(backend, stream, logits, targets_.device({logits.dim(0)}, begin),
+                  std::ssize(draws_) + begin, score_top_);
+}
+
+TensorView Sampler::UploadMasks(Backend& backend, Stream& stream,
                                 std::span<const SamplingInputs::Bitmask* const> masks) {
   if (std::ranges::all_of(masks, [](const auto* mask) { return mask == nullptr; })) return {};
   const int64_t words = MaskWords(vocab_size_);
-  bitmask_.Clear();
+  const auto first = static_cast<int64_t>(bitmask_.size());
   for (const SamplingInputs::Bitmask* mask : masks) {
     const std::span<int32_t> row = bitmask_.Extend(static_cast<size_t>(words));
     if (mask == nullptr) {
@@ -142,30 +150,44 @@ TensorView Sampler::UploadMasks(Stream& stream,
       std::ranges::copy(mask->words, row.begin());
     }
   }
-  return bitmask_.Upload(*backend_, stream, {static_cast<int64_t>(masks.size()), words});
+  bitmask_.Upload(backend, stream);
+  return bitmask_.device({std::ssize(masks), words}, first);
 }
 
-void Sampler::EnqueueLogprobs(Stream& stream, const TensorView& logits, int64_t rows, int top) {
+void Sampler::EnqueueLogprobs(Backend& backend, Stream& stream, const TensorView& logits,
+                              const TensorView& tokens, int64_t first_result, int top) {
+  const int64_t n = logits.dim(0);
   LogprobsArgs args;
   args.logits = logits;
-  args.tokens = tokens_.device({rows});
-  args.chosen = chosen_.device({rows});
+  args.tokens = tokens;
+  args.chosen = TensorView(static_cast<float*>(chosen_.data()) + first_result, DType::kF32, {n});
   if (top > 0) {
-    args.top_ids = top_ids_.device({rows, top});
-    args.top_logprobs = top_logprobs_.device({rows, top});
+    args.top_ids = TopView(top_ids_, DType::kI32, first_result, n, top);
+    args.top_logprobs = TopView(top_logprobs_, DType::kF32, first_result, n, top);
   }
-  backend_->Logprobs(stream, args);
-  chosen_.Download(*backend_, stream, static_cast<size_t>(rows));
-  top_ids_.Download(*backend_, stream, static_cast<size_t>(rows * top));
-  top_logprobs_.Download(*backend_, stream, static_cast<size_t>(rows * top));
+  backend.Logprobs(stream, args);
 }
 
-PositionLogprobs Sampler::ReadLogprobs(size_t row, TokenId token, int wanted, int top) const {
+SampledRow Sampler::Drawn(size_t draw) const {
+  SampledRow row;
+  row.token = static_cast<const int32_t*>(tokens_.data())[draw];
+  const int num_top = draws_[draw].num_top;
+  if (num_top >= 0) row.logprobs = ReadLogprobs(draw, row.token, num_top);
+  return row;
+}
+
+SampledRow Sampler::Scored(size_t score) const {
+  const LogitsRow& row = scores_[score];
+  return {row.target, ReadLogprobs(draws_.size() + score, row.target, row.num_top)};
+}
+
+PositionLogprobs Sampler::ReadLogprobs(size_t result, TokenId token, int num_top) const {
   PositionLogprobs logprobs;
-  logprobs.chosen = {token, chosen_.host()[row]};
-  const size_t first = row * static_cast<size_t>(top);
-  for (size_t i = first; i < first + static_cast<size_t>(std::min(wanted, top)); ++i) {
-    logprobs.top.push_back({top_ids_.host()[i], top_logprobs_.host()[i]});
+  logprobs.chosen = {token, static_cast<const float*>(chosen_.data())[result]};
+  const size_t first = result * kMaxTop;
+  for (size_t i = first; i < first + static_cast<size_t>(std::min(num_top, vocab_size_)); ++i) {
+    logprobs.top.push_back({static_cast<const int32_t*>(top_ids_.data())[i],
+                            static_cast<const float*>(top_logprobs_.data())[i]});
   }
   return logprobs;
 }

@@ -14,20 +14,33 @@ constexpr int kVocab = 37;
 
 class SamplerTest : public ::testing::Test {
  protected:
-  /// Sequence `i` of the tests below.
-  RunnerSequence& Add(SamplingParams sampling, int sample_index = 0) {
-    auto& seq = sequences_.emplace_back(std::make_unique<RunnerSequence>());
-    seq->sampling = std::move(sampling);
-    seq->sample_index = sample_index;
-    rows_.push_back({.seq = sequences_.size() - 1, .hidden_row = 0, .position = 5, .target = -1});
+  SamplerTest() {
+    const StepLimits limits{.max_tokens = 64, .max_seqs = 64, .max_model_len = 100};
+    const Sampler measured(arrays_, masks_memory_, limits, kVocab);
+    arrays_ = *StagedBlock::Create(*backend_, arrays_.bytes());
+    masks_memory_ = *StagedBlock::Create(*backend_, masks_memory_.bytes());
+    sampler_ = std::make_unique<Sampler>(arrays_, masks_memory_, limits, kVocab);
+    EXPECT_TRUE(sampler_->Allocate(*backend_));
+    sampler_->Clear();
+  }
+
+  void Add(SamplingParams sampling, int sample_index = 0, int position = 5) {
+    RunnerSequence seq;
+    seq.slot = 63 - static_cast<int>(masks_.size());
+    seq.sampling = std::move(sampling);
+    seq.sample_index = sample_index;
+    sampler_->AddDraw(seq, {.num_top = seq.sampling.logprobs.value_or(-1)}, position);
     masks_.push_back(nullptr);
-    return *seq;
+  }
+  void Clear() {
+    sampler_->Clear();
+    masks_.clear();
   }
 
   /// The same, uneven logits for every row.
-  std::vector<float> Logits() const {
+  static std::vector<float> Logits(size_t rows) {
     std::vector<float> logits;
-    for (size_t row = 0; row < rows_.size(); ++row) {
+    for (size_t row = 0; row < rows; ++row) {
       for (int token = 0; token < kVocab; ++token) {
         logits.push_back(std::sin(static_cast<float>(token) * 1.7F) * 3);
       }
@@ -40,22 +53,31 @@ class SamplerTest : public ::testing::Test {
     return std::sin(static_cast<float>(token) * 1.7F) * 3 - std::log(sum);
   }
 
-  std::vector<const RunnerSequence*> Sequences() const {
-    std::vector<const RunnerSequence*> seqs;
-    for (const auto& seq : sequences_) seqs.push_back(seq.get());
-    return seqs;
-  }
-  std::vector<SampledRow> Draw() {
-    std::vector<float> logits = Logits();
-    const TensorView view(logits.data(), DType::kF32, {std::ssize(rows_), kVocab});
-    return *sampler_.Draw(*stream_, view, rows_, Sequences(), masks_);
+  /// In tiles of `tile` rows.
+  std::vector<SampledRow> Draw(int64_t tile = 64) {
+    const auto rows = std::ssize(masks_);
+    arrays_.Upload(*backend_, *stream_);
+    const std::span<const SamplingInputs::Bitmask* const> masks = masks_;
+    for (int64_t begin = 0; begin < rows; begin += tile) {
+      const int64_t n = std::min(tile, rows - begin);
+      std::vector<float> logits = Logits(static_cast<size_t>(n));
+      const TensorView view(logits.data(), DType::kF32, {n, kVocab});
+      sampler_->Draw(*backend_, *stream_, view, begin,
+                     masks.subspan(static_cast<size_t>(begin), static_cast<size_t>(n)),
+                     TensorView(last_tokens_.data(), DType::kI32, {std::ssize(last_tokens_)}));
+    }
+    EXPECT_TRUE(stream_->Synchronize());
+    std::vector<SampledRow> drawn;
+    for (size_t i = 0; i < masks_.size(); ++i) drawn.push_back(sampler_->Drawn(i));
+    return drawn;
   }
 
   std::unique_ptr<Backend> backend_ = *CreateBackend("cpu", {.threads = 1});
   std::unique_ptr<Stream> stream_ = backend_->CreateStream();
-  Sampler sampler_ = *Sampler::Create(*backend_, 64, kVocab);
-  std::vector<std::unique_ptr<RunnerSequence>> sequences_;
-  std::vector<LogitsRow> rows_;
+  StagedBlock arrays_;
+  StagedBlock masks_memory_;
+  std::unique_ptr<Sampler> sampler_;
+  std::vector<int32_t> last_tokens_ = std::vector<int32_t>(64, -1);
   std::vector<const SamplingInputs::Bitmask*> masks_;
 };
 
@@ -68,9 +90,7 @@ TEST_F(SamplerTest, DrawIsAFunctionOfSeedPositionAndSampleIndexAlone) {
   const std::vector<SampledRow> together = Draw();
   std::set<TokenId> distinct;
   for (size_t i = 0; i < together.size(); ++i) {
-    sequences_.clear();
-    rows_.clear();
-    masks_.clear();
+    Clear();
     sampling.seed = i;
     Add(sampling);
     EXPECT_EQ(Draw()[0].token, together[i].token);
@@ -83,8 +103,7 @@ TEST_F(SamplerTest, PositionsAndSampleIndicesDrawAnew) {
   SamplingParams sampling;
   sampling.seed = 4;
   sampling.temperature = 5;
-  for (int i = 0; i < 40; ++i) Add(sampling, i < 20 ? i : 0);
-  for (int i = 20; i < 40; ++i) rows_[static_cast<size_t>(i)].position = i;
+  for (int i = 0; i < 40; ++i) Add(sampling, i < 20 ? i : 0, i < 20 ? 5 : i);
   const std::vector<SampledRow> drawn = Draw();
   std::set<TokenId> by_index;
   std::set<TokenId> by_position;
@@ -138,21 +157,39 @@ TEST_F(SamplerTest, BitmaskAllowsOnlyItsTokens) {
   EXPECT_EQ(Draw().back().token, drawn.back().token);  // a row without a mask is as before
 }
 
+TEST_F(SamplerTest, TokensGoToTheirSlotsWhateverTheTile) {
+  SamplingParams sampling;
+  sampling.temperature = 5;
+  sampling.logprobs = 1;
+  for (uint64_t seed = 0; seed < 11; ++seed) {
+    sampling.seed = seed;
+    Add(sampling);
+  }
+  const std::vector<SampledRow> whole = Draw();
+  const std::vector<SampledRow> tiled = Draw(4);
+  for (size_t i = 0; i < whole.size(); ++i) {
+    EXPECT_EQ(tiled[i].token, whole[i].token);
+    EXPECT_EQ(tiled[i].logprobs.chosen.logprob, whole[i].logprobs.chosen.logprob);
+    EXPECT_EQ(last_tokens_[63 - i], whole[i].token);
+  }
+  EXPECT_EQ(last_tokens_[63 - whole.size()], -1);
+}
+
 TEST_F(SamplerTest, ScoreGivesTheTargetsLogprobs) {
   SamplingParams sampling;
-  sampling.prompt_logprobs = 2;
-  Add(sampling);
-  sampling.prompt_logprobs = 0;
-  Add(sampling);
-  rows_[0].target = 11;
-  rows_[1].target = 36;
-  std::vector<float> logits = Logits();
-  const TensorView view(logits.data(), DType::kF32, {2, kVocab});
-  const std::vector<SampledRow> scored = *sampler_.Score(*stream_, view, rows_, Sequences());
-  EXPECT_NEAR(scored[0].logprobs.chosen.logprob, ExactLogprob(11), 1e-5);
-  EXPECT_NEAR(scored[1].logprobs.chosen.logprob, ExactLogprob(36), 1e-5);
-  EXPECT_EQ(scored[0].logprobs.top.size(), 2);
-  EXPECT_TRUE(scored[1].logprobs.top.empty());
+  sampling.logprobs = 1;
+  Add(sampling);  // results of scores stand behind those of draws
+  sampler_->AddScore({.target = 11, .num_top = 2});
+  sampler_->AddScore({.target = 36, .num_top = 0});
+  const SampledRow drawn = Draw()[0];
+  std::vector<float> logits = Logits(2);
+  sampler_->Score(*backend_, *stream_, TensorView(logits.data(), DType::kF32, {2, kVocab}), 0);
+  ASSERT_TRUE(stream_->Synchronize());
+  EXPECT_NEAR(sampler_->Scored(0).logprobs.chosen.logprob, ExactLogprob(11), 1e-5);
+  EXPECT_NEAR(sampler_->Scored(1).logprobs.chosen.logprob, ExactLogprob(36), 1e-5);
+  EXPECT_EQ(sampler_->Scored(0).logprobs.top.size(), 2);
+  EXPECT_TRUE(sampler_->Scored(1).logprobs.top.empty());
+  EXPECT_EQ(sampler_->Drawn(0).logprobs.chosen.logprob, drawn.logprobs.chosen.logprob);
 }
 
 }  // namespace

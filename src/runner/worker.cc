@@ -32,6 +32,12 @@ Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
     runtime.block_tokens = block_tokens;
     runtime.bytes_per_block = runtime.attention->BytesPerBlock(block_tokens);
   }
+  // Its sums are not those of the layers, so it cannot serve some steps of a sequence and not
+  // others where every row must have one order of sums.
+  const std::optional<DecoderDescription> decoder = worker->model_->Describe();
+  if (decoder && decoder->attention.numerics == Numerics::kFast) {
+    GALE_ASSIGN_OR_RETURN(worker->fused_, worker->backend_->CreateFusedDecoder(*decoder));
+  }
   return worker;
 }
 
@@ -50,21 +56,17 @@ KvCacheSpec Worker::kv_cache_spec() const {
 }
 
 size_t Worker::ScratchBytes(const StepLimits& limits) const {
-  return ModelRunner::DeviceBytes(*model_, limits);
+  return ModelRunner::DeviceBytes(*model_, groups_, limits);
 }
 
 Status Worker::Allocate(int num_blocks, const StepLimits& limits) {
-  GALE_ASSIGN_OR_RETURN(runner_, ModelRunner::Create(*backend_, *model_, groups_, limits));
+  GALE_ASSIGN_OR_RETURN(runner_,
+                        ModelRunner::Create(*backend_, *model_, groups_, fused_.get(), limits));
   const size_t block_bytes = PoolBlockBytes(kv_cache_spec());
   GALE_ASSIGN_OR_RETURN(pool_, backend_->Allocate(static_cast<size_t>(num_blocks) * block_bytes,
                                                   MemoryKind::kDevice));
-  const TensorView pool(pool_.data(), DType::kU8, {num_blocks, static_cast<int64_t>(block_bytes)});
-  for (KvGroupRuntime& group : groups_) {
-    TensorView blocks = pool;
-    blocks.dims[1] = static_cast<int64_t>(group.bytes_per_block);  // rows stay a pool block apart
-    group.attention->BindCache({.blocks = blocks, .block_tokens = group.block_tokens});
-  }
-  runner_->BindPool(pool);
+  runner_->BindPool(
+      TensorView(pool_.data(), DType::kU8, {num_blocks, static_cast<int64_t>(block_bytes)}));
   return {};
 }
 

@@ -13,7 +13,9 @@ namespace gale {
 
 class Worker {
  public:
-  /// Creates the attention of every KV group; allocates nothing yet.
+  /// Creates the attention of every KV group and, under Numerics::kFast, the fused decoder if the
+  /// device has one for the model (its buffers are part of what the device then lacks in free
+  /// memory). Allocates nothing else yet.
   /// Errors: kInvalidArgument when an attention back end does not take `block_tokens`.
   static Result<std::unique_ptr<Worker>> Create(std::unique_ptr<Backend> backend,
                                                 std::unique_ptr<Model> model, int block_tokens);
@@ -38,6 +40,7 @@ class Worker {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
   std::vector<KvGroupRuntime> groups_;
+  std::unique_ptr<FusedDecoder> fused_;
   Buffer pool_;
   std::unique_ptr<ModelRunner> runner_;
 };

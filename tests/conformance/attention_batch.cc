@@ -1,7 +1,10 @@
 #include "conformance/attention_batch.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
+
+#include <gtest/gtest.h>
 
 namespace gale::test {
 namespace {
@@ -45,15 +48,22 @@ class Runner {
     DealBlocks();
     const auto bytes = static_cast<int64_t>(attention_->BytesPerBlock(problem.block_tokens)) +
                        problem.extra_block_bytes;
-    HostTensor pool = Zeros(DType::kU8, {num_blocks_, bytes});
+    HostTensor pool = Zeros(DType::kU8, {num_blocks_ + 1, bytes});
     std::ranges::fill(pool.values, 255);
     pool_ = device.Upload(pool);
-    attention_->BindCache({pool_.view(), problem.block_tokens});
+    // A write for padding, to slot -1, would fall into the block before those of the sequences.
+    attention_->BindCache({pool_.view().Rows(1, num_blocks_ + 1), problem.block_tokens});
   }
 
   std::vector<HostTensor> Run() {
     std::vector<HostTensor> out;
-    for (const Step& step : Steps(problem_)) out = RunStep(step);
+    const std::vector<Step> steps = Steps(problem_);
+    for (const Step& step : steps) {
+      padding_ = &step == &steps.back() ? problem_.graph_padding : 0;
+      out = RunStep(step);
+    }
+    const HostTensor first_block = device_.Download(pool_.view().Rows(0, 1));
+    for (const double byte : first_block.values) EXPECT_EQ(byte, 255) << "padding was written";
     return out;
   }
 
@@ -84,7 +94,7 @@ class Runner {
   }
 
   /// The positions of a step, one sequence after the other, [tokens, heads, head_dim].
-  static HostTensor Concatenate(const Step& step, const std::vector<HostTensor>& source) {
+  HostTensor Concatenate(const Step& step, const std::vector<HostTensor>& source) const {
     HostTensor out = Zeros(source[0].dtype, {0, source[0].dim(1), source[0].dim(2)});
     const int64_t row = source[0].dim(1) * source[0].dim(2);
     for (const Piece& piece : step) {
@@ -93,6 +103,8 @@ class Runner {
                         values.begin() + (piece.first + piece.count) * row);
       out.dims[0] += piece.count;
     }
+    out.dims[0] += padding_;
+    out.values.insert(out.values.end(), static_cast<size_t>(padding_ * row), NAN);
     return out;
   }
 
@@ -114,7 +126,14 @@ class Runner {
       const auto row = block_tables_.values.begin() + piece.sequence * block_tables_.dim(1);
       tables.values.insert(tables.values.end(), row, row + block_tables_.dim(1));
     }
-    seq_lens.dims[0] = tables.dims[0] = static_cast<int64_t>(step.size());
+    for (int i = 0; i < padding_; ++i) {
+      cu_seqlens.push_back(cu_seqlens.back() + 1);
+      upper.push_back(0);
+      seq_lens.values.push_back(0);
+      slots.values.push_back(-1);
+      tables.values.resize(tables.values.size() + static_cast<size_t>(tables.dim(1)), -1);
+    }
+    seq_lens.dims[0] = tables.dims[0] = std::ssize(upper);
     slots.dims[0] = static_cast<int64_t>(slots.values.size());
 
     const DeviceTensor device_lens = device_.Upload(seq_lens);
@@ -123,11 +142,19 @@ class Runner {
     const DeviceTensor out = device_.Upload(
         Zeros(problem_.spec.dtype, {slots.dim(0), problem_.spec.q_heads, problem_.spec.head_dim}),
         8);
-    attention_->Plan(device_.stream(), {.cu_seqlens_q = cu_seqlens,
-                                        .seq_lens_upper = upper,
-                                        .seq_lens = device_lens.view(),
-                                        .block_tables = device_tables.view(),
-                                        .slot_mapping = device_slots.view()});
+    std::vector<std::byte> plan(
+        attention_->PlanBytes(cu_seqlens.back(), static_cast<int>(upper.size())));
+    const auto plan_bytes = static_cast<int64_t>(plan.size());
+    const DeviceTensor device_plan = device_.Upload(Zeros(DType::kU8, {plan_bytes}));
+    attention_->Plan({.cu_seqlens_q = cu_seqlens,
+                      .seq_lens_upper = upper,
+                      .seq_lens = device_lens.view(),
+                      .block_tables = device_tables.view(),
+                      .slot_mapping = device_slots.view(),
+                      .host_plan = plan,
+                      .device_plan = device_plan.view().data,
+                      .fixed_launches = padding_ > 0});
+    device_.backend().Copy(device_.stream(), device_plan.view().data, plan.data(), plan.size());
     if (problem_.fused_write) {
       RunFused(step, device_slots.view(), out.view());
     } else {
@@ -201,6 +228,7 @@ class Runner {
   std::vector<std::vector<int>> tables_;
   HostTensor block_tables_;
   int64_t num_blocks_ = 0;
+  int padding_ = 0;  ///< sequences of this step
   DeviceTensor pool_;
 };
 

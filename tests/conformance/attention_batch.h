@@ -21,6 +21,7 @@ struct AttentionProblem {
   std::vector<SequenceShape> sequences;
   int extra_block_bytes = 0;  ///< rows of the pool wider than the group needs
   bool fused_write = false;   ///< through QkvRopeWrite, with rotary angles of zero
+  int graph_padding = 0;      ///< the last step has fixed launches and so many sequences of nothing
 };
 
 /// Inputs of all positions of every sequence: q, k, v [positions, heads, head_dim].

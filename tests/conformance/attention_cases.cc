@@ -141,6 +141,21 @@ std::vector<OpCase> AttentionCases() {
     add(fmt::format("long_{}", DTypeName(dtype)),
         {Spec(4, 2, 64, dtype, dtype), 16, {{700, 1, {}}, {255, 2, {}}, {511, 1, {}}}});
   }
+  // As captured in a graph: from few sequences, which are split, to enough to be left whole.
+  for (const DType dtype : {f32, bf16}) {
+    for (const bool fused_write : {false, true}) {
+      add(fmt::format("graph_{}{}", DTypeName(dtype), fused_write ? "_fused_write" : ""),
+          {Spec(4, 2, 64, dtype, dtype),
+           16,
+           {{700, 1, {}}, {20, 1, {}}, {255, 1, {}}, {0, 1, {}}, {256, 1, {}}},
+           0,
+           fused_write,
+           3});
+    }
+    add(fmt::format("graph_many_{}", DTypeName(dtype)),
+        {Spec(4, 2, 64, dtype, dtype), 16, std::vector<SequenceShape>(300, {17, 1, {}}), 0, false,
+         20});
+  }
   // A softmax of one position is 1 whatever the mask's mistake leaves; only the values are checked.
   cases.push_back(AttentionCase("one_position", {Spec(4, 2, 64, f32, f32), 16, {{0, 1, {}}}},
                                 {Mutation::kSwapKvHeads}));

@@ -190,6 +190,25 @@ OpCase NeighboursCase(DType dtype, int group) {
           {Mutation::kOtherInput}};
 }
 
+/// A decode step with the launches of a graph, padded, against the same without.
+OpCase GraphCase(DType dtype, int group, int window) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    AttentionProblem problem =
+        Problem(dtype, group, window, {{30, 1, {}}, {700, 1, {}}, {0, 1, {}}, {511, 1, {}}});
+    AttentionInputs inputs = RandomInputs(problem, 17);
+    const std::vector<HostTensor> want = RunAttention(device, problem, inputs);
+    if (mutation == Mutation::kOtherInput) Nudge(&inputs.v[1]);
+    problem.graph_padding = 5;
+    const std::vector<HostTensor> got = RunAttention(device, problem, inputs);
+    OpResult result;
+    for (size_t s = 0; s < want.size(); ++s) AddEqual(got[s], want[s], &result);
+    return result;
+  };
+  return {fmt::format("Invariance/graph_{}_group{}_window{}", DTypeName(dtype), group, window),
+          run,
+          {Mutation::kOtherInput}};
+}
+
 }  // namespace
 
 std::vector<OpCase> InvarianceCases() {
@@ -206,6 +225,8 @@ std::vector<OpCase> InvarianceCases() {
       cases.push_back(NeighboursCase(dtype, group));
     }
     cases.push_back(ChunksCase(dtype, 2, 20, 100, chunkings));
+    cases.push_back(GraphCase(dtype, 4, 0));
+    cases.push_back(GraphCase(dtype, 4, 300));
     // Long enough for devices that split the cached positions of a decode.
     cases.push_back(ChunksCase(dtype, 2, 0, 600, {{599}, {256, 341}, {257}}));
     cases.push_back(ChunksCase(dtype, 2, 300, 600, {{599}, {256, 341}}));

@@ -30,10 +30,21 @@ OpCase EmbeddingCase(DType table_dtype, DType out_dtype, int64_t tokens, int64_t
     HostTensor ids = Zeros(DType::kI32, {tokens});
     for (double& id : ids.values) id = static_cast<double>(random() % static_cast<uint64_t>(vocab));
     const DeviceTensor device_table = device.Upload(table, padding);
-    const DeviceTensor device_ids = device.Upload(ids);
+    const DeviceTensor device_ids = device.Upload(given);
+    const DeviceTensor device_last_tokens = device.Upload(last_tokens);
+    // Every third one is only known to the device, in a slot of its own.
+    HostTensor given = ids;
+    HostTensor last_tokens = Zeros(DType::kI32, {tokens + 1});
+    for (int64_t t = 0; t < tokens; t += 3) {
+      const int64_t slot = tokens - t;
+      last_tokens.values[static_cast<size_t>(slot)] = ids.values[static_cast<size_t>(t)];
+      given.values[static_cast<size_t>(t)] = static_cast<double>(~slot);
+    }
     const DeviceTensor out = device.Upload(Zeros(out_dtype, {tokens, hidden}), padding);
-    device.backend().Embedding(device.stream(),
-                               {device_ids.view(), device_table.view(), out.view()});
+    device.backend().Embedding(device.stream(), {.tokens = device_ids.view(),
+                                                 .table = device_table.view(),
+                                                 .out = out.view(),
+                                                 .last_tokens = device_last_tokens.view()});
     const HostTensor got = device.Download(out);
     OpResult result;
     for (int64_t t = 0; t < tokens; ++t) {

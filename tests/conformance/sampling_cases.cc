@@ -85,6 +85,12 @@ class SampleBatch {
              .out = tensors_[7].view()};
   }
 
+  /// Tokens also go to last_tokens.
+  void Scatter(const TensorView& slots, const TensorView& last_tokens) {
+    args_.slots = slots;
+    args_.last_tokens = last_tokens;
+  }
+
   std::vector<int64_t> Draw() {
     device_.backend().Sample(device_.stream(), args_);
     const HostTensor out = device_.Download(tensors_[7]);
@@ -238,6 +244,25 @@ std::string DrawsAreFunctionsOfTheirCounter(Device& device) {
                                                                     : "";
 }
 
+/// Each token also goes to its row's slot, and nothing else changes there.
+std::string TokensGoToTheirSlots(Device& device) {
+  const HostTensor rows = Repeat(RandomLogits(3000, 2, 26), 4);
+  for (const int top_k : {0, 20}) {
+    Filters filters;
+    filters.top_k = top_k;
+    SampleBatch batch(device, rows, filters, 10, 0);
+    const DeviceTensor slots = device.Upload(Tensor(DType::kI32, {4}, {5, -1, 0, 2}));
+    const DeviceTensor last = device.Upload(Tensor(DType::kI32, {6}, {-7, -7, -7, -7, -7, -7}));
+    batch.Scatter(slots.view(), last.view());
+    const auto drawn = batch.Draw();
+    const std::vector<double> want = {
+        static_cast<double>(drawn[2]), -7, static_cast<double>(drawn[3]), -7, -7,
+        static_cast<double>(drawn[0])};
+    if (device.Download(last).values != want) return "a token went elsewhere";
+  }
+  return "";
+}
+
 /// On equal logits every device draws what the CPU draws. A draw could differ only where its random
 /// number falls within the rounding of a sum, some 1e-7 of the mass; the seeds here are not such.
 std::string DrawsEqualTheCpus(Device& device) {
@@ -280,6 +305,7 @@ std::vector<PropertyCase> SamplingCases() {
       {"Sample/tight_filters", TightFilters},
       {"Sample/ties_at_the_cut", TiesAtTheCut},
       {"Sample/draws_are_functions_of_their_counter", DrawsAreFunctionsOfTheirCounter},
+      {"Sample/tokens_go_to_their_slots", TokensGoToTheirSlots},
       {"Sample/draws_equal_the_cpus", DrawsEqualTheCpus},
   };
 }

@@ -94,6 +94,9 @@ std::vector<float> ModelHarness::Step(const std::vector<Piece>& pieces) {
   uploads_.clear();
 
   AttentionBatch attention;
+  std::vector<std::byte> plan(
+      attention_->PlanBytes(static_cast<int>(tokens), static_cast<int>(seqs)));
+  attention.host_plan = plan;
   attention.cu_seqlens_q = host.cu_seqlens_q;
   attention.seq_lens_upper = host.seq_lens;
   attention.seq_lens = Upload(host.seq_lens);
@@ -123,7 +126,10 @@ std::vector<float> ModelHarness::Step(const std::vector<Piece>& pieces) {
     const TensorView hidden = take(model.dtype(), model.hidden_size());
     scratch_.Reset();
     ForwardContext context = {&backend_, stream_.get(), {attention_.get()}, &scratch_};
-    attention_->Plan(*stream_, batch.attention[0]);
+    uploads_.push_back(Must(backend_.Allocate(plan.size(), MemoryKind::kDevice)));
+    batch.attention[0].device_plan = uploads_.back().data();
+    attention_->Plan(batch.attention[0]);
+    backend_.Copy(*stream_, uploads_.back().data(), plan.data(), plan.size());
     model.Embed(context, batch, hidden);
     model.Forward(context, batch, hidden);
     GALE_CHECK_LE(scratch_.used(), model.ScratchBytes(static_cast<int>(tokens)));

@@ -1,8 +1,9 @@
 // Paged attention without a score matrix: online softmax over tiles of kAttentionTile positions.
 //
 // A block holds, for each layer of the group and each kv head, its keys and then its values:
-//   K  [block_tokens / tile][padded head_dim][tile]   a vector of scores per step, no horizontal
-//   sums V  [block_tokens][padded head_dim]
+//   K  [block_tokens / tile][padded head_dim][tile]
+//   V  [block_tokens][padded head_dim]
+// A tile of keys is transposed, so that scores come by the vector, without horizontal sums.
 // head_dim is padded with zeros to a multiple of the tile. Tiles are cut at absolute positions and
 // taken in ascending order by every query, so a row's result depends neither on the chunk it came
 // in nor on its neighbours.
@@ -54,7 +55,9 @@ class CpuAttention final : public AttentionBackend {
     cache_ = cache;
   }
 
-  void Plan(Stream&, const AttentionBatch& batch) override {
+  size_t PlanBytes(int, int) const override { return 0; }
+
+  void Plan(const AttentionBatch& batch) override {
     CheckDType(batch.seq_lens, DType::kI32);
     CheckDType(batch.block_tables, DType::kI32);
     CheckRows(batch.block_tables);
@@ -113,7 +116,7 @@ class CpuAttention final : public AttentionBackend {
   void WriteToken(const KvWriteArgs& args, int64_t token, int thread) const {
     const CpuKernels& kernels = context_.kernels;
     const int32_t slot = args.slot_mapping.As<int32_t>()[token];
-    GALE_CHECK_GE(slot, 0);
+    if (slot < 0) return;
     const int32_t block = slot / cache_.block_tokens;
     const int32_t offset = slot % cache_.block_tokens;
     GALE_CHECK_LT(block, cache_.blocks.dim(0));
@@ -148,6 +151,7 @@ class CpuAttention final : public AttentionBackend {
   }
 
   void RunTask(const AttentionArgs& args, const Task& task, int thread) const {
+    if (PositionOf(task, task.first) < 0) return;  // fills up a graph
     const int rows = (task.last - task.first) * group_;
     const int64_t tile_floats = int64_t{kAttentionTile} * padded_dim_;
     float* q = context_.thread_scratch[static_cast<size_t>(thread)].Floats(

@@ -21,6 +21,13 @@ constexpr size_t kHugePage = size_t{2} << 20;
 class CpuStream final : public Stream {
  public:
   Status Synchronize() override { return {}; }
+  void Record(Event&) override {}
+  void Wait(Event&) override {}
+};
+
+class CpuEvent final : public Event {
+ public:
+  Result<bool> HasPassed() override { return true; }
 };
 
 class CpuBackend final : public Backend {
@@ -36,7 +43,8 @@ class CpuBackend final : public Backend {
                                        context_.pool.threads() == 1 ? "" : "s", note_),
             .total_bytes = memory.total_bytes,
             .free_bytes = memory.available_bytes,
-            .is_host_memory = true};
+            .is_host_memory = true,
+            .is_asynchronous = false};
   }
 
   Result<Buffer> Allocate(size_t bytes, MemoryKind) override {
@@ -59,6 +67,7 @@ class CpuBackend final : public Backend {
   }
 
   std::unique_ptr<Stream> CreateStream() override { return std::make_unique<CpuStream>(); }
+  std::unique_ptr<Event> CreateEvent() override { return std::make_unique<CpuEvent>(); }
 
   void Copy(Stream&, void* dst, const void* src, size_t bytes) override {
     if (bytes > 0) std::memmove(dst, src, bytes);

@@ -19,32 +19,29 @@ void CopyRow(Context& context, const TensorView& src, int64_t src_row, const Ten
   context.kernels.from_f32(row, RowAt(dst, dst_row), dst.dtype, n);
 }
 
-void LookUp(Context& context, const TensorView& table, const TensorView& rows,
-            const TensorView& out) {
-  const int64_t n = rows.dim(0);
-  CheckDType(rows, DType::kI32);
-  CheckActivation(out);
-  CheckShape(rows, {n});
-  CheckShape(out, {n, table.dim(1)});
-  CheckRows(table);
-  const auto* ids = rows.As<int32_t>();
-  ForRows(context, n, table.dim(1), [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      GALE_CHECK_GE(ids[i], 0);
-      GALE_CHECK_LT(ids[i], table.dim(0));
-      CopyRow(context, table, ids[i], out, i, thread);
-    }
-  });
-}
-
 }  // namespace
 
 void Embedding(Context& context, const EmbeddingArgs& args) {
-  LookUp(context, args.table, args.tokens, args.out);
+  CheckEmbeddingArgs(args);
+  const auto* ids = args.tokens.As<int32_t>();
+  ForRows(context, args.tokens.dim(0), args.table.dim(1),
+          [&](int64_t begin, int64_t end, int thread) {
+            for (int64_t i = begin; i < end; ++i) {
+              int32_t id = ids[i];
+              if (id < 0) {
+                GALE_CHECK_LT(~id, args.last_tokens.dim(0));
+                id = args.last_tokens.As<int32_t>()[~id];
+              }
+              GALE_CHECK_GE(id, 0);
+              GALE_CHECK_LT(id, args.table.dim(0));
+              CopyRow(context, args.table, id, args.out, i, thread);
+            }
+          });
 }
 
+/// A look-up like the other, of activations.
 void GatherRows(Context& context, const GatherRowsArgs& args) {
-  LookUp(context, args.x, args.rows, args.out);
+  Embedding(context, {.tokens = args.rows, .table = args.x, .out = args.out});
 }
 
 }  // namespace gale::cpu

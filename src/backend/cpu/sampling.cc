@@ -51,8 +51,7 @@ std::vector<Candidate> TopCandidates(const CpuKernels& kernels, std::span<const 
   constexpr int64_t kSkip = 128;
   std::vector<Candidate> pool;
   pool.reserve(capacity);
-  float bound =
-      kMinusInfinity;  // a later token must exceed it: at a tie the lower id is in already
+  float bound = kMinusInfinity;  // to be exceeded: at a tie the lower id is in already
   bool full = false;
   const auto cut = [&] {
     std::ranges::nth_element(pool, pool.begin() + static_cast<ptrdiff_t>(keep) - 1, Likelier);
@@ -209,16 +208,30 @@ class RowSampler {
   float inverse_temperature_ = 1;
 };
 
-void ApplyBitmask(const TensorView& bitmask, int64_t row, std::span<float> logits) {
+/// The logits of allowed tokens, minus infinity for the others.
+void ApplyBitmask(const TensorView& bitmask, int64_t row, std::span<const float> logits,
+                  float* allowed) {
   const auto* words = static_cast<const int32_t*>(RowAt(bitmask, row));
   for (size_t i = 0; i < logits.size(); ++i) {
     const auto word = static_cast<uint32_t>(words[i / 32]);
-    if ((word >> (i % 32) & 1U) == 0) logits[i] = kMinusInfinity;
+    allowed[i] = (word >> (i % 32) & 1U) != 0 ? logits[i] : kMinusInfinity;
   }
 }
 
-std::span<float> LogitsRow(const TensorView& logits, int64_t row) {
-  return {static_cast<float*>(RowAt(logits, row)), static_cast<size_t>(logits.dim(1))};
+int32_t DrawRow(const CpuKernels& kernels, const SampleArgs& args, int64_t row,
+                std::span<const float> logits, float* weights) {
+  const auto* counter = static_cast<const uint64_t*>(RowAt(args.counter, row));
+  const RowParams params{
+      .temperature = args.temperature.As<float>()[row],
+      .top_k = args.top_k.As<int32_t>()[row],
+      .top_p = args.top_p.As<float>()[row],
+      .min_p = args.min_p.As<float>()[row],
+      .uniform = UniformDouble(args.seed.As<uint64_t>()[row], counter[0], counter[1])};
+  return RowSampler(kernels, logits, params, weights).Draw();
+}
+
+std::span<const float> LogitsRow(const TensorView& logits, int64_t row) {
+  return {static_cast<const float*>(RowAt(logits, row)), static_cast<size_t>(logits.dim(1))};
 }
 
 }  // namespace
@@ -227,18 +240,21 @@ void Sample(Context& context, const SampleArgs& args) {
   CheckSampleArgs(args);
   const int64_t vocab = args.logits.dim(1);
   ForRows(context, args.logits.dim(0), vocab, [&](int64_t begin, int64_t end, int thread) {
-    float* weights = context.thread_scratch[static_cast<size_t>(thread)].Floats(vocab);
+    float* weights = context.thread_scratch[static_cast<size_t>(thread)].Floats(2 * vocab);
+    float* allowed = weights + vocab;
     for (int64_t row = begin; row < end; ++row) {
-      const std::span<float> logits = LogitsRow(args.logits, row);
-      if (args.bitmask) ApplyBitmask(args.bitmask, row, logits);
-      const auto* counter = static_cast<const uint64_t*>(RowAt(args.counter, row));
-      const RowParams params{
-          .temperature = args.temperature.As<float>()[row],
-          .top_k = args.top_k.As<int32_t>()[row],
-          .top_p = args.top_p.As<float>()[row],
-          .min_p = args.min_p.As<float>()[row],
-          .uniform = UniformDouble(args.seed.As<uint64_t>()[row], counter[0], counter[1])};
-      args.out.As<int32_t>()[row] = RowSampler(context.kernels, logits, params, weights).Draw();
+      std::span<const float> logits = LogitsRow(args.logits, row);
+      if (args.bitmask) {
+        ApplyBitmask(args.bitmask, row, logits, allowed);
+        logits = {allowed, logits.size()};
+      }
+      const int32_t token = DrawRow(context.kernels, args, row, logits, weights);
+      args.out.As<int32_t>()[row] = token;
+      if (!args.slots) continue;
+      const int32_t slot = args.slots.As<int32_t>()[row];
+      if (slot < 0) continue;
+      GALE_CHECK_LT(slot, args.last_tokens.dim(0));
+      args.last_tokens.As<int32_t>()[slot] = token;
     }
   });
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 #include <vector>
 
 #include "backend/cuda/attention_fma.cuh"
@@ -13,7 +14,8 @@ namespace gale::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr size_t kMaxPartialBytes = size_t{64} << 20;  // else sequences are not split
+constexpr int64_t kBlocksPerSm = 4;
+constexpr size_t kMaxPartialBytes = size_t{32} << 20;  // else sequences are not split
 
 /// Head sizes that the tensor core kernel is compiled for; others are padded to the next one.
 constexpr std::array kDims = {32, 64, 80, 96, 128, 256};
@@ -33,6 +35,7 @@ __global__ void WriteKvKernel(const T* k, int64_t k_stride, int64_t k_head_strid
   WaitForPrerequisites();
   const int64_t token = blockIdx.x;
   const int32_t slot = slots[token];
+  if (slot < 0) return;
   const int block_tokens = 1 << cache.block_shift;
   Kv* block = reinterpret_cast<Kv*>(cache.blocks + (slot >> cache.block_shift) * cache.block_bytes);
   const int width = cache.kv_heads * cache.padded_dim;
@@ -51,46 +54,10 @@ __global__ void WriteKvKernel(const T* k, int64_t k_stride, int64_t k_head_strid
   }
 }
 
-/// An array filled by the host for each step. The copy of the last step is awaited before the host
-/// side is refilled; it is the first thing of its step on the stream, so this hardly ever waits.
-class StepArray {
- public:
-  ~StepArray() {
-    if (copied_ != nullptr) cudaEventDestroy(copied_);
-  }
-  StepArray() = default;
-  StepArray(const StepArray&) = delete;
-  StepArray& operator=(const StepArray&) = delete;
-
-  const void* Upload(CudaStream& stream, const void* data, size_t bytes) {
-    if (bytes == 0) return device_.data();
-    if (copied_ == nullptr) {
-      stream.Record(cudaEventCreateWithFlags(&copied_, cudaEventDisableTiming));
-    } else {
-      stream.Record(cudaEventSynchronize(copied_));
-    }
-    if (bytes > host_.bytes()) {
-      stream.Record(cudaStreamSynchronize(stream.get()));  // kernels in flight read the old one
-      auto host = Allocate(2 * bytes, MemoryKind::kPinnedHost);
-      auto device = Allocate(2 * bytes, MemoryKind::kDevice);
-      if (!host || !device) {
-        stream.Record(cudaErrorMemoryAllocation);
-        return nullptr;
-      }
-      host_ = *std::move(host);
-      device_ = *std::move(device);
-    }
-    std::copy_n(static_cast<const char*>(data), bytes, static_cast<char*>(host_.data()));
-    stream.Record(
-        cudaMemcpyAsync(device_.data(), host_.data(), bytes, cudaMemcpyHostToDevice, stream.get()));
-    stream.Record(cudaEventRecord(copied_, stream.get()));
-    return device_.data();
-  }
-
- private:
-  Buffer host_;
-  Buffer device_;
-  cudaEvent_t copied_ = nullptr;
+/// What begins the plan of a step; items follow, then combine items.
+struct PlanHeader {
+  int32_t num_items;
+  int32_t padding[3];
 };
 
 class PagedAttention final : public CudaAttention {
@@ -129,7 +96,12 @@ class PagedAttention final : public CudaAttention {
     layout_.block_shift = std::countr_zero(static_cast<unsigned>(cache.block_tokens));
   }
 
-  void Plan(Stream& stream, const AttentionBatch& batch) override {
+  size_t PlanBytes(int max_tokens, int max_seqs) const override {
+    return CombineOffset(max_tokens, max_seqs) +
+           static_cast<size_t>(max_seqs) * sizeof(CombineItem);
+  }
+
+  void Plan(const AttentionBatch& batch) override {
     CheckDType(batch.seq_lens, DType::kI32);
     CheckDType(batch.block_tables, DType::kI32);
     CheckRows(batch.block_tables);
@@ -143,23 +115,19 @@ class PagedAttention final : public CudaAttention {
       num_tiles += (NumRows(s) + RowsPerItem() - 1) / RowsPerItem();
     }
     // Enough blocks as it is: four for each SM.
-    const bool split =
-        on_tensor_cores_ && num_tiles * spec_.kv_heads < int64_t{4} * Limits().num_sms;
+    split_ = on_tensor_cores_ && num_tiles * spec_.kv_heads < kBlocksPerSm * Limits().num_sms;
     for (size_t s = 0; s < NumSequences(); ++s) {
       const int chunks = NumChunks(s);
-      if (split && chunks > 1 && NumRows(s) <= RowsPerItem() &&
+      if (split_ && chunks > 1 && NumRows(s) <= RowsPerItem() &&
           PartialBytes(num_partials_ + int64_t{chunks} * spec_.kv_heads * NumRows(s)) <=
               kMaxPartialBytes) {
         AddChunks(s, chunks);
-      } else {
+      } else if (chunks > 0) {
         AddWhole(s);
       }
     }
-    CudaStream& cuda_stream = AsCuda(stream);
-    device_items_ = static_cast<const AttentionItem*>(
-        item_array_.Upload(cuda_stream, items_.data(), items_.size() * sizeof(AttentionItem)));
-    device_combine_items_ = static_cast<const CombineItem*>(combine_array_.Upload(
-        cuda_stream, combine_items_.data(), combine_items_.size() * sizeof(CombineItem)));
+    if (batch.fixed_launches) combine_items_.resize(NumSequences());  // others have no rows
+    WritePlan();
   }
 
   void WriteKv(Stream& stream, const KvWriteArgs& args) override {
@@ -180,13 +148,14 @@ class PagedAttention final : public CudaAttention {
     const int64_t tokens = args.q.dim(0);
     CheckArray(args.q, spec_.dtype, {tokens, spec_.q_heads, spec_.head_dim});
     CheckArray(args.out, spec_.dtype, {tokens, spec_.q_heads, spec_.head_dim});
-    if (items_.empty()) return;
+    if (tokens == 0) return;
     CudaStream& cuda_stream = AsCuda(stream);
     AttentionParams params = Params(args);
-    if (num_partials_ > 0) {
+    const int64_t num_partials = batch_.fixed_launches && split_ ? MaxPartials() : num_partials_;
+    if (num_partials > 0) {
       const size_t out_bytes =
-          static_cast<size_t>(num_partials_ * layout_.padded_dim) * sizeof(float);
-      auto* scratch = static_cast<char*>(cuda_stream.Scratch(PartialBytes(num_partials_)));
+          static_cast<size_t>(num_partials * layout_.padded_dim) * sizeof(float);
+      auto* scratch = static_cast<char*>(cuda_stream.Scratch(PartialBytes(num_partials)));
       if (scratch == nullptr) return;
       params.partial_out = reinterpret_cast<float*>(scratch);
       params.partial_stats = reinterpret_cast<float2*>(scratch + out_bytes);
@@ -203,10 +172,12 @@ class PagedAttention final : public CudaAttention {
       case 128: RunMma<128>(cuda_stream, params); break;
       default: RunMma<256>(cuda_stream, params); break;
     }
+    if (!split_) return;
     cuda_stream.Launch(
         {dim3(static_cast<unsigned>(combine_items_.size()), static_cast<unsigned>(spec_.kv_heads)),
          dim3(kThreads)},
-        CombineKernel, params, device_combine_items_);
+        CombineKernel, params,
+        reinterpret_cast<const CombineItem*>(DevicePlan() + combine_offset_));
   }
 
  private:
@@ -220,6 +191,34 @@ class PagedAttention final : public CudaAttention {
     return static_cast<size_t>(rows) *
            (static_cast<size_t>(layout_.padded_dim) * sizeof(float) + sizeof(float2));
   }
+
+  int64_t MaxPartials() const { return static_cast<int64_t>(kMaxPartialBytes / PartialBytes(1)); }
+
+  /// Where combine items begin in the largest plan.
+  size_t CombineOffset(int max_tokens, int max_seqs) const {
+    const int64_t tiles = int64_t{max_tokens} * group_ / RowsPerItem() + max_seqs;
+    const int64_t chunks = MaxPartials() / spec_.q_heads;
+    return sizeof(PlanHeader) + static_cast<size_t>(tiles + chunks) * sizeof(AttentionItem);
+  }
+
+  void WritePlan() {
+    combine_offset_ = sizeof(PlanHeader) + items_.size() * sizeof(AttentionItem);
+    const size_t combine_bytes = combine_items_.size() * sizeof(CombineItem);
+    if (batch_.fixed_launches) {
+      combine_offset_ = batch_.host_plan.size() - combine_bytes;  // whatever the number of items
+    }
+    GALE_CHECK_LE(sizeof(PlanHeader) + items_.size() * sizeof(AttentionItem), combine_offset_);
+    GALE_CHECK_LE(combine_offset_ + combine_bytes, batch_.host_plan.size());
+    const PlanHeader header{static_cast<int32_t>(items_.size()), {}};
+    std::byte* plan = batch_.host_plan.data();
+    std::memcpy(plan, &header, sizeof(header));
+    std::copy(items_.begin(), items_.end(),
+              reinterpret_cast<AttentionItem*>(plan + sizeof(header)));
+    std::copy(combine_items_.begin(), combine_items_.end(),
+              reinterpret_cast<CombineItem*>(plan + combine_offset_));
+  }
+
+  const std::byte* DevicePlan() const { return static_cast<const std::byte*>(batch_.device_plan); }
 
   /// Bound on the chunks that the sequence's queries see.
   int NumChunks(size_t s) const {
@@ -253,7 +252,8 @@ class PagedAttention final : public CudaAttention {
 
   AttentionParams Params(const AttentionArgs& args) const {
     AttentionParams params{};
-    params.items = device_items_;
+    params.items = reinterpret_cast<const AttentionItem*>(DevicePlan() + sizeof(PlanHeader));
+    if (batch_.fixed_launches) params.num_items = reinterpret_cast<const int32_t*>(DevicePlan());
     params.cache = layout_;
     params.layer = args.layer;
     params.seq_lens = batch_.seq_lens.As<int32_t>();
@@ -273,13 +273,20 @@ class PagedAttention final : public CudaAttention {
   }
 
   dim3 Grid() const {
-    return dim3(static_cast<unsigned>(items_.size()), static_cast<unsigned>(spec_.kv_heads));
+    int64_t width = std::ssize(items_);
+    if (batch_.fixed_launches) {
+      const int64_t for_all_sms =
+          (kBlocksPerSm * Limits().num_sms + spec_.kv_heads - 1) / spec_.kv_heads;
+      width = split_ ? for_all_sms : static_cast<int64_t>(NumSequences());
+    }
+    return dim3(static_cast<unsigned>(width), static_cast<unsigned>(spec_.kv_heads));
   }
 
   template <int kDim>
   void RunMma(CudaStream& stream, const AttentionParams& params) const {
     using Tile = AttentionTile<kDim>;
-    const size_t shared = Tile::kSharedBytes + (any_whole_ ? Tile::kTotalBytes : 0);
+    const bool any_whole = any_whole_ || batch_.fixed_launches;
+    const size_t shared = Tile::kSharedBytes + (any_whole ? Tile::kTotalBytes : 0);
     stream.Launch({Grid(), dim3(Tile::kThreads), shared}, AttentionMmaKernel<kDim>, params);
   }
 
@@ -312,10 +319,8 @@ class PagedAttention final : public CudaAttention {
   std::vector<CombineItem> combine_items_;
   int64_t num_partials_ = 0;  ///< rows
   bool any_whole_ = false;
-  StepArray item_array_;
-  StepArray combine_array_;
-  const AttentionItem* device_items_ = nullptr;
-  const CombineItem* device_combine_items_ = nullptr;
+  bool split_ = false;         ///< sequences of many chunks are
+  size_t combine_offset_ = 0;  ///< bytes from the plan's beginning
 };
 
 }  // namespace

@@ -12,20 +12,15 @@ constexpr int kFmaWarps = 4;
 constexpr int kFmaRows = 64;  // of an item
 constexpr int kMaxHeadDim = 256;
 
-/// Blocks: (item, kv head); items have all chunks.
+/// One item, which has all chunks, for one kv head, by the whole block.
 template <class Q, class Kv>
-__global__ void __launch_bounds__(kFmaWarps* kWarp) AttentionFmaKernel(AttentionParams p) {
-  __shared__ float queries[kFmaWarps][kMaxHeadDim];
-  LaunchDependents();
-  WaitForPrerequisites();
-  const AttentionItem item = p.items[blockIdx.x];
-  const int kv_head = static_cast<int>(blockIdx.y);
+__device__ void AttendInF32(const AttentionParams& p, const AttentionItem& item, int kv_head,
+                            float* q) {
   const int lane = threadIdx.x % kWarp;
   const int head_dim = p.cache.head_dim;
   const int first_position = p.seq_lens[item.sequence] - item.num_tokens;
   const int rows = min(kFmaRows, item.num_tokens * p.group - item.first_row);
   const int32_t* table = p.block_tables + item.sequence * p.table_stride;
-  float* q = queries[threadIdx.x / kWarp];
 
   for (int r = threadIdx.x / kWarp; r < rows; r += kFmaWarps) {
     const int row = item.first_row + r;
@@ -79,6 +74,19 @@ __global__ void __launch_bounds__(kFmaWarps* kWarp) AttentionFmaKernel(Attention
       const int d = lane + i * kWarp;
       if (d < head_dim) dst[d] = FromF32<Q>(acc[i] / total);
     }
+  }
+}
+
+/// Blocks: (item, kv head), as of AttentionMmaKernel.
+template <class Q, class Kv>
+__global__ void __launch_bounds__(kFmaWarps* kWarp) AttentionFmaKernel(AttentionParams p) {
+  __shared__ float queries[kFmaWarps][kMaxHeadDim];
+  LaunchDependents();
+  WaitForPrerequisites();
+  const int num_items = p.NumItems();
+  for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
+    const AttentionItem item = p.items[i];
+    AttendInF32<Q, Kv>(p, item, static_cast<int>(blockIdx.y), queries[threadIdx.x / kWarp]);
   }
 }
 

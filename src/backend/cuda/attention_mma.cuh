@@ -18,7 +18,8 @@ namespace gale::cuda {
 constexpr int kChunk = 256;
 constexpr float kLog2E = 1.4426950408889634F;
 
-/// Up to 64 rows of one sequence; blocks of the grid are (item, kv head).
+/// Up to 64 rows of one sequence; blocks of the grid are (item, kv head), and go on by the grid's
+/// width where there are more items.
 struct AttentionItem {
   int32_t sequence;
   int32_t first_token;  // of the sequence, in the step
@@ -39,6 +40,7 @@ struct CombineItem {
 
 struct AttentionParams {
   const AttentionItem* items;
+  const int32_t* num_items;  // null: as many as the grid is wide
   KvLayout cache;
   int layer;
   const int32_t* seq_lens;
@@ -57,6 +59,9 @@ struct AttentionParams {
   float* partial_out;     // [partial row, padded_dim], not divided by the sum
   float2* partial_stats;  // [partial row]: maximum (of scores * log2 e) and sum
 
+  __device__ __forceinline__ int NumItems() const {
+    return num_items == nullptr ? static_cast<int>(gridDim.x) : *num_items;
+  }
   __device__ __forceinline__ int FirstVisible(int position) const {
     return window > 0 ? max(position - window + 1, 0) : 0;
   }
@@ -111,23 +116,19 @@ struct AttentionTile {
   static constexpr size_t kTotalBytes = sizeof(float) * kRows * kDim;
 };
 
+/// One item for one kv head, by the whole block.
 template <int kDim>
-__global__ void __launch_bounds__(AttentionTile<kDim>::kThreads)
-    AttentionMmaKernel(AttentionParams p) {
+__device__ __forceinline__ void Attend(const AttentionParams& p, const AttentionItem& item,
+                                       int kv_head, bf16* shared) {
   using Tile = AttentionTile<kDim>;
   constexpr int kPositions = Tile::kPositions;
   constexpr int kScoreTiles = kPositions / 8;
   constexpr int kVectors = kDim / 8;  // 16 bytes each
-  extern __shared__ __align__(128) bf16 shared[];
   bf16* queries = shared;
   bf16* kv = shared + Tile::kQueryElements;  // [stage][k, v][position][kPitch]
   // [fragment * 4 + i][thread]: a thread's own, in the order of its accumulators
   float* totals = reinterpret_cast<float*>(kv + 4 * Tile::kKvElements);
 
-  LaunchDependents();
-  WaitForPrerequisites();
-  const AttentionItem item = p.items[blockIdx.x];
-  const int kv_head = static_cast<int>(blockIdx.y);
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   const int g = lane / 4;
@@ -345,6 +346,20 @@ __global__ void __launch_bounds__(AttentionTile<kDim>::kThreads)
         }
       }
     }
+  }
+}
+
+template <int kDim>
+__global__ void __launch_bounds__(AttentionTile<kDim>::kThreads)
+    AttentionMmaKernel(AttentionParams p) {
+  extern __shared__ __align__(128) bf16 shared[];
+  LaunchDependents();
+  WaitForPrerequisites();
+  const int num_items = p.NumItems();
+  for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
+    const AttentionItem item = p.items[i];
+    Attend<kDim>(p, item, static_cast<int>(blockIdx.y), shared);
+    __syncthreads();  // before the next item's queries
   }
 }
 

@@ -19,7 +19,8 @@ class CudaBackend final : public Backend {
                     .description = description_,
                     .total_bytes = 0,
                     .free_bytes = 0,
-                    .is_host_memory = false};
+                    .is_host_memory = false,
+                    .is_asynchronous = true};
     cudaMemGetInfo(&info.free_bytes, &info.total_bytes);
     return info;
   }
@@ -29,6 +30,12 @@ class CudaBackend final : public Backend {
   }
 
   std::unique_ptr<Stream> CreateStream() override { return std::make_unique<cuda::CudaStream>(); }
+  std::unique_ptr<Event> CreateEvent() override { return std::make_unique<cuda::CudaEvent>(); }
+
+  Result<std::unique_ptr<Graph>> Capture(Stream& stream,
+                                         const std::function<void()>& enqueue) override {
+    return cuda::Capture(cuda::AsCuda(stream), enqueue);
+  }
 
   void Copy(Stream& stream, void* dst, const void* src, size_t bytes) override {
     if (bytes == 0) return;

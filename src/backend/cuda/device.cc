@@ -1,6 +1,7 @@
 #include "backend/cuda/device.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -64,22 +65,89 @@ CudaStream::~CudaStream() {
 
 Status CudaStream::Synchronize() {
   Record(cudaStreamSynchronize(stream_));
-  const cudaError_t error = error_;
-  error_ = cudaSuccess;
-  return ToStatus(error, "stream");
+  return ToStatus(TakeError(), "stream");
+}
+
+void CudaStream::Record(Event& event) {
+  auto& cuda_event = static_cast<CudaEvent&>(event);
+  Record(cudaEventRecord(cuda_event.event_, stream_));
+  cuda_event.error_ = TakeError();
+}
+
+void CudaStream::Wait(Event& event) {
+  auto& cuda_event = static_cast<CudaEvent&>(event);
+  Record(std::exchange(cuda_event.error_, cudaSuccess));
+  Record(cudaStreamWaitEvent(stream_, cuda_event.event_));
 }
 
 void* CudaStream::Scratch(size_t bytes) {
-  if (bytes <= scratch_.bytes()) return scratch_.data();
-  Record(cudaStreamSynchronize(stream_));  // kernels in flight use the old one
-  scratch_ = {};
-  auto grown = Allocate(bytes, MemoryKind::kDevice);
-  if (!grown) {
-    Record(cudaErrorMemoryAllocation);
-    return nullptr;
+  const size_t held = scratch_.empty() ? 0 : scratch_.back().bytes();
+  if (bytes > held) {
+    auto grown = Allocate(std::max(bytes, 2 * held), MemoryKind::kDevice);
+    if (!grown) {
+      Record(cudaErrorMemoryAllocation);
+      return nullptr;
+    }
+    scratch_.push_back(*std::move(grown));
   }
-  scratch_ = *std::move(grown);
-  return scratch_.data();
+  return scratch_.back().data();
+}
+
+CudaEvent::CudaEvent() : error_(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)) {}
+
+CudaEvent::~CudaEvent() {
+  if (event_ != nullptr) cudaEventDestroy(event_);
+}
+
+Result<bool> CudaEvent::HasPassed() {
+  const cudaError_t now = cudaEventQuery(event_);
+  if (now == cudaErrorNotReady) return false;
+  const cudaError_t error = error_ != cudaSuccess ? error_ : now;
+  error_ = cudaSuccess;
+  if (error == cudaSuccess) return true;
+  return tl::unexpected(ToStatus(error, "step").error());
+}
+
+namespace {
+
+class CudaGraph final : public Graph {
+ public:
+  explicit CudaGraph(cudaGraphExec_t graph) : graph_(graph) {}
+  ~CudaGraph() override { cudaGraphExecDestroy(graph_); }
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
+
+  void Launch(Stream& stream) override {
+    CudaStream& cuda_stream = AsCuda(stream);
+    cuda_stream.Record(cudaGraphLaunch(graph_, cuda_stream.get()));
+  }
+
+ private:
+  cudaGraphExec_t graph_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Graph>> Capture(CudaStream& stream, const std::function<void()>& enqueue) {
+  const cudaError_t earlier = stream.TakeError();
+  // Relaxed: the stream's scratch may grow meanwhile.
+  stream.Record(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeRelaxed));
+  enqueue();
+  cudaGraph_t recorded = nullptr;
+  stream.Record(cudaStreamEndCapture(stream.get(), &recorded));
+  cudaGraphExec_t graph = nullptr;
+  if (recorded != nullptr) {
+    stream.Record(cudaGraphInstantiate(&graph, recorded, 0));
+    cudaGraphDestroy(recorded);
+  }
+  if (graph != nullptr) stream.Record(cudaGraphUpload(graph, stream.get()));
+  const Status status = ToStatus(stream.TakeError(), "capture a graph");
+  stream.Record(earlier);
+  if (!status) {
+    if (graph != nullptr) cudaGraphExecDestroy(graph);
+    return tl::unexpected(status.error());
+  }
+  return std::make_unique<CudaGraph>(graph);
 }
 
 }  // namespace gale::cuda

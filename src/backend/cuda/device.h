@@ -3,7 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <cuda_runtime.h>
 
@@ -32,7 +36,23 @@ struct LaunchShape {
   size_t shared_bytes = 0;
 };
 
-/// Errors of launches are kept until Synchronize reports them; the device's own are sticky in CUDA.
+class CudaEvent final : public Event {
+ public:
+  CudaEvent();
+  ~CudaEvent() override;
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+
+  Result<bool> HasPassed() override;
+
+ private:
+  friend class CudaStream;
+  cudaEvent_t event_ = nullptr;
+  cudaError_t error_ = cudaSuccess;  ///< the first one of what it stands for
+};
+
+/// Errors of launches are kept until Synchronize or an event reports them; the device's own are
+/// sticky in CUDA.
 class CudaStream final : public Stream {
  public:
   CudaStream();
@@ -41,13 +61,18 @@ class CudaStream final : public Stream {
   CudaStream& operator=(const CudaStream&) = delete;
 
   Status Synchronize() override;
+  void Record(Event& event) override;
+  void Wait(Event& event) override;
+  /// The first error of launches since it was asked last.
+  cudaError_t TakeError() { return std::exchange(error_, cudaSuccess); }
   cudaStream_t get() const { return stream_; }
   void Record(cudaError_t error) {
     if (error_ == cudaSuccess) error_ = error;
   }
 
   /// Memory for one op's intermediate results, 256-byte aligned; the next op on the stream reuses
-  /// it. Null (and an error at Synchronize) when there is not enough.
+  /// it. Null (and an error at Synchronize) when there is not enough. It grows to the largest op's
+  /// need; what it was before stays, since kernels in flight and captured graphs point to it.
   void* Scratch(size_t bytes);
 
   /// Every kernel begins with WaitForPrerequisites (ptx.cuh): it may start before the one before it
@@ -77,8 +102,10 @@ class CudaStream final : public Stream {
  private:
   cudaStream_t stream_ = nullptr;
   cudaError_t error_ = cudaSuccess;
-  Buffer scratch_;
+  std::vector<Buffer> scratch_;  ///< the last one is in use
 };
+
+Result<std::unique_ptr<Graph>> Capture(CudaStream& stream, const std::function<void()>& enqueue);
 
 inline CudaStream& AsCuda(Stream& stream) { return static_cast<CudaStream&>(stream); }
 

@@ -9,9 +9,20 @@ namespace {
 
 constexpr int kThreads = 256;
 
+/// What is looked up: ids[r], or where that is negative latest[~ids[r]].
+struct Ids {
+  const int32_t* ids;
+  const int32_t* latest;
+
+  __device__ __forceinline__ int64_t operator[](int64_t row) const {
+    const int32_t id = ids[row];
+    return id >= 0 ? id : latest[~id];
+  }
+};
+
 /// out[r] = table[ids[r]], one block a row. Strides in elements.
 template <class T>
-__global__ void LookUpKernel(AnyFloats table, int64_t table_stride, const int32_t* ids, T* out,
+__global__ void LookUpKernel(AnyFloats table, int64_t table_stride, Ids ids, T* out,
                              int64_t out_stride, int64_t columns) {
   LaunchDependents();
   WaitForPrerequisites();
@@ -21,36 +32,13 @@ __global__ void LookUpKernel(AnyFloats table, int64_t table_stride, const int32_
 }
 
 /// The same for rows of `packs` times 16 bytes that need no conversion. Strides in packs.
-__global__ void CopyPacksKernel(const uint4* table, int64_t table_stride, const int32_t* ids,
-                                uint4* out, int64_t out_stride, int64_t packs) {
+__global__ void CopyPacksKernel(const uint4* table, int64_t table_stride, Ids ids, uint4* out,
+                                int64_t out_stride, int64_t packs) {
   LaunchDependents();
   WaitForPrerequisites();
   const uint4* source = table + ids[blockIdx.x] * table_stride;
   uint4* row = out + blockIdx.x * out_stride;
   for (int64_t i = threadIdx.x; i < packs; i += kThreads) row[i] = source[i];
-}
-
-void LookUp(CudaStream& stream, const TensorView& table, const TensorView& rows,
-            const TensorView& out) {
-  const int64_t n = rows.dim(0);
-  const int64_t columns = table.dim(1);
-  CheckActivation(out);
-  CheckArray(rows, DType::kI32, {n});
-  CheckShape(out, {n, columns});
-  CheckRows(table);
-  const LaunchShape shape{dim3(static_cast<unsigned>(n)), dim3(kThreads)};
-  if (table.dtype == out.dtype && RowsArePacks(table) && RowsArePacks(out)) {
-    const auto per_pack = static_cast<int64_t>(16 / DTypeBytes(out.dtype));
-    stream.Launch(shape, CopyPacksKernel, static_cast<const uint4*>(table.data),
-                  table.strides[0] / per_pack, rows.As<int32_t>(), static_cast<uint4*>(out.data),
-                  out.strides[0] / per_pack, columns / per_pack);
-  } else if (out.dtype == DType::kF32) {
-    stream.Launch(shape, LookUpKernel<float>, Floats(table), table.strides[0], rows.As<int32_t>(),
-                  out.As<float>(), out.strides[0], columns);
-  } else {
-    stream.Launch(shape, LookUpKernel<bf16>, Floats(table), table.strides[0], rows.As<int32_t>(),
-                  out.As<bf16>(), out.strides[0], columns);
-  }
 }
 
 }  // namespace
@@ -63,11 +51,29 @@ Status CheckKernelsRun() {
 }
 
 void Embedding(CudaStream& stream, const EmbeddingArgs& args) {
-  LookUp(stream, args.table, args.tokens, args.out);
+  CheckEmbeddingArgs(args);
+  const TensorView& table = args.table;
+  const TensorView& out = args.out;
+  const Ids ids{args.tokens.As<int32_t>(), args.last_tokens.As<int32_t>()};
+  const int64_t columns = table.dim(1);
+  const LaunchShape shape{dim3(static_cast<unsigned>(args.tokens.dim(0))), dim3(kThreads)};
+  if (table.dtype == out.dtype && RowsArePacks(table) && RowsArePacks(out)) {
+    const auto per_pack = static_cast<int64_t>(16 / DTypeBytes(out.dtype));
+    stream.Launch(shape, CopyPacksKernel, static_cast<const uint4*>(table.data),
+                  table.strides[0] / per_pack, ids, static_cast<uint4*>(out.data),
+                  out.strides[0] / per_pack, columns / per_pack);
+  } else if (out.dtype == DType::kF32) {
+    stream.Launch(shape, LookUpKernel<float>, Floats(table), table.strides[0], ids, out.As<float>(),
+                  out.strides[0], columns);
+  } else {
+    stream.Launch(shape, LookUpKernel<bf16>, Floats(table), table.strides[0], ids, out.As<bf16>(),
+                  out.strides[0], columns);
+  }
 }
 
+/// A look-up like the other, of activations.
 void GatherRows(CudaStream& stream, const GatherRowsArgs& args) {
-  LookUp(stream, args.x, args.rows, args.out);
+  Embedding(stream, {.tokens = args.rows, .table = args.x, .out = args.out});
 }
 
 }  // namespace gale::cuda

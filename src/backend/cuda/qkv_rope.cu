@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kThreads) QkvRopeKernel(RopeParams<T> p) {
   if (head >= p.q_heads + 2 * p.kv_heads) return;
   T* x = p.qkv + token * p.stride + int64_t{head} * p.head_dim;
   T* cached = nullptr;
-  if (p.cache.blocks != nullptr && head >= p.q_heads) {
+  if (p.cache.blocks != nullptr && head >= p.q_heads && p.slot_mapping[token] >= 0) {
     cached = CacheRow<T>(p.cache, p.layer, head - p.q_heads, p.slot_mapping[token]);
     for (int i = p.head_dim + lane; i < p.cache.padded_dim; i += kWarp) cached[i] = FromF32<T>(0);
   }

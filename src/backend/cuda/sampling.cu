@@ -213,6 +213,8 @@ struct Sampling {
   const uint64_t* counter;
   int64_t counter_stride;
   int32_t* out;
+  const int32_t* slots;  // null: no scatter
+  int32_t* last_tokens;
 };
 
 constexpr int kBinBits = 11;
@@ -506,7 +508,9 @@ __global__ void __launch_bounds__(kRowThreads) DrawKernel(Sampling s) {
   LaunchDependents();
   WaitForPrerequisites();
   const int32_t id = RowDraw(s, blockIdx.x, shared).Draw();
-  if (threadIdx.x == 0) s.out[blockIdx.x] = id;
+  if (threadIdx.x != 0) return;
+  s.out[blockIdx.x] = id;
+  if (s.slots != nullptr && s.slots[blockIdx.x] >= 0) s.last_tokens[s.slots[blockIdx.x]] = id;
 }
 
 struct LogprobsParams {
@@ -630,6 +634,8 @@ void Sample(CudaStream& stream, const SampleArgs& args) {
   sampling.counter = args.counter.As<uint64_t>();
   sampling.counter_stride = args.counter.strides[0];
   sampling.out = args.out.As<int32_t>();
+  sampling.slots = args.slots.As<int32_t>();
+  sampling.last_tokens = args.last_tokens.As<int32_t>();
   if (!ReduceRows(stream, rows, &sampling.rows)) return;
   stream.Launch({dim3(static_cast<unsigned>(rows)), dim3(kRowThreads)}, DrawKernel, sampling);
 }
