@@ -1,14 +1,13 @@
 // The fast paths of byte-pair encoding against plain ones.
 #include "text/bpe.h"
 
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <random>
 
 #include <gtest/gtest.h>
 
 #include "text/byte_level.h"
+#include "text/test_files.h"
 #include "text/utf8.h"
 #include "text/word_merger.h"
 
@@ -86,9 +85,7 @@ TEST(MergeTable, GivesWhatItWasGiven) {
 class BytePieces : public testing::TestWithParam<const char*> {
  protected:
   std::unique_ptr<TokenModel> Load() const {
-    std::ifstream file(GALE_SOURCE_DIR "/tests/data/text/tokenizers/" + std::string(GetParam()) +
-                       ".json");
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const std::string text = ReadFile(kTextData + "tokenizers/" + GetParam() + ".json");
     const auto document = JsonDocument::Parse(text, GetParam());
     return Bpe::Parse(document->root().Object()->Get("model")->Object().value()).value();
   }

@@ -2,28 +2,18 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
 #include "gale/chat.h"
+#include "text/test_files.h"
 
 namespace gale {
 namespace {
 
 using ::testing::HasSubstr;
-
-const std::string kData = GALE_SOURCE_DIR "/tests/data/text/";
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 std::unique_ptr<ChatTemplate> Compile(std::string_view source) {
   auto result = ChatTemplate::FromSource(source);
@@ -52,7 +42,7 @@ class ChatGoldens : public testing::Test {
   void SetUp() override {
     // Another file than the committed one, for runs over random templates.
     const char* path = std::getenv("GALE_CHAT_GOLDENS");
-    const std::string goldens = path != nullptr ? path : kData + "chat_goldens.json";
+    const std::string goldens = path != nullptr ? path : kTextData + "chat_goldens.json";
     ASSERT_EQ(parser_.load(goldens).get(root_), simdjson::SUCCESS) << goldens;
     is_committed_ = path == nullptr;
   }

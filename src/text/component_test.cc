@@ -13,6 +13,7 @@
 #include "text/decoder.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
+#include "text/test_files.h"
 
 namespace gale::text {
 namespace {
@@ -22,7 +23,7 @@ using ::testing::ElementsAreArray;
 class ComponentGoldens : public testing::Test {
  protected:
   void SetUp() override {
-    const std::string path = GALE_SOURCE_DIR "/tests/data/text/component_goldens.json";
+    const std::string path = kTextData + "component_goldens.json";
     ASSERT_EQ(parser_.load(path).get(root_), simdjson::SUCCESS);
   }
 

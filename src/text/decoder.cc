@@ -17,6 +17,8 @@ constexpr std::string_view kKnown =
     "BPEDecoder, ByteFallback, ByteLevel, CTC, Fuse, Metaspace, Replace, Sequence, Strip, "
     "WordPiece";
 
+constexpr std::string_view kDummyPrefix = "▁";
+
 // What undoes the spaces of word pieces, in the order in which `transformers` and `tokenizers`
 // apply it to one token.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kCleanups = {{
@@ -98,12 +100,14 @@ Result<Decoder> Decoder::Parse(const JsonValue& value) {
   return decoder;
 }
 
-Decoder Decoder::SentencePiece(size_t max_leading_spaces) {
+Decoder Decoder::SentencePiece(DummyPrefix dummy_prefix) {
   Decoder decoder;
   decoder.stages_.clear();
-  decoder.stages_.emplace_back(Replace{*Pattern::Literal("▁"), " "});
+  if (dummy_prefix != DummyPrefix::kNone) {
+    decoder.stages_.emplace_back(DropDummyPrefix{dummy_prefix == DummyPrefix::kAll});
+  }
+  decoder.stages_.emplace_back(Replace{*Pattern::Literal(kDummyPrefix), " "});
   decoder.stages_.emplace_back(ByteFallback{.keeps_valid = true});
-  decoder.stages_.emplace_back(Strip{" ", max_leading_spaces, 0, /*fused=*/true});
   return decoder;
 }
 
@@ -227,6 +231,16 @@ void Decoder::Take(const Join& /*stage*/, std::string_view token, StageState* ow
                    const Next& next) {
   if (own->started) next(" ");
   own->started = true;
+  next(token);
+}
+
+void Decoder::Take(const DropDummyPrefix& stage, std::string_view token, StageState* own,
+                   const Next& next) {
+  if (!own->started && token.starts_with(kDummyPrefix)) {
+    token.remove_prefix(kDummyPrefix.size());
+    own->started = !stage.from_all;
+  }
+  own->started |= !token.empty();
   next(token);
 }
 

@@ -26,8 +26,10 @@ class Decoder {
 
   Decoder();  ///< joins spellings with spaces, as `tokenizers` does without a decoder
   static Result<Decoder> Parse(const JsonValue& value);
+  /// Which tokens of SentencePiece lose a "▁" at their front, as long as there is no text yet.
+  enum class DummyPrefix { kNone, kFirst, kAll };
   /// Decodes as SentencePiece does, but for " \u2047 " in place of what is unknown.
-  static Decoder SentencePiece(size_t max_leading_spaces);
+  static Decoder SentencePiece(DummyPrefix dummy_prefix);
 
   State Start() const { return State(stages_.size()); }
   /// Appends the text that `spelling` completes; never ends inside a character.
@@ -37,6 +39,9 @@ class Decoder {
 
  private:
   struct Join {};
+  struct DropDummyPrefix {
+    bool from_all;  ///< tokens until there is text; else from the first that has it
+  };
   struct ByteLevel {};
   struct ByteFallback {
     bool keeps_valid = false;  ///< of a run of bytes that is no text, what is text in it
@@ -73,8 +78,8 @@ class Decoder {
     Pattern word_delimiter;
     bool cleanup;
   };
-  using Stage = std::variant<Join, ByteLevel, ByteFallback, Replace, Metaspace, Strip, Fuse, Bpe,
-                             WordPiece, Ctc>;
+  using Stage = std::variant<Join, DropDummyPrefix, ByteLevel, ByteFallback, Replace, Metaspace,
+                             Strip, Fuse, Bpe, WordPiece, Ctc>;
 
   Status AddStage(const JsonValue& at, std::string_view type, const JsonObject& object,
                   bool* fused);
@@ -86,6 +91,8 @@ class Decoder {
   /// Hands text on to the stage behind.
   using Next = std::function<void(std::string_view)>;
   static void Take(const Join& stage, std::string_view token, StageState* own, const Next& next);
+  static void Take(const DropDummyPrefix& stage, std::string_view token, StageState* own,
+                   const Next& next);
   static void Take(const ByteLevel& stage, std::string_view token, StageState* own,
                    const Next& next);
   static void Take(const ByteFallback& stage, std::string_view token, StageState* own,

@@ -3,23 +3,18 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <random>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "gale/tokenizer.h"
+#include "text/test_files.h"
 
 namespace gale {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string ReadFile(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 void WriteFile(const fs::path& path, std::string_view text) {
   std::ofstream(path, std::ios::binary) << text;
@@ -35,7 +30,7 @@ class LoadCacheTest : public testing::Test {
     fs::create_directories(root_ / "model");
     setenv("XDG_CACHE_HOME", (root_ / "cache").c_str(), 1);
     unsetenv("GALE_TOKENIZER_CACHE");
-    std::string json = ReadFile(GALE_SOURCE_DIR "/tests/data/text/tokenizers/qwen2.json");
+    std::string json = ReadFile(kTextData + "tokenizers/qwen2.json");
     json.append(size_t{1} << 20, ' ');
     WriteFile(root_ / "model" / "tokenizer.json", json);
   }

@@ -46,11 +46,13 @@ std::string WithoutMongolianVowelSeparator(std::string_view text) {
   return copy;
 }
 
-/// \w of Oniguruma also takes marks and connectors, but not numbers such as "²"; PCRE2 has its own
-/// idea. \W inside a class is left alone: it has no spelling there.
+/// \w of Oniguruma also takes marks, connectors and enclosed letters, of the numbers that are no
+/// digits those of Latin-1, and no joiners; PCRE2 has its own idea. \W inside a class is left
+/// alone: it has no spelling there.
 std::string WithOnigurumaWords(std::string_view expression) {
   constexpr std::string_view kWord =
-      R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200C}\x{200D}\x{24B6}-\x{24E9})";
+      R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}\x{24B6}-\x{24E9})"
+      R"(\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
   std::string out;
   bool in_class = false;
   for (size_t i = 0; i < expression.size(); ++i) {

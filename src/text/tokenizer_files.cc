@@ -64,16 +64,21 @@ std::vector<uint32_t> RanksByScore(const SentencePieceModel& model) {
   return ranks;
 }
 
-Result<std::unique_ptr<text::TokenModel>> ModelOf(const SentencePieceModel& model) {
-  if (model.algorithm == SentencePieceModel::Algorithm::kUnigram) {
-    std::vector<text::Unigram::Piece> pieces;
-    for (const auto& piece : model.pieces) {
-      const bool is_in_text = piece.type == PieceType::kNormal;
-      pieces.push_back({piece.text, piece.score, is_in_text});
-    }
-    return std::make_unique<text::Unigram>(
-        pieces, text::Unigram::Options{model.unk, model.byte_fallback, /*single_precision=*/true});
+std::unique_ptr<text::TokenModel> UnigramOf(const SentencePieceModel& model) {
+  std::vector<text::Unigram::Piece> pieces;
+  for (const auto& piece : model.pieces) {
+    const bool is_user_defined = piece.type == PieceType::kUserDefined;
+    const bool is_in_text = is_user_defined || piece.type == PieceType::kNormal;
+    // SentencePiece's bonus, with which user-defined pieces win over what else text can become.
+    const double bonus = 0.1 * static_cast<double>(piece.text.size()) - 0.1;
+    pieces.push_back({piece.text, is_user_defined ? bonus : piece.score, is_in_text});
   }
+  return std::make_unique<text::Unigram>(
+      pieces, text::Unigram::Options{model.unk, model.byte_fallback, /*single_precision=*/true});
+}
+
+Result<std::unique_ptr<text::TokenModel>> ModelOf(const SentencePieceModel& model) {
+  if (model.algorithm == SentencePieceModel::Algorithm::kUnigram) return UnigramOf(model);
   std::vector<std::string_view> tokens;
   for (const auto& piece : model.pieces) {
     if (piece.type == PieceType::kUnused) {
@@ -134,7 +139,8 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::FromSentencePiece(
     const auto id = static_cast<TokenId>(i);
     if (piece.type == PieceType::kControl || piece.type == PieceType::kUnknown) {
       tokens.push_back(AddedToken::Special(piece.text, id));
-    } else if (piece.type == PieceType::kUserDefined) {
+    } else if (piece.type == PieceType::kUserDefined &&
+               model.algorithm == SentencePieceModel::Algorithm::kBpe) {
       AddedToken token = AddedToken::Special(piece.text, id);
       token.special = false;
       token.normalized = true;  // found behind the normalizer, which leaves it alone
@@ -145,10 +151,10 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::FromSentencePiece(
   GALE_ASSIGN_OR_RETURN(impl->added_tokens,
                         text::AddedTokens::FromList(std::move(tokens), text::Normalizer()));
   const auto& rules = model.normalizer;
-  constexpr size_t kAll = 1024;
-  impl->decoder = text::Decoder::SentencePiece(rules.remove_extra_whitespaces ? kAll
-                                               : rules.add_dummy_prefix       ? 1
-                                                                              : 0);
+  using DummyPrefix = text::Decoder::DummyPrefix;
+  impl->decoder = text::Decoder::SentencePiece(rules.remove_extra_whitespaces ? DummyPrefix::kAll
+                                               : rules.add_dummy_prefix       ? DummyPrefix::kFirst
+                                                                              : DummyPrefix::kNone);
   impl->normalizer = text::Normalizer(std::move(model.normalizer));
   if (model.bos) config.bos_token = model.pieces[static_cast<size_t>(*model.bos)].text;
   if (model.eos) config.eos_token = model.pieces[static_cast<size_t>(*model.eos)].text;

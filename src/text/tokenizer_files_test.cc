@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include <simdjson.h>
 
 #include "gale/tokenizer.h"
+#include "text/test_files.h"
 
 namespace gale {
 namespace {
@@ -19,16 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-const std::string kData = GALE_SOURCE_DIR "/tests/data/text/";
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 std::unique_ptr<Tokenizer> Load(const std::string& folder) {
   auto tokenizer = Tokenizer::FromFolder(folder);
@@ -47,7 +37,7 @@ class Folder {
   void Write(const std::string& name, const std::string& text) const {
     std::ofstream(path_ + "/" + name, std::ios::binary) << text;
   }
-  void Copy(const std::string& from) const { fs::copy(kData + "folders/" + from, path_); }
+  void Copy(const std::string& from) const { fs::copy(kTextData + "folders/" + from, path_); }
   const std::string& path() const { return path_; }
 
  private:
@@ -59,8 +49,8 @@ class FolderGoldens : public testing::TestWithParam<const char*> {};
 TEST_P(FolderGoldens, EncodesAndDecodesAsItsPackageDoes) {
   simdjson::dom::parser parser;
   simdjson::dom::element root;
-  ASSERT_EQ(parser.load(kData + "folder_goldens.json").get(root), simdjson::SUCCESS);
-  const auto tokenizer = Load(kData + "folders/" + GetParam());
+  ASSERT_EQ(parser.load(kTextData + "folder_goldens.json").get(root), simdjson::SUCCESS);
+  const auto tokenizer = Load(kTextData + "folders/" + GetParam());
   const simdjson::dom::element golden = root["folders"][GetParam()];
   size_t i = 0;
   for (const simdjson::dom::element hex : simdjson::dom::array(root["texts"])) {
@@ -86,8 +76,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, FolderGoldens,
                          [](const auto& param) { return std::string(param.param); });
 
 TEST(TokenizerFiles, SentencePieceBeginsWithBosOrElseEndsWithEos) {
-  const auto bpe = Load(kData + "folders/sp_bpe");
-  const auto unigram = Load(kData + "folders/sp_unigram");
+  const auto bpe = Load(kTextData + "folders/sp_bpe");
+  const auto unigram = Load(kTextData + "folders/sp_unigram");
   EXPECT_EQ(bpe->Encode("a").front(), *bpe->TokenToId("<s>"));
   EXPECT_EQ(unigram->Encode("a").back(), *unigram->TokenToId("</s>"));
   const Folder folder("sp_config");
@@ -99,7 +89,7 @@ TEST(TokenizerFiles, SentencePieceBeginsWithBosOrElseEndsWithEos) {
 }
 
 TEST(TokenizerFiles, ControlPiecesStayTextUnlessAskedFor) {
-  const auto tokenizer = Load(kData + "folders/sp_bpe");
+  const auto tokenizer = Load(kTextData + "folders/sp_bpe");
   const TokenId end = *tokenizer->TokenToId("<|im_end|>");
   EXPECT_TRUE(tokenizer->IsSpecial(end));
   const auto ids = tokenizer->Encode("a<|im_end|>", {.parse_special = true});
@@ -108,7 +98,7 @@ TEST(TokenizerFiles, ControlPiecesStayTextUnlessAskedFor) {
 }
 
 TEST(TokenizerFiles, SentencePieceAddsItsPrefixAtTheStartOfTheTextOnly) {
-  const auto tokenizer = Load(kData + "folders/sp_bpe");
+  const auto tokenizer = Load(kTextData + "folders/sp_bpe");
   const EncodeOptions parsing{.add_special_tokens = false, .parse_special = true};
   const auto ids = tokenizer->Encode("fox<|im_end|>fox<|im_end|> fox", parsing);
   auto expected = tokenizer->Encode("fox", parsing);
@@ -120,13 +110,34 @@ TEST(TokenizerFiles, SentencePieceAddsItsPrefixAtTheStartOfTheTextOnly) {
   EXPECT_EQ(tokenizer->Decode(ids), "foxfox fox");
 }
 
+// What sentencepiece 0.2.3 gives; found by tests/fuzz/tokenizer_diff.py.
+TEST(TokenizerFiles, UnigramBreaksTiesAsSentencePieceDoes) {
+  const auto tokenizer = Load(kTextData + "folders/sp_unigram");
+  const EncodeOptions plain{.add_special_tokens = false};
+  EXPECT_THAT(tokenizer->Encode("---", plain), ElementsAre(4, 73, 205));
+  EXPECT_THAT(tokenizer->Encode("\xFF.\xFF.......", plain),
+              ElementsAre(4, 0, 7, 0, 7, 217, 217, 217));
+  EXPECT_THAT(tokenizer->Encode("<mask><mask><mabababababababababababab", plain),
+              ElementsAre(4, 1, 1, 48, 29, 6, 138, 8, 6, 138, 6, 138, 6, 138));
+}
+
+TEST(TokenizerFiles, SentencePieceDropsItsPrefixOnlyWhereItIsOne) {
+  const auto bpe = Load(kTextData + "folders/sp_bpe");
+  const TokenId space_byte = *bpe->TokenToId("<0x20>");
+  EXPECT_EQ(bpe->Decode(std::vector{space_byte}), " ");
+  EXPECT_EQ(bpe->Decode(std::vector{*bpe->TokenToId("▁"), *bpe->TokenToId("▁a")}), " a");
+  const auto unigram = Load(kTextData + "folders/sp_unigram");
+  const TokenId space = *unigram->TokenToId("▁");
+  EXPECT_EQ(unigram->Decode(std::vector{space, space, *unigram->TokenToId("▁a")}), "a");
+}
+
 TEST(TokenizerFiles, TiktokenHasTheSpecialTokensOfItsEncoding) {
-  const auto llama3 = Load(kData + "folders/llama3");
+  const auto llama3 = Load(kTextData + "folders/llama3");
   const TokenId begin = *llama3->TokenToId("<|begin_of_text|>");
   EXPECT_EQ(llama3->Encode("a").front(), begin);
   EXPECT_EQ(*llama3->TokenToId("<|eot_id|>"), begin + 9);
   EXPECT_EQ(llama3->vocab_size(), begin + 256);
-  const auto cl100k = Load(kData + "folders/cl100k_base");
+  const auto cl100k = Load(kTextData + "folders/cl100k_base");
   EXPECT_EQ(*cl100k->TokenToId("<|endofprompt|>"), *cl100k->TokenToId("<|endoftext|>") + 19);
 }
 
@@ -138,7 +149,7 @@ TEST(TokenizerFiles, VocabularyAndMergesGoByTheirConfiguration) {
                                "901": {"content": "<think>", "special": false}}})");
   folder.Write("added_tokens.json", R"({"<tool>": 902, "<|im_end|>": 900})");
   const auto qwen2 = Load(folder.path());
-  const auto gpt2 = Load(kData + "folders/gpt2");
+  const auto gpt2 = Load(kTextData + "folders/gpt2");
   EXPECT_EQ(qwen2->Encode("<|im_end|>", {.parse_special = true}), std::vector<TokenId>{900});
   EXPECT_TRUE(qwen2->IsSpecial(900));
   EXPECT_THAT(qwen2->Encode("<think><tool>"), ElementsAre(901, 902));
@@ -173,14 +184,14 @@ TEST(TokenizerFiles, SayWhatIsWrong) {
               HasSubstr("GPT2Tokenizer"));
   EXPECT_THAT(error_with("gpt2", "added_tokens.json", R"({"x": -1})"), HasSubstr("added_tokens"));
   EXPECT_THAT(error_with("", "cl100k_base.tiktoken", "YQ== 0\n"), HasSubstr("256 bytes"));
-  const std::string ranks = ReadFile(kData + "folders/llama3/llama3.tiktoken");
+  const std::string ranks = ReadFile(kTextData + "folders/llama3/llama3.tiktoken");
   EXPECT_THAT(error_with("", "mine.tiktoken", ranks), HasSubstr("known are r50k_base"));
   EXPECT_THAT(error_with("", "llama3.tiktoken", ranks + "YWE= 0\n"), HasSubstr("line 6"));
   EXPECT_THAT(error_with("", "tokenizer.model", "no model"), HasSubstr("SentencePiece"));
 }
 
 TEST(TokenizerFiles, EverySentencePieceFileCutShortIsRefusedOrRead) {
-  const std::string file = ReadFile(kData + "folders/sp_unigram/tokenizer.model");
+  const std::string file = ReadFile(kTextData + "folders/sp_unigram/tokenizer.model");
   int num_read = 0;
   for (size_t size = 0; size < file.size(); ++size) {
     const auto tokenizer = Tokenizer::FromSentencePiece(std::string_view(file).substr(0, size));

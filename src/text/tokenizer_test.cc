@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <fstream>
-#include <sstream>
 #include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <simdjson.h>
+
+#include "text/test_files.h"
 
 namespace gale {
 namespace {
@@ -19,18 +19,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-const std::string kData = GALE_SOURCE_DIR "/tests/data/text/";
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 std::unique_ptr<Tokenizer> Load(const std::string& name) {
-  auto tokenizer = Tokenizer::FromJson(ReadFile(kData + "tokenizers/" + name + ".json"));
+  auto tokenizer = Tokenizer::FromJson(ReadFile(kTextData + "tokenizers/" + name + ".json"));
   EXPECT_TRUE(tokenizer.has_value()) << tokenizer.error().message;
   return std::move(tokenizer).value();
 }
@@ -65,7 +55,7 @@ std::string Streamed(const Tokenizer& tokenizer, std::span<const TokenId> ids, b
 class TokenizerGoldens : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    ASSERT_EQ(parser_.load(kData + "tokenizer_goldens.json").get(root_), simdjson::SUCCESS);
+    ASSERT_EQ(parser_.load(kTextData + "tokenizer_goldens.json").get(root_), simdjson::SUCCESS);
     tokenizer_ = Load(GetParam());
   }
   simdjson::dom::element Golden(const char* key) { return root_["tokenizers"][GetParam()][key]; }
@@ -477,6 +467,13 @@ TEST(TokenizerErrors, FolderWithoutTokenizerIsNotFound) {
   ASSERT_FALSE(tokenizer.has_value());
   EXPECT_EQ(tokenizer.error().code, ErrorCode::kNotFound);
   EXPECT_THAT(tokenizer.error().message, HasSubstr("tokenizer.json"));
+}
+
+// What `tokenizers` 0.23 gives; found by tests/fuzz/tokenizer_diff.py.
+TEST(Tokenizer, WordCharactersOfPatternsAreThoseOfOniguruma) {
+  const auto tokenizer = Load("splits");
+  EXPECT_THAT(tokenizer->Encode("d\u200D"), ElementsAre(190, 0)) << "joiners are none";
+  EXPECT_THAT(tokenizer->Encode("d\U0001F130"), ElementsAre(55, 0)) << "enclosed letters are";
 }
 
 }  // namespace

@@ -30,13 +30,13 @@ Unigram::Unigram(const std::vector<Piece>& pieces, Options options)
   for (size_t i = 0; i < pieces.size(); ++i) {
     const Piece& piece = pieces[i];
     const auto id = static_cast<TokenId>(i);
-    scores_.push_back(piece.score);
+    scores_.push_back(Rounded(piece.score));
     min_score = std::min(min_score, piece.score);
     if (piece.is_in_text && !piece.text.empty() && vocabulary().Find(piece.text) == id) {
       trie_.Insert(piece.text, id);
     }
   }
-  unk_score_ = min_score - kUnkPenalty;
+  unk_score_ = Rounded(min_score - kUnkPenalty);
 }
 
 Result<std::unique_ptr<TokenModel>> Unigram::Parse(const JsonObject& model,
@@ -68,8 +68,7 @@ std::vector<Unigram::Step> Unigram::BestSteps(std::string_view text) const {
   for (size_t begin = 0; begin < text.size();) {
     const double score = steps[begin].score;
     const auto consider = [&](size_t size, double token_score, TokenId id) {
-      const double exact = score + token_score;
-      const double sum = options_.single_precision ? static_cast<float>(exact) : exact;
+      const double sum = Rounded(score + token_score);
       Step& step = steps[begin + size];
       if (step.begin != kUnreached && sum <= step.score) return;
       step = {sum, begin, id};

@@ -42,6 +42,9 @@ class Unigram : public TokenModel {
   };
   static constexpr size_t kUnreached = ~size_t{0};
 
+  double Rounded(double score) const {
+    return options_.single_precision ? static_cast<float>(score) : score;
+  }
   std::vector<Step> BestSteps(std::string_view text) const;
   void AppendUnknown(std::string_view text, std::vector<TokenId>* ids) const;
 
