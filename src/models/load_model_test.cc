@@ -86,7 +86,7 @@ TEST_F(LoadModelTest, FallsBackToConfigsEndTokens) {
 }
 
 TEST_F(LoadModelTest, DummyWeightsAreRepeatable) {
-  for (const char* name : {"llama_bias", "qwen3_gqa5"}) {
+  for (const char* name : {"llama_bias", "qwen2_gqa3", "qwen3_gqa5"}) {
     const auto first = Load(kModels + name, LoadFormat::kDummy);
     const auto second = Load(kModels + name, LoadFormat::kDummy);
     ASSERT_TRUE(first && second);
@@ -108,7 +108,7 @@ TEST_F(LoadModelTest, ExplainsWhatItCannotLoad) {
   const auto moe = Load("qwen3-30b-a3b", LoadFormat::kDummy);
   ASSERT_FALSE(moe);
   EXPECT_EQ(moe.error().code, ErrorCode::kUnsupported);
-  EXPECT_NE(moe.error().message.find("LlamaForCausalLM, Qwen3ForCausalLM"), std::string::npos);
+  EXPECT_NE(moe.error().message.find("LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM"), std::string::npos);
 }
 
 }  // namespace

@@ -14,17 +14,17 @@ namespace {
 // The full lists: a registration that the linker drops, or one too many, shows here.
 TEST(ModelRegistry, HoldsEveryArchitecture) {
   EXPECT_EQ(SupportedArchitectures(),
-            (std::vector<std::string>{"LlamaForCausalLM", "Qwen3ForCausalLM"}));
+            (std::vector<std::string>{"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}));
   EXPECT_EQ(QuantSchemeNames(), std::vector<std::string>{"none"});
 }
 
 TEST(ModelRegistry, NamesWhatItKnows) {
-  const auto factory = FindModel("Qwen2ForCausalLM");
+  const auto factory = FindModel("Qwen3MoeForCausalLM");
   ASSERT_FALSE(factory);
   EXPECT_EQ(factory.error().code, ErrorCode::kUnsupported);
   EXPECT_EQ(factory.error().message,
-            "Qwen2ForCausalLM is not supported yet; this build runs LlamaForCausalLM, "
-            "Qwen3ForCausalLM");
+            "Qwen3MoeForCausalLM is not supported yet; this build runs LlamaForCausalLM, "
+            "Qwen2ForCausalLM, Qwen3ForCausalLM");
   EXPECT_EQ(FindQuantScheme("awq").error().message,
             "quantization method \"awq\" is not supported; this build knows none (\"none\": plain "
             "weights)");
@@ -48,7 +48,7 @@ TEST(ModelRegistry, DeclaredParametersAddUpToTheCount) {
     EXPECT_EQ(builder.NumParameters(), ReadModelInfo(preset)->num_parameters) << preset;
     ++checked;
   }
-  EXPECT_EQ(checked, 4);
+  EXPECT_EQ(checked, 5);
 }
 
 }  // namespace

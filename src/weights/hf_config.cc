@@ -150,13 +150,23 @@ Status ParseHeads(const JsonObject& root, HfConfig& config) {
 }
 
 /// Refuses what would run but give wrong output.
-Status CheckVariant(const JsonObject& root) {
+Status CheckVariant(const JsonObject& root, int num_layers) {
   if (const auto act = root.Find("hidden_act")) {
     GALE_ASSIGN_OR_RETURN(const std::string_view name, act->String());
     if (name != "silu" && name != "swish") return Unsupported(*act, "\"silu\"");
   }
   GALE_ASSIGN_OR_RETURN(const bool window, OptionalBool(root, "use_sliding_window"));
-  if (window) return Unsupported(*root.Find("use_sliding_window"), "false");
+  if (window) {
+    // Layers from max_window_layers on have the window: with as many layers or fewer, none has.
+    int64_t first = 0;
+    if (const auto value = root.Find("max_window_layers")) {
+      GALE_ASSIGN_OR_RETURN(first, value->Int(0, kMaxLayers));
+    }
+    if (first < num_layers) {
+      return Unsupported(*root.Find("use_sliding_window"),
+                         fmt::format("false, or max_window_layers of at least {}", num_layers));
+    }
+  }
   if (const auto types = root.Find("layer_types")) {
     GALE_ASSIGN_OR_RETURN(const auto items, types->Items());
     for (const JsonValue& item : items) {
@@ -211,7 +221,7 @@ Result<HfConfig> ParseHfConfig(std::string_view json, const std::string& source,
   GALE_ASSIGN_OR_RETURN(config.tie_word_embeddings, OptionalBool(root, "tie_word_embeddings"));
   GALE_ASSIGN_OR_RETURN(config.attention_bias, OptionalBool(root, "attention_bias"));
   GALE_ASSIGN_OR_RETURN(config.mlp_bias, OptionalBool(root, "mlp_bias"));
-  GALE_RETURN_IF_ERROR(CheckVariant(root));
+  GALE_RETURN_IF_ERROR(CheckVariant(root, config.num_layers));
   GALE_RETURN_IF_ERROR(ParseExperts(root, config));
   GALE_RETURN_IF_ERROR(ParseQuantization(root, config));
   GALE_ASSIGN_OR_RETURN(config.eos_token_ids,

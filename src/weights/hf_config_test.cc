@@ -101,6 +101,26 @@ TEST(HfConfig, EveryRequiredFieldIsMissed) {
   }
 }
 
+// The fields of Qwen/Qwen2.5-1.5B-Instruct's config.json as published.
+TEST(HfConfig, ReadsQwen25AsPublished) {
+  const auto config = Parse(R"({"architectures":["Qwen2ForCausalLM"],"attention_dropout":0.0,
+      "bos_token_id":151643,"eos_token_id":151645,"hidden_act":"silu","hidden_size":1536,
+      "initializer_range":0.02,"intermediate_size":8960,"max_position_embeddings":32768,
+      "max_window_layers":21,"model_type":"qwen2","num_attention_heads":12,"num_hidden_layers":28,
+      "num_key_value_heads":2,"rms_norm_eps":1e-06,"rope_theta":1000000.0,"sliding_window":32768,
+      "tie_word_embeddings":true,"torch_dtype":"bfloat16","transformers_version":"4.43.1",
+      "use_cache":true,"use_sliding_window":false,"vocab_size":151936})");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->head_dim, 128);
+  EXPECT_EQ(config->rope.theta, 1e6);
+  EXPECT_TRUE(config->tie_word_embeddings);
+  EXPECT_FALSE(config->attention_bias);  // the architecture's own biases have no field
+}
+
+TEST(HfConfig, AWindowThatNoLayerHasIsNone) {
+  MustParseWith(R"("use_sliding_window":true,"sliding_window":32,"max_window_layers":2)");
+}
+
 TEST(HfConfig, RefusesBadFieldsByName) {
   struct Bad {
     const char* more;
@@ -133,6 +153,8 @@ TEST(HfConfig, RefusesBadFieldsByName) {
       {R"("dtype":16)", kCorrupt, "dtype: expected a string"},
       {R"("hidden_act":"gelu")", kUnsupported, "hidden_act: expected \"silu\", got \"gelu\""},
       {R"("use_sliding_window":true)", kUnsupported, "use_sliding_window"},
+      {R"("use_sliding_window":true,"sliding_window":32,"max_window_layers":1)", kUnsupported,
+       "use_sliding_window: expected false, or max_window_layers of at least 2, got true"},
       {R"("layer_types":["full_attention","sliding_attention"])", kUnsupported, "layer_types[1]"},
       {R"("rope_scaling":{"rope_type":"yarn","factor":4})", kUnsupported,
        "rope_scaling.rope_type: expected \"default\" or \"llama3\", got \"yarn\""},

@@ -121,7 +121,8 @@ TEST_P(KvHeadsMutationTest, FirstTwoSwapped) {
 
 // qwen3_gqa5 has a single key head.
 INSTANTIATE_TEST_SUITE_P(All, KvHeadsMutationTest,
-                         testing::Values("llama_bias", "llama_gqa5", "qwen3_tied"));
+                         testing::Values("llama_bias", "llama_gqa5", "qwen2_gqa3", "qwen2_tied",
+                                         "qwen3_tied"));
 
 class QkNormMutationTest : public ModelMutationTest {};
 
@@ -171,19 +172,48 @@ TEST_P(LlamaGqa5MutationTest, RopeScalingDropped) {
 
 INSTANTIATE_TEST_SUITE_P(All, LlamaGqa5MutationTest, testing::Values("llama_gqa5"));
 
-class LlamaBiasMutationTest : public ModelMutationTest {};
+class BiasMutationTest : public ModelMutationTest {
+ protected:
+  /// Each of these biases counts.
+  void ExpectNoticed(std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      const auto zero = [&](const SafetensorsEntry& entry, std::string& bytes) {
+        if (entry.name.ends_with(name)) std::fill(bytes.begin(), bytes.end(), '\0');
+      };
+      EXPECT_GT(ErrorWith({}, zero), kNoticed) << name;
+    }
+  }
+};
+
+TEST_P(BiasMutationTest, Zeroed) { ExpectNoticed({"q_proj.bias", "k_proj.bias", "v_proj.bias"}); }
+
+INSTANTIATE_TEST_SUITE_P(All, BiasMutationTest,
+                         testing::Values("llama_bias", "qwen2_gqa3", "qwen2_tied"));
+
+class LlamaBiasMutationTest : public BiasMutationTest {};
 
 TEST_P(LlamaBiasMutationTest, Zeroed) {
-  for (const char* name : {"q_proj.bias", "k_proj.bias", "v_proj.bias", "o_proj.bias",
-                           "gate_proj.bias", "up_proj.bias", "down_proj.bias"}) {
-    const auto zero = [&](const SafetensorsEntry& entry, std::string& bytes) {
-      if (entry.name.ends_with(name)) std::fill(bytes.begin(), bytes.end(), '\0');
-    };
-    EXPECT_GT(ErrorWith({}, zero), kNoticed) << name;
-  }
+  ExpectNoticed({"o_proj.bias", "gate_proj.bias", "up_proj.bias", "down_proj.bias"});
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LlamaBiasMutationTest, testing::Values("llama_bias"));
+
+class Qwen2MutationTest : public ModelMutationTest {};
+
+TEST_P(Qwen2MutationTest, BiasesUnderAnotherArchitectureAreRefused) {
+  const auto as_llama = [](std::string& config) {
+    ReplaceOnce(config, "Qwen2ForCausalLM", "LlamaForCausalLM");
+  };
+  const EditedCheckpoint edited(folder_, as_llama, {});
+  LoadOptions options;
+  options.model = edited.folder();
+  const auto loaded = LoadModel(options, *backend_);
+  ASSERT_FALSE(loaded);
+  EXPECT_NE(loaded.error().message.find("unexpected model.layers.0.self_attn.q_proj.bias"),
+            std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Qwen2MutationTest, testing::Values("qwen2_gqa3", "qwen2_tied"));
 
 }  // namespace
 }  // namespace gale
