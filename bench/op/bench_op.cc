@@ -1,35 +1,58 @@
-// Times the ops of a back end against what the machine can do: bytes moved and operations done per
-// second, beside the read bandwidth and the multiply-add peak of the same run.
-//   bench_op [--backend=cpu] [--threads=N] [--runs=7] [--filter=TEXT] [--json]
+// Times the ops of a back end against what the device can do: bytes moved and operations done per
+// second, beside the read bandwidth and the multiply-add peak of the same run. --help says more.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "backend/device_speed.h"
 #include "backend/registry.h"
-#include "base/host_limits.h"
 #include "base/status_macros.h"
-#include "op/machine_peaks.h"
+#include "weights/dummy_weights.h"
 
 namespace gale::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr double kBeyondCaches = 256e6;  // bytes; an H200 caches 60 MB
+constexpr char kHelp[] =
+    R"(Times each op of a back end against the limits of the device, measured before and after:
+  GB/s, of rd     bytes that the op must move, over the time; as a share of the read bandwidth
+  TFLOP/s, of pk  operations, a multiply-add counting two; as a share of the multiply-add peak
+Weights and keys and values take turns over copies of 256 MB together, so that they come from memory
+as in a real model. Weights are normal numbers of deviation 1/sqrt(inputs). Calls follow one another
+without waiting; of the smallest ops a GPU's time is that of launching.
+
+  --backend=NAME   cpu, cuda or auto (default cpu)
+  --threads=N      of the CPU (default: all this process may use)
+  --runs=N         samples of each op, at least 5 (default 7); median and range are shown
+  --filter=TEXT    only ops whose name contains TEXT
+  --json[=FILE]    as JSON: to FILE beside the table, or to standard output instead of it
+
+A table from a device that is far slower than its kind (an H200 that reads under 4,400 GB/s or
+multiplies under 700 TFLOP/s) is marked VOID.
+)";
+
 struct Options {
   std::string backend = "cpu";
   int threads = 0;
   int runs = 7;
   std::string filter;
-  bool json = false;
+  bool json = false;      ///< to standard output, in place of the table
+  std::string json_file;  ///< beside the table
+  bool help = false;
   std::string command;
 };
 
@@ -74,54 +97,67 @@ Sample Time(const Work& work, Stream& stream, int runs) {
   return Summarize(std::move(seconds));
 }
 
-/// Device memory holding small numbers of `dtype` (no denormals, no overflow).
+/// Errors end the program: there is nothing to measure without memory.
+template <class T>
+T Must(Result<T> result) {
+  if (!result) {
+    std::fprintf(stderr, "%s\n", result.error().message.c_str());
+    std::exit(1);
+  }
+  return *std::move(result);
+}
+
+/// Device memory holding normal numbers.
 class Tensors {
  public:
-  Tensors(Backend& backend, Stream& stream) : backend_(backend), stream_(stream) {}
+  Tensors(Backend& backend, Stream& stream, DummyWeights& numbers)
+      : backend_(backend), stream_(stream), numbers_(numbers) {}
 
-  TensorView Make(DType dtype, std::initializer_list<int64_t> dims) {
+  TensorView Make(DType dtype, std::initializer_list<int64_t> dims, float std = 1, float mean = 0) {
     TensorView view(nullptr, dtype, dims);
-    view.data = Fill(view.Bytes(), dtype);
+    view.data = Allocate(view.Bytes());
+    const std::string name = fmt::format("{}", buffers_.size());
+    numbers_.Fill({.name = name, .seed = 1, .mean = mean, .std = std}, view);
     return view;
   }
-  TensorView Ints(std::vector<int32_t> values, std::initializer_list<int64_t> dims) {
-    TensorView view(Fill(values.size() * sizeof(int32_t), DType::kI32), DType::kI32, dims);
+  template <class T>
+  TensorView Array(DType dtype, const std::vector<T>& values, std::initializer_list<int64_t> dims) {
+    const TensorView view(Allocate(values.size() * sizeof(T)), dtype, dims);
     backend_.Copy(stream_, view.data, values.data(), view.Bytes());
+    Must<bool>(stream_.Synchronize().map([] { return true; }));  // the host's values go away
     return view;
+  }
+  TensorView Ints(const std::vector<int32_t>& values, std::initializer_list<int64_t> dims) {
+    return Array(DType::kI32, values, dims);
   }
 
  private:
-  void* Fill(size_t bytes, DType dtype) {
-    auto buffer = backend_.Allocate(bytes, MemoryKind::kDevice);
-    if (!buffer) {
-      std::fprintf(stderr, "%s\n", buffer.error().message.c_str());
-      std::exit(1);
-    }
-    // 0x3C3C... is 0.0115 in f32 and bf16 and 1.06 in f16.
-    const std::vector<char> pattern(bytes, dtype == DType::kI32 ? 0 : 0x3C);
-    backend_.Copy(stream_, buffer->data(), pattern.data(), bytes);
-    buffers_.push_back(std::make_shared<Buffer>(*std::move(buffer)));
-    return buffers_.back()->data();
+  void* Allocate(size_t bytes) {
+    buffers_.push_back(Must(backend_.Allocate(bytes, MemoryKind::kDevice)));
+    return buffers_.back().data();
   }
 
   Backend& backend_;
   Stream& stream_;
-  std::vector<std::shared_ptr<Buffer>> buffers_;
+  DummyWeights& numbers_;
+  std::vector<Buffer> buffers_;
 };
 
 class Bench {
  public:
   Bench(Backend& backend, Options options)
-      : backend_(backend), stream_(backend.CreateStream()), options_(std::move(options)) {}
+      : backend_(backend),
+        stream_(backend.CreateStream()),
+        numbers_(Must(DummyWeights::Create(backend, *stream_))),
+        options_(std::move(options)) {}
 
   void Run() {
-    threads_ = options_.threads > 0 ? options_.threads : AvailableCpus();
-    MeasurePeaks();
-    PrintHeader();
+    MeasureLimits();
+    if (!options_.json) PrintHeader();
+    for (const LinearShape& shape : LinearShapes()) {
+      for (const int64_t rows : {1, 8, 16, 64, 128, 512}) Linear(shape, rows);
+    }
     for (const DType dtype : {DType::kF32, DType::kBf16}) {
-      for (const int64_t out : {2048, 8192}) {
-        for (const int64_t rows : {1, 8, 16, 64, 128, 512}) Linear(dtype, rows, 2048, out);
-      }
       for (const int64_t tokens : {1, 512}) {
         RmsNorm(dtype, tokens, 2048);
         QkvRope(dtype, tokens);
@@ -130,35 +166,83 @@ class Bench {
       Attention(dtype, 1, 4096);
       Attention(dtype, 512, 512);
     }
-    for (const bool filtered : {false, true}) Sampling(1, 151936, filtered);
+    for (const int64_t rows : {1, 16}) {
+      for (const bool filtered : {false, true}) Sampling(rows, 151936, filtered);
+    }
     Logprobs(1, 151936);
-    MeasurePeaks();  // before and after: a noisy machine shows itself
-    if (options_.json) std::puts(boost::json::serialize(Report()).c_str());
+    MeasureLimits();  // before and after: a noisy machine shows itself
+    Finish();
   }
 
  private:
+  struct LinearShape {
+    DType dtype;
+    int64_t in;
+    int64_t out;
+  };
+
+  /// On the CPU small ones; on a GPU those of Qwen2.5-1.5B and Llama-3-8B too.
+  std::vector<LinearShape> LinearShapes() const {
+    std::vector<LinearShape> shapes = {{DType::kF32, 2048, 2048},
+                                       {DType::kF32, 2048, 8192},
+                                       {DType::kBf16, 2048, 2048},
+                                       {DType::kBf16, 2048, 8192}};
+    if (backend_.info().is_host_memory) return shapes;
+    for (const auto& [in, out] : {std::pair(1536, 2048),
+                                  {1536, 17920},
+                                  {8960, 1536},
+                                  {1536, 151936},
+                                  {4096, 6144},
+                                  {4096, 28672},
+                                  {14336, 4096},
+                                  {4096, 128256}}) {
+      shapes.push_back({DType::kBf16, in, out});
+    }
+    return shapes;
+  }
+
   bool Wanted(const std::string& name) const {
     return name.find(options_.filter) != std::string::npos;
   }
 
-  void MeasurePeaks() {
+  void MeasureLimits() {
+    constexpr size_t kReadBytes = size_t{1} << 30;
     for (int i = 0; i < options_.runs; ++i) {
-      bandwidth_.push_back(ReadBandwidth(threads_));
-      peak_.push_back(FmaPeak(threads_));
+      const DeviceSpeed speed = Must(MeasureDeviceSpeed(backend_, kReadBytes));
+      bandwidth_.push_back(speed.read_bytes_per_s);
+      peak_.push_back(speed.product_flop_per_s);
     }
   }
 
-  void PrintHeader() const {
-    if (options_.json) return;
+  std::string Limits() const {
     const Sample bandwidth = Summarize(bandwidth_);
     const Sample peak = Summarize(peak_);
-    fmt::print(
-        "{}\nread {:.1f} GB/s ({:.1f} to {:.1f}), multiply-add {:.0f} GFLOP/s ({:.0f} to "
-        "{:.0f})\n\n",
-        backend_.info().description, bandwidth.median / 1e9, bandwidth.low / 1e9,
-        bandwidth.high / 1e9, peak.median / 1e9, peak.low / 1e9, peak.high / 1e9);
-    fmt::print("{:<34} {:>11} {:>21} {:>9} {:>6} {:>9} {:>6}\n", "op", "median us", "spread us",
-               "GB/s", "of rd", "GFLOP/s", "of pk");
+    return fmt::format(
+        "read {:.1f} GB/s ({:.1f} to {:.1f}), multiply-add {:.3f} TFLOP/s ({:.3f} to {:.3f})",
+        bandwidth.median / 1e9, bandwidth.low / 1e9, bandwidth.high / 1e9, peak.median / 1e12,
+        peak.low / 1e12, peak.high / 1e12);
+  }
+
+  std::string WhyVoid() const {
+    return TooSlow(backend_.info().description, {.read_bytes_per_s = Summarize(bandwidth_).median,
+                                                 .product_flop_per_s = Summarize(peak_).median});
+  }
+
+  void PrintHeader() const {
+    fmt::print("{}\n{}\n\n{:<34} {:>11} {:>21} {:>9} {:>6} {:>9} {:>6}\n",
+               backend_.info().description, Limits(), "op", "median us", "spread us", "GB/s",
+               "of rd", "TFLOP/s", "of pk");
+  }
+
+  void Finish() const {
+    const std::string report = boost::json::serialize(Report());
+    if (options_.json) {
+      std::puts(report.c_str());
+      return;
+    }
+    fmt::print("\n{}\n", Limits());
+    if (const std::string reason = WhyVoid(); !reason.empty()) fmt::print("VOID: {}\n", reason);
+    if (!options_.json_file.empty()) std::ofstream(options_.json_file) << report << '\n';
   }
 
   void Report(const Work& work) {
@@ -174,9 +258,9 @@ class Bench {
                                            {"bytes_per_s", bandwidth},
                                            {"flop_per_s", rate}});
     if (options_.json) return;
-    fmt::print("{:<34} {:>11.1f} {:>10.1f}-{:<10.1f} {:>9.2f} {:>5.0f}% {:>9.1f} {:>5.0f}%\n",
+    fmt::print("{:<34} {:>11.1f} {:>10.1f}-{:<10.1f} {:>9.2f} {:>5.0f}% {:>9.3f} {:>5.0f}%\n",
                work.name, time.median * 1e6, time.low * 1e6, time.high * 1e6, bandwidth / 1e9,
-               100 * bandwidth / Summarize(bandwidth_).median, rate / 1e9,
+               100 * bandwidth / Summarize(bandwidth_).median, rate / 1e12,
                100 * rate / Summarize(peak_).median);
     std::fflush(stdout);
   }
@@ -186,32 +270,36 @@ class Bench {
       return boost::json::object{{"median", s.median}, {"low", s.low}, {"high", s.high}};
     };
     return {{"device", backend_.info().description},
-            {"threads", threads_},
             {"runs", options_.runs},
             {"command", options_.command},
             {"read_bytes_per_s", machine(Summarize(bandwidth_))},
-            {"fma_flop_per_s", machine(Summarize(peak_))},
+            {"product_flop_per_s", machine(Summarize(peak_))},
+            {"void", WhyVoid()},
             {"ops", results_}};
   }
 
-  /// Calls take turns over copies of the weight, so that it comes from memory as in a real model.
-  void Linear(DType dtype, int64_t rows, int64_t in, int64_t out) {
+  /// How many operands of `bytes` to take in turns; fewer where products and not bytes count.
+  static int Copies(double bytes, int64_t rows) {
+    return rows > 64 ? 2 : static_cast<int>(kBeyondCaches / bytes) + 1;
+  }
+
+  void Linear(const LinearShape& shape, int64_t rows) {
+    const auto [dtype, in, out] = shape;
     const std::string name =
         fmt::format("linear {} {} x {} -> {}", DTypeName(dtype), rows, in, out);
     if (!Wanted(name)) return;
-    Tensors tensors(backend_, *stream_);
+    Tensors tensors(backend_, *stream_, numbers_);
     const QuantFormat format{BlockCode::kNone, dtype};
     const LinearKernel* kernel =
         backend_.FindLinear({format, in, out, dtype, Numerics::kBatchInvariant});
-    const auto bytes = static_cast<double>(static_cast<size_t>(in * out) * DTypeBytes(dtype));
-    constexpr double kBeyondCaches = 256e6;
-    const int copies = rows > 64 ? 2 : static_cast<int>(kBeyondCaches / bytes) + 1;
-    std::vector<std::vector<char>> weights;
+    const double bytes = static_cast<double>(in * out) * static_cast<double>(DTypeBytes(dtype));
+    const int copies = Copies(bytes, rows);
     std::vector<PackedLinear> packed;
     for (int i = 0; i < copies; ++i) {
-      weights.emplace_back(static_cast<size_t>(bytes), 0x3C);
-      packed.push_back(
-          *kernel->Prepare({format, in, out, TensorView(weights.back().data(), dtype, {out, in})}));
+      const TensorView weight =
+          tensors.Make(dtype, {out, in}, 1 / std::sqrt(static_cast<float>(in)));
+      Must<bool>(stream_->Synchronize().map([] { return true; }));  // Prepare has its own stream
+      packed.push_back(Must(kernel->Prepare({format, in, out, weight})));
     }
     const TensorView x = tensors.Make(dtype, {rows, in});
     const TensorView y = tensors.Make(dtype, {rows, out});
@@ -225,7 +313,7 @@ class Bench {
   void RmsNorm(DType dtype, int64_t tokens, int64_t hidden) {
     const std::string name = fmt::format("rms_norm {} {} x {}", DTypeName(dtype), tokens, hidden);
     if (!Wanted(name)) return;
-    Tensors tensors(backend_, *stream_);
+    Tensors tensors(backend_, *stream_, numbers_);
     const RmsNormArgs args{.x = tensors.Make(dtype, {tokens, hidden}),
                            .weight = tensors.Make(dtype, {hidden}),
                            .residual = tensors.Make(dtype, {tokens, hidden}),
@@ -239,7 +327,7 @@ class Bench {
     const std::string name =
         fmt::format("qkv_rope {} {} x 16+2*8 heads of 128", DTypeName(dtype), tokens);
     if (!Wanted(name)) return;
-    Tensors tensors(backend_, *stream_);
+    Tensors tensors(backend_, *stream_, numbers_);
     QkvRopeArgs args;
     args.q_heads = 16;
     args.kv_heads = 8;
@@ -256,7 +344,7 @@ class Bench {
   void SiluMul(DType dtype, int64_t tokens, int64_t n) {
     const std::string name = fmt::format("silu_mul {} {} x {}", DTypeName(dtype), tokens, n);
     if (!Wanted(name)) return;
-    Tensors tensors(backend_, *stream_);
+    Tensors tensors(backend_, *stream_, numbers_);
     const SiluMulArgs args{tensors.Make(dtype, {tokens, 2 * n}), tensors.Make(dtype, {tokens, n})};
     Report({name, 1.5 * static_cast<double>(args.gate_up.Bytes()),
             5.0 * static_cast<double>(tokens * n), [&](int) { backend_.SiluMul(*stream_, args); }});
@@ -268,8 +356,10 @@ class Bench {
         fmt::format("attention {} {} of {}", DTypeName(dtype), queries, positions);
     if (!Wanted(name)) return;
     constexpr int kBlockTokens = 16;
-    Tensors tensors(backend_, *stream_);
-    const AttentionSpec spec{.layers = 1,
+    Tensors tensors(backend_, *stream_, numbers_);
+    const double layer_bytes = 2.0 * 8 * 128 * positions * static_cast<double>(DTypeBytes(dtype));
+    const int layers = Copies(layer_bytes, queries);
+    const AttentionSpec spec{.layers = layers,
                              .q_heads = 16,
                              .kv_heads = 8,
                              .head_dim = 128,
@@ -278,8 +368,10 @@ class Bench {
                              .kv = dtype};
     const auto attention = backend_.CreateAttention(spec);
     const int64_t blocks = positions / kBlockTokens;
-    const TensorView pool = tensors.Make(
-        DType::kU8, {blocks, static_cast<int64_t>(attention->BytesPerBlock(kBlockTokens))});
+    const auto block_bytes = static_cast<int64_t>(attention->BytesPerBlock(kBlockTokens));
+    TensorView pool =
+        tensors.Make(dtype, {blocks, block_bytes / static_cast<int64_t>(DTypeBytes(dtype))});
+    pool = TensorView(pool.data, DType::kU8, {blocks, block_bytes});
     attention->BindCache({pool, kBlockTokens});
     std::vector<int32_t> table(static_cast<size_t>(blocks));
     for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
@@ -292,34 +384,26 @@ class Bench {
     const TensorView q = tensors.Make(dtype, {queries, spec.q_heads, spec.head_dim});
     const TensorView out = tensors.Make(dtype, {queries, spec.q_heads, spec.head_dim});
     const double pairs = queries * (positions - queries + (queries + 1) / 2.0);
-    Report({name, static_cast<double>(pool.Bytes() + q.Bytes() + out.Bytes()),
+    Report({name, layer_bytes + static_cast<double>(q.Bytes() + out.Bytes()),
             4.0 * pairs * spec.q_heads * spec.head_dim,
-            [&](int) { attention->Run(*stream_, {0, q, out}); }});
+            [&](int round) { attention->Run(*stream_, {round % layers, q, out}); }});
   }
 
   void Sampling(int64_t rows, int64_t vocab, bool filtered) {
     const std::string name =
-        fmt::format("sample {} x {} {}", rows, vocab, filtered ? "top-k 40 top-p .9" : "plain");
+        fmt::format("sample {} x {} {}", rows, vocab, filtered ? "top-k 20 top-p .9" : "plain");
     if (!Wanted(name)) return;
-    Tensors tensors(backend_, *stream_);
-    const int32_t top_k = filtered ? 40 : 0;
-    const TensorView ones = tensors.Make(DType::kF32, {rows});
-    const SampleArgs args{
-        .logits = tensors.Make(DType::kF32, {rows, vocab}),
-        .temperature = ones,
-        .top_k = tensors.Ints(std::vector<int32_t>(static_cast<size_t>(rows), top_k), {rows}),
-        .top_p = ones,
-        .min_p = tensors.Make(DType::kF32, {rows}),
-        .seed = tensors.Make(DType::kU64, {rows}),
-        .counter = tensors.Make(DType::kU64, {rows, 2}),
-        .bitmask = {},
-        .out = tensors.Make(DType::kI32, {rows})};
-    std::vector<float> logits(static_cast<size_t>(rows * vocab));
-    for (size_t i = 0; i < logits.size(); ++i)
-      logits[i] = static_cast<float>(i * 2654435761U % 100003) * 1e-4F;
-    backend_.Copy(*stream_, args.logits.data, logits.data(), args.logits.Bytes());
-    const std::vector<float> probability(static_cast<size_t>(rows), filtered ? 0.9F : 1.0F);
-    backend_.Copy(*stream_, args.top_p.data, probability.data(), args.top_p.Bytes());
+    Tensors tensors(backend_, *stream_, numbers_);
+    const auto n = static_cast<size_t>(rows);
+    SampleArgs args;
+    args.logits = tensors.Make(DType::kF32, {rows, vocab}, 2);
+    args.temperature = tensors.Array(DType::kF32, std::vector<float>(n, 1), {rows});
+    args.top_k = tensors.Ints(std::vector<int32_t>(n, filtered ? 20 : 0), {rows});
+    args.top_p = tensors.Array(DType::kF32, std::vector<float>(n, filtered ? 0.9F : 1), {rows});
+    args.min_p = tensors.Array(DType::kF32, std::vector<float>(n, 0), {rows});
+    args.seed = tensors.Array(DType::kU64, std::vector<uint64_t>(n, 1), {rows});
+    args.counter = tensors.Array(DType::kU64, std::vector<uint64_t>(2 * n, 1), {rows, 2});
+    args.out = tensors.Ints(std::vector<int32_t>(n, 0), {rows});
     Report({name, static_cast<double>(args.logits.Bytes()), 0,
             [&](int) { backend_.Sample(*stream_, args); }});
   }
@@ -327,19 +411,23 @@ class Bench {
   void Logprobs(int64_t rows, int64_t vocab) {
     const std::string name = fmt::format("logprobs {} x {} top 20", rows, vocab);
     if (!Wanted(name)) return;
-    Tensors tensors(backend_, *stream_);
-    const LogprobsArgs args{tensors.Make(DType::kF32, {rows, vocab}),
-                            tensors.Make(DType::kI32, {rows}), tensors.Make(DType::kF32, {rows}),
-                            tensors.Make(DType::kI32, {rows, 20}),
-                            tensors.Make(DType::kF32, {rows, 20})};
+    Tensors tensors(backend_, *stream_, numbers_);
+    constexpr int64_t kTop = 20;
+    const std::vector<int32_t> zeros(static_cast<size_t>(rows * kTop), 0);
+    LogprobsArgs args;
+    args.logits = tensors.Make(DType::kF32, {rows, vocab}, 2);
+    args.tokens = tensors.Ints(std::vector<int32_t>(static_cast<size_t>(rows), 0), {rows});
+    args.chosen = tensors.Make(DType::kF32, {rows});
+    args.top_ids = tensors.Ints(zeros, {rows, kTop});
+    args.top_logprobs = tensors.Make(DType::kF32, {rows, kTop});
     Report({name, static_cast<double>(args.logits.Bytes()), 0,
             [&](int) { backend_.Logprobs(*stream_, args); }});
   }
 
   Backend& backend_;
   std::unique_ptr<Stream> stream_;
+  DummyWeights numbers_;
   Options options_;
-  int threads_ = 1;
   std::vector<double> bandwidth_;
   std::vector<double> peak_;
   boost::json::array results_;
@@ -356,8 +444,12 @@ Result<Options> ParseOptions(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view arg = argv[i];
     options.command += fmt::format(" {}", arg);
-    if (arg == "--json") {
+    if (arg == "--help") {
+      options.help = true;
+    } else if (arg == "--json") {
       options.json = true;
+    } else if (const auto file = ValueOf(arg, "--json="); !file.empty()) {
+      options.json_file = file;
     } else if (const auto backend = ValueOf(arg, "--backend="); !backend.empty()) {
       options.backend = backend;
     } else if (const auto filter = ValueOf(arg, "--filter="); !filter.empty()) {
@@ -367,10 +459,8 @@ Result<Options> ParseOptions(int argc, char** argv) {
     } else if (const auto runs = ValueOf(arg, "--runs="); !runs.empty()) {
       options.runs = std::max(5, std::atoi(runs.data()));  // a median of fewer says little
     } else {
-      return MakeError(
-          ErrorCode::kInvalidArgument,
-          fmt::format("unknown argument {}; known: --backend= --threads= --runs= --filter= --json",
-                      arg));
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("unknown argument {}; --help lists those known", arg));
     }
   }
   return options;
@@ -378,6 +468,10 @@ Result<Options> ParseOptions(int argc, char** argv) {
 
 Status Main(int argc, char** argv) {
   GALE_ASSIGN_OR_RETURN(const Options options, ParseOptions(argc, argv));
+  if (options.help) {
+    std::fputs(kHelp, stdout);
+    return {};
+  }
   GALE_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
                         CreateBackend(options.backend, {.threads = options.threads}));
   Bench(*backend, options).Run();

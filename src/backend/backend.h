@@ -92,7 +92,7 @@ struct LinearWeight {
   QuantFormat format;
   int64_t in = 0;
   int64_t out = 0;
-  TensorView data;  ///< [out, in], host memory that outlives the packed weight
+  TensorView data;  ///< [out, in], where Copy can read it; outlives a packed weight that borrows it
 };
 
 /// A weight as one device's kernel wants it. Owns what it does not borrow from the LinearWeight.
@@ -157,6 +157,14 @@ class Backend {
   virtual void GatherRows(Stream& stream, const GatherRowsArgs& args) = 0;
   virtual void Sample(Stream& stream, const SampleArgs& args) = 0;
   virtual void Logprobs(Stream& stream, const LogprobsArgs& args) = 0;
+  virtual void FillRandom(Stream& stream, const FillRandomArgs& args) = 0;
+
+  /// Work that meets one limit of the device and does nothing else, for benchmarks to time (see
+  /// device_speed.h). Reads `memory` once.
+  virtual void ProbeRead(Stream& stream, const TensorView& memory) = 0;
+  /// Multiply-adds of the units that large linear layers run on, with operands at hand. Returns how
+  /// many floating-point operations, a multiply-add counting two.
+  virtual double ProbeProducts(Stream& stream) = 0;
 
   /// QkvRope followed by the attention's KV write; a device that fuses them overrides this.
   virtual void QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention,

@@ -86,4 +86,17 @@ struct LogprobsArgs {
   TensorView top_logprobs;   ///< f32 [rows, k]
 };
 
+/// out[i] = mean + std * table[draw i], where draw i is 16 bits of Philox (base/rng.h): half-word
+/// i % 8, low halves first, of the block with key `seed` and counter {i / 8, stream}. A function of
+/// seed, stream and i alone, so that memory of any device can be filled alike, up to the rounding of
+/// one multiply-add. Cost: one Philox block for eight elements; memory-bound on a GPU.
+struct FillRandomArgs {
+  TensorView table;  ///< f32 [65536]: quantiles of the distribution wanted
+  uint64_t seed = 0;
+  uint64_t stream = 0;
+  float mean = 0;
+  float std = 1;
+  TensorView out;  ///< any shape, contiguous; f32 or bf16
+};
+
 }  // namespace gale

@@ -71,4 +71,11 @@ void CheckLogprobsArgs(const LogprobsArgs& args) {
   }
 }
 
+void CheckFillRandomArgs(const FillRandomArgs& args) {
+  CheckArray(args.table, DType::kF32, {1 << 16});
+  CheckActivation(args.out);
+  const std::span<const int64_t> dims(args.out.dims.data(), static_cast<size_t>(args.out.rank));
+  GALE_CHECK(args.out.strides == TensorView(nullptr, args.out.dtype, dims).strides);
+}
+
 }  // namespace gale

@@ -22,5 +22,6 @@ void CheckActivation(const TensorView& view);
 void CheckEmbeddingArgs(const EmbeddingArgs& args);
 void CheckSampleArgs(const SampleArgs& args);
 void CheckLogprobsArgs(const LogprobsArgs& args);
+void CheckFillRandomArgs(const FillRandomArgs& args);
 
 }  // namespace gale

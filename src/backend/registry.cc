@@ -15,17 +15,16 @@ std::map<std::string, BackendFactory, std::less<>>& Factories() {
   return factories;
 }
 
-/// Accelerators before the CPU, which always works.
+/// Accelerators before the CPU, which always works. The device's description says why.
 Result<std::unique_ptr<Backend>> CreateFastest(BackendOptions options) {
   std::string refused;
   for (const auto& [name, factory] : Factories()) {
     if (name == "cpu") continue;
-    options.note = "; auto: an accelerator that works";
     auto backend = factory(options);
     if (backend) return backend;
-    refused += fmt::format("; auto: not {}: {}", name, backend.error().message);
+    refused += fmt::format("{}{}", refused.empty() ? "" : "; ", backend.error().message);
   }
-  options.note = refused;
+  if (!refused.empty()) options.note = fmt::format(" ({})", refused);
   return CreateBackend("cpu", options);
 }
 

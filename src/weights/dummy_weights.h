@@ -1,11 +1,11 @@
-// Random weights of the true shapes, to measure speed and memory without a checkpoint.
+// Random weights of the true shapes, to measure speed and memory without a checkpoint. Made on the
+// device that uses them.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
 
-#include "base/thread_pool.h"
-#include "tensor/tensor_view.h"
+#include "backend/backend.h"
 
 namespace gale {
 
@@ -16,9 +16,23 @@ struct DummySpec {
   float std = 1;
 };
 
-/// Fills `out` (contiguous f32 or bf16) with normal numbers; element i depends on (name, i, seed)
-/// alone. The numbers are drawn from the 65536 quantiles of the normal distribution, so that they
-/// stay within 4.4 deviations. Cost: one Philox block per eight elements.
-void FillDummy(const DummySpec& spec, const TensorView& out, ThreadPool& threads);
+/// Normal numbers for one device.
+class DummyWeights {
+ public:
+  static Result<DummyWeights> Create(Backend& backend, Stream& stream);
+
+  /// Fills `out` (contiguous f32 or bf16, in the device's memory) with normal numbers; element i
+  /// depends on (name, i, seed) alone. They are drawn from the 65536 quantiles of the normal
+  /// distribution, so that they stay within 4.4 deviations. Asynchronous; cost: see FillRandomArgs.
+  void Fill(const DummySpec& spec, const TensorView& out);
+
+ private:
+  DummyWeights(Backend& backend, Stream& stream, Buffer quantiles)
+      : backend_(&backend), stream_(&stream), quantiles_(std::move(quantiles)) {}
+
+  Backend* backend_;
+  Stream* stream_;
+  Buffer quantiles_;  ///< f32 [65536]
+};
 
 }  // namespace gale

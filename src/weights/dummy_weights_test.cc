@@ -5,15 +5,21 @@
 
 #include <gtest/gtest.h>
 
+#include "backend/registry.h"
 #include "tensor/bf16.h"
 
 namespace gale {
 namespace {
 
-std::vector<float> Fill(const DummySpec& spec, int64_t elements, int num_threads = 1) {
-  ThreadPool threads(num_threads);
+void FillOnCpu(const DummySpec& spec, const TensorView& out, int threads = 1) {
+  const auto backend = *CreateBackend("cpu", {.threads = threads});
+  const auto stream = backend->CreateStream();
+  DummyWeights::Create(*backend, *stream)->Fill(spec, out);
+}
+
+std::vector<float> Fill(const DummySpec& spec, int64_t elements, int threads = 1) {
   std::vector<float> values(elements);
-  FillDummy(spec, TensorView(values.data(), DType::kF32, {elements}), threads);
+  FillOnCpu(spec, TensorView(values.data(), DType::kF32, {elements}), threads);
   return values;
 }
 
@@ -47,10 +53,9 @@ TEST(DummyWeights, ArePureInNameIndexAndSeed) {
 }
 
 TEST(DummyWeights, Bf16IsTheRoundedF32) {
-  ThreadPool threads(1);
   const auto expected = Fill({"w", 7, 1, 0.02F}, 1000);
   std::vector<Bf16> values(1000);
-  FillDummy({"w", 7, 1, 0.02F}, TensorView(values.data(), DType::kBf16, {10, 100}), threads);
+  FillOnCpu({"w", 7, 1, 0.02F}, TensorView(values.data(), DType::kBf16, {10, 100}));
   for (int i = 0; i < 1000; ++i) ASSERT_EQ(values[i].bits, ToBf16(expected[i]).bits) << i;
 }
 

@@ -21,7 +21,7 @@ void BindContext::Keep(RawParam param) {
 
 Result<TensorView> BindContext::Place(RawParam param) {
   TensorView view = param.view;
-  if (backend.info().is_host_memory) {
+  if (param.is_on_device || backend.info().is_host_memory) {
     Keep(std::move(param));
     return view;
   }
@@ -29,7 +29,7 @@ Result<TensorView> BindContext::Place(RawParam param) {
   backend.Copy(stream, buffer.data(), view.data, view.Bytes());
   GALE_RETURN_IF_ERROR(stream.Synchronize());  // the host copy goes away on return
   view.data = buffer.data();
-  Keep({view, std::move(buffer)});
+  Keep({view, std::move(buffer), true});
   return view;
 }
 
@@ -38,7 +38,7 @@ Result<TensorView> BindContext::PlaceTable(std::span<const float> values) {
   backend.Copy(stream, buffer.data(), values.data(), values.size_bytes());
   GALE_RETURN_IF_ERROR(stream.Synchronize());
   const TensorView view(buffer.data(), DType::kF32, {static_cast<int64_t>(values.size())});
-  Keep({view, std::move(buffer)});
+  Keep({view, std::move(buffer), true});
   return view;
 }
 

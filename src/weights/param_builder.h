@@ -20,9 +20,9 @@ namespace gale {
 
 /// A tensor of the checkpoint that becomes (a slice of) a parameter.
 struct ParamPart {
-  std::vector<std::string>
-      names;         ///< the first that the checkpoint has is read; the others may be there too
-  int64_t rows = 0;  ///< of dimension 0
+  std::vector<std::string> names;  ///< the first that the checkpoint has is read; the others may be
+                                   ///< there too
+  int64_t rows = 0;                ///< of dimension 0
 };
 
 /// One tensor that a layer wants: its parts stacked along dimension 0.
@@ -36,10 +36,11 @@ struct ParamSpec {
   uint64_t NumElements() const;
 };
 
-/// What a layer is given for a ParamSpec, in host memory.
+/// What a layer is given for a ParamSpec.
 struct RawParam {
-  TensorView view;  ///< contiguous
-  Buffer storage;   ///< holds `view` unless it lies in a mapped file
+  TensorView view;            ///< contiguous
+  Buffer storage;             ///< holds `view` unless it lies in a mapped file
+  bool is_on_device = false;  ///< made there; else in memory that the host and Copy can read
 };
 
 /// Memory that bound weights live in. A model keeps it as long as its layers.

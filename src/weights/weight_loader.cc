@@ -80,9 +80,7 @@ TensorView ViewInPlace(const ParamSpec& spec, const Checkpoint& checkpoint) {
   return TensorView(const_cast<std::byte*>(begin), spec.dtype, std::span(spec.shape));
 }
 
-Result<RawParam> AllocateParam(const ParamSpec& spec, Backend& backend) {
-  const MemoryKind kind =
-      backend.info().is_host_memory ? MemoryKind::kDevice : MemoryKind::kPinnedHost;
+Result<RawParam> AllocateParam(const ParamSpec& spec, Backend& backend, MemoryKind kind) {
   RawParam param;
   GALE_ASSIGN_OR_RETURN(param.storage, backend.Allocate(SpecBytes(spec), kind));
   param.view = TensorView(param.storage.data(), spec.dtype, std::span(spec.shape));
@@ -92,7 +90,9 @@ Result<RawParam> AllocateParam(const ParamSpec& spec, Backend& backend) {
 Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, Backend& backend,
                            ThreadPool& threads) {
   if (const TensorView view = ViewInPlace(spec, checkpoint)) return RawParam{view, {}};
-  GALE_ASSIGN_OR_RETURN(RawParam param, AllocateParam(spec, backend));
+  const MemoryKind kind =
+      backend.info().is_host_memory ? MemoryKind::kDevice : MemoryKind::kPinnedHost;
+  GALE_ASSIGN_OR_RETURN(RawParam param, AllocateParam(spec, backend, kind));
   int64_t row = 0;
   for (const ParamPart& part : spec.parts) {
     const SafetensorsEntry& entry = *FindPart(checkpoint, part);
@@ -103,12 +103,13 @@ Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, 
 }
 
 Result<RawParam> MakeDummyParam(const ParamSpec& spec, uint64_t seed, Backend& backend,
-                                ThreadPool& threads) {
-  GALE_ASSIGN_OR_RETURN(RawParam param, AllocateParam(spec, backend));
+                                DummyWeights& dummy) {
+  GALE_ASSIGN_OR_RETURN(RawParam param, AllocateParam(spec, backend, MemoryKind::kDevice));
+  param.is_on_device = true;
   int64_t row = 0;
   for (const ParamPart& part : spec.parts) {
-    FillDummy({part.names[0], seed, spec.dummy_mean, spec.dummy_std},
-              param.view.Rows(row, row + part.rows), threads);
+    dummy.Fill({part.names[0], seed, spec.dummy_mean, spec.dummy_std},
+               param.view.Rows(row, row + part.rows));
     row += part.rows;
   }
   return param;
@@ -126,34 +127,37 @@ Status CheckMemory(const ParamBuilder& builder, const Backend& backend, InPlace&
     }
   }
   if (needed <= device.free_bytes) return {};
-  return MakeError(ErrorCode::kResourceExhausted,
-                   fmt::format("the weights need {:.2f} GiB on {}, which has {:.2f} GiB free",
-                               static_cast<double>(needed) / (1 << 30), device.name,
-                               static_cast<double>(device.free_bytes) / (1 << 30)));
+  return MakeError(
+      ErrorCode::kResourceExhausted,
+      fmt::format("the weights need {:.2f} GiB on {}, which has {:.2f} of {:.2f} GiB "
+                  "free: take a smaller model, dtype bf16 in place of f32, or end what "
+                  "else holds that memory",
+                  static_cast<double>(needed) / (1 << 30), device.name,
+                  static_cast<double>(device.free_bytes) / (1 << 30),
+                  static_cast<double>(device.total_bytes) / (1 << 30)));
 }
 
-/// Binds every group, taking each parameter from `read`.
+/// Binds every group, taking each parameter from `read`. What that enqueues on the stream is done
+/// before a layer sees the parameters.
 template <class Read>
-Status BindAll(const ParamBuilder& builder, Backend& backend, const WeightProgress& progress,
+Status BindAll(const ParamBuilder& builder, BindContext context, const WeightProgress& progress,
                Read&& read) {
   uint64_t total_bytes = 0;
   for (const ParamGroup& group : builder.groups()) {
     for (const ParamSpec& spec : group.specs) total_bytes += SpecBytes(spec);
   }
-  const std::unique_ptr<Stream> stream = backend.CreateStream();
-  BindContext context{backend, *stream, *builder.store()};
-  ThreadPool threads(AvailableCpus());
   uint64_t done_bytes = 0;
   for (const ParamGroup& group : builder.groups()) {
     std::vector<RawParam> params;
     for (const ParamSpec& spec : group.specs) {
-      GALE_ASSIGN_OR_RETURN(params.emplace_back(), read(spec, threads));
+      GALE_ASSIGN_OR_RETURN(params.emplace_back(), read(spec));
       done_bytes += SpecBytes(spec);
     }
+    GALE_RETURN_IF_ERROR(context.stream.Synchronize());
     GALE_RETURN_IF_ERROR(group.bind(context, std::move(params)));
     if (progress) progress(done_bytes, total_bytes);
   }
-  return stream->Synchronize();
+  return context.stream.Synchronize();
 }
 
 }  // namespace
@@ -189,17 +193,19 @@ Status LoadWeights(const ParamBuilder& builder, std::unique_ptr<const Checkpoint
   }));
   source.Prefetch();
   builder.store()->checkpoint = std::move(checkpoint);
-  return BindAll(builder, backend, progress, [&](const ParamSpec& spec, ThreadPool& threads) {
-    return ReadParam(spec, source, backend, threads);
-  });
+  const std::unique_ptr<Stream> stream = backend.CreateStream();
+  ThreadPool threads(AvailableCpus());
+  return BindAll(builder, {backend, *stream, *builder.store()}, progress,
+                 [&](const ParamSpec& spec) { return ReadParam(spec, source, backend, threads); });
 }
 
 Status LoadDummyWeights(const ParamBuilder& builder, uint64_t seed, Backend& backend,
                         const WeightProgress& progress) {
   GALE_RETURN_IF_ERROR(CheckMemory(builder, backend, [](const ParamSpec&) { return false; }));
-  return BindAll(builder, backend, progress, [&](const ParamSpec& spec, ThreadPool& threads) {
-    return MakeDummyParam(spec, seed, backend, threads);
-  });
+  const std::unique_ptr<Stream> stream = backend.CreateStream();
+  GALE_ASSIGN_OR_RETURN(DummyWeights dummy, DummyWeights::Create(backend, *stream));
+  return BindAll(builder, {backend, *stream, *builder.store()}, progress,
+                 [&](const ParamSpec& spec) { return MakeDummyParam(spec, seed, backend, dummy); });
 }
 
 }  // namespace gale

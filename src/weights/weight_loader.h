@@ -28,7 +28,8 @@ Status LoadWeights(const ParamBuilder& builder, std::unique_ptr<const Checkpoint
                    Backend& backend, const WeightProgress& progress);
 
 /// Binds seeded normal weights: element i of parameter `name` is a pure function of (name, i,
-/// seed), whatever the number of threads. Cost: about four seconds per billion parameters and core.
+/// seed), whatever the device and the number of threads. Cost: about four seconds per billion
+/// parameters and core of a CPU; a GPU is bound by its memory.
 Status LoadDummyWeights(const ParamBuilder& builder, uint64_t seed, Backend& backend,
                         const WeightProgress& progress);
 

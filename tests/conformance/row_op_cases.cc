@@ -8,7 +8,9 @@
 #include <numeric>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include "base/rng.h"
 #include "conformance/op_case.h"
 
 namespace gale::test {
@@ -375,6 +377,44 @@ OpCase LogprobsCase(int64_t rows, int64_t vocab, int64_t k, double deviation, bo
   return op;
 }
 
+// ---- random numbers: exact up to the rounding of a product, a sum and the output ----
+
+OpCase FillRandomCase(DType dtype, std::vector<int64_t> dims, uint64_t seed, float mean) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    constexpr int64_t kTableSize = 1 << 16;
+    constexpr float kStd = 0.3F;
+    constexpr uint64_t kStream = 0x0123456789ABCDEF;
+    std::mt19937_64 random(9);
+    const HostTensor table = RandomTensor(random, DType::kF32, {kTableSize});
+    const DeviceTensor device_table = device.Upload(table);
+    const DeviceTensor out = device.Upload(Zeros(dtype, dims));
+    device.backend().FillRandom(device.stream(), {.table = device_table.view(),
+                                                  .seed = seed,
+                                                  .stream = kStream,
+                                                  .mean = mean,
+                                                  .std = kStd,
+                                                  .out = out.view()});
+    const HostTensor got = device.Download(out);
+    const PhiloxKey key = {{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)}};
+    OpResult result;
+    for (size_t i = 0; i < got.values.size(); ++i) {
+      const size_t at = mutation == Mutation::kWrongRow ? i + 1 : i;
+      const auto block = static_cast<uint32_t>(at / 8);
+      const PhiloxCounter words = Philox4x32(
+          {{block, 0, static_cast<uint32_t>(kStream), static_cast<uint32_t>(kStream >> 32)}}, key);
+      const uint32_t draw = words.words[at % 8 / 2] >> (16 * (at % 2)) & 0xFFFFU;
+      const double product = double{kStd} * table.values[draw];
+      const double want = mean + product;
+      result.Add(got.values[i], want,
+                 2 * kU * (std::abs(product) + std::abs(want)) + OutputRounding(dtype, want));
+    }
+    return result;
+  };
+  OpCase op{fmt::format("FillRandom/{}_{}", DTypeName(dtype), fmt::join(dims, "x")), run, {}};
+  if (dims[0] > 0) op.must_fail = {Mutation::kWrongRow};
+  return op;
+}
+
 }  // namespace
 
 std::vector<OpCase> RowOpCases() {
@@ -430,6 +470,12 @@ std::vector<OpCase> RowOpCases() {
       LogprobsCase(3, 2000, 40, 2, true),
       LogprobsCase(2, 700, 0, 30, false),
       LogprobsCase(0, 10, 2, 1, false),
+
+      FillRandomCase(f32, {1}, 1, 0),
+      FillRandomCase(f32, {3, 77, 9}, uint64_t{5} << 40, 0.5F),
+      FillRandomCase(bf16, {100, 1000}, 2, 0),
+      FillRandomCase(bf16, {13}, 3, 1),
+      FillRandomCase(f32, {0}, 4, 0),
   };
 }
 

@@ -92,6 +92,12 @@ class CpuBackend final : public Backend {
   void GatherRows(Stream&, const GatherRowsArgs& args) override { Run(cpu::GatherRows, args); }
   void Sample(Stream&, const SampleArgs& args) override { Run(cpu::Sample, args); }
   void Logprobs(Stream&, const LogprobsArgs& args) override { Run(cpu::Logprobs, args); }
+  void FillRandom(Stream&, const FillRandomArgs& args) override { Run(cpu::FillRandom, args); }
+  void ProbeRead(Stream&, const TensorView& memory) override { Run(cpu::ProbeRead, memory); }
+  double ProbeProducts(Stream&) override {
+    const std::lock_guard lock(context_.mutex);
+    return cpu::ProbeProducts(context_);
+  }
 
  private:
   template <class Args>

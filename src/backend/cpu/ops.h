@@ -63,6 +63,9 @@ void QkvRope(Context& context, const QkvRopeArgs& args);
 void SiluMul(Context& context, const SiluMulArgs& args);
 void Sample(Context& context, const SampleArgs& args);
 void Logprobs(Context& context, const LogprobsArgs& args);
+void FillRandom(Context& context, const FillRandomArgs& args);
+void ProbeRead(Context& context, const TensorView& memory);
+double ProbeProducts(Context& context);
 
 std::unique_ptr<LinearKernel> CreateLinear(Context& context);
 std::unique_ptr<AttentionBackend> CreateAttention(Context& context, const AttentionSpec& spec);

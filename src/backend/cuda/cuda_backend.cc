@@ -76,6 +76,15 @@ class CudaBackend final : public Backend {
   void Logprobs(Stream& stream, const LogprobsArgs& args) override {
     cuda::Logprobs(cuda::AsCuda(stream), args);
   }
+  void FillRandom(Stream& stream, const FillRandomArgs& args) override {
+    cuda::FillRandom(cuda::AsCuda(stream), args);
+  }
+  void ProbeRead(Stream& stream, const TensorView& memory) override {
+    cuda::ProbeRead(cuda::AsCuda(stream), memory);
+  }
+  double ProbeProducts(Stream& stream) override {
+    return cuda::ProbeProducts(cuda::AsCuda(stream));
+  }
 
   void QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention, int layer,
                     const TensorView& slot_mapping) override {
@@ -95,34 +104,43 @@ std::string Version(int version) {
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
-/// What keeps the device from being used, in the words of the driver.
-Status Unusable(std::string_view reason) {
+Error Unusable(std::string reason) {
+  return {ErrorCode::kUnsupported, fmt::format("device cuda: {}", reason)};
+}
+
+/// Why there is no device, in terms of what to do about it.
+Error WhyNoDevice(cudaError_t error) {
   int driver = 0;
   cudaDriverGetVersion(&driver);
-  return MakeError(
-      ErrorCode::kUnsupported,
-      fmt::format(
-          "device cuda: {}; this build needs a driver for CUDA {}, {}", reason,
-          Version(CUDART_VERSION),
-          driver == 0 ? "none is loaded" : fmt::format("the one here is for {}", Version(driver))));
+  const std::string needed = Version(CUDART_VERSION);
+  if (driver == 0) {
+    return Unusable(fmt::format("no NVIDIA driver; install one for CUDA {} or newer", needed));
+  }
+  if (driver < CUDART_VERSION) {
+    return Unusable(fmt::format("the NVIDIA driver is for CUDA {}, this build needs {} or newer; "
+                                "update the driver",
+                                Version(driver), needed));
+  }
+  return Unusable(
+      fmt::format("the NVIDIA driver (for CUDA {}) shows no GPU to this process: {}; see nvidia-smi "
+                  "and CUDA_VISIBLE_DEVICES",
+                  Version(driver), cudaGetErrorString(error)));
 }
 
 Result<std::unique_ptr<Backend>> CreateCudaBackend(const BackendOptions& options) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) {
     cudaGetLastError();
-    const Status status = Unusable(error != cudaSuccess ? cudaGetErrorString(error) : "no device");
-    return tl::unexpected(status.error());
+    return tl::unexpected(WhyNoDevice(error != cudaSuccess ? error : cudaErrorNoDevice));
   }
   cudaDeviceProp properties{};
   GALE_RETURN_IF_ERROR(cuda::ToStatus(cudaGetDeviceProperties(&properties, 0), "device 0"));
   // Kernels are compiled ahead for certain processors; the emptiest one tells whether this is one.
-  if (Status status = cuda::CheckKernelsRun(); !status) {
-    return tl::unexpected(
-        Unusable(fmt::format("{} (compute capability {}.{}) cannot run this build's kernels: {}",
-                             properties.name, properties.major, properties.minor,
-                             status.error().message))
-            .error());
+  if (const Status status = cuda::CheckKernelsRun(); !status) {
+    return tl::unexpected(Unusable(
+        fmt::format("this build has no code for {} (compute capability {}.{}): {}; build with "
+                    "-DGALE_CUDA_ALL_ARCHS=ON, which covers 8.0, 8.6, 8.9 and 9.0",
+                    properties.name, properties.major, properties.minor, status.error().message)));
   }
   int driver = 0;
   cudaDriverGetVersion(&driver);

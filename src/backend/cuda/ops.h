@@ -15,6 +15,9 @@ void RmsNorm(CudaStream& stream, const RmsNormArgs& args);
 void SiluMul(CudaStream& stream, const SiluMulArgs& args);
 void Sample(CudaStream& stream, const SampleArgs& args);
 void Logprobs(CudaStream& stream, const LogprobsArgs& args);
+void FillRandom(CudaStream& stream, const FillRandomArgs& args);
+void ProbeRead(CudaStream& stream, const TensorView& memory);
+double ProbeProducts(CudaStream& stream);
 
 /// Blocks of a KV cache: [layer][k, v][kv_head][token][padded_dim] each, padding zero.
 struct KvLayout {
