@@ -55,6 +55,8 @@ class LlmEngine {
   virtual const ChatTemplate* chat_template() const = 0;  ///< null when the model has none
   virtual const ModelInfo& model_info() const = 0;
   virtual const EngineConfig& config() const = 0;         ///< resolved: no zeros, no "auto"
+  /// What it runs on, and why, where that was left to choose: "NVIDIA H200, ...".
+  virtual const std::string& device() const = 0;
   virtual EngineStats stats() const = 0;
 };
 

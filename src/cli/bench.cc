@@ -1,10 +1,8 @@
 // gale bench latency and gale bench throughput: median and spread of repeated runs, beside the
-// memory bandwidth measured between them.
+// limits of the device measured between them.
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,12 +10,11 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
-#include "cli/build_info.h"
+#include "cli/bench_report.h"
+#include "cli/bench_run.h"
 #include "cli/command.h"
 #include "cli/engine_flags.h"
-#include "cli/figures.h"
 #include "cli/json_text.h"
-#include "cli/read_bandwidth.h"
 #include "cli/standard_io.h"
 #include "cli/whole_number.h"
 
@@ -25,223 +22,129 @@ namespace gale::cli {
 namespace {
 
 namespace json = boost::json;
-using Clock = std::chrono::steady_clock;
 
 constexpr int kMinRepeats = 5;
-constexpr size_t kMaxBandwidthBytes = size_t{1} << 30;
+constexpr const char* kStandardOutput = "-";
 
 struct BenchOptions {
-  int prompts = 1;
-  int prompt_tokens = 128;
-  int output_tokens = 128;
-  int repeats = kMinRepeats;
-  int warmup = 1;
-  bool json = false;
   EngineConfig engine;
+  BenchRepeats times;
+  std::vector<std::string> dummies;  ///< presets to measure one after the other, or empty
+  std::vector<int> prompts = {1};
+  std::vector<int> prompt_tokens = {128};
+  int output_tokens = 128;
+  int top_k = 0;
+  std::string json;  ///< a file, "-", or empty: a table on standard output
+
+  bool WantsText() const { return json != kStandardOutput; }
 };
 
-/// One repeat: all prompts at once, from the first request to the last reply's end.
-struct Repeat {
-  double total_s = 0;
-  double first_token_s = 0;  ///< mean over the prompts
-  double step_s = 0;         ///< mean time from token to token after the first
-};
-
-double Seconds(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+Status WriteJson(const std::string& path, const json::value& record) {
+  const std::string text = JsonIndented(record, 6);
+  if (path == kStandardOutput) return WriteOut(text);
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  if (file) return {};
+  return MakeError(ErrorCode::kInvalidArgument,
+                   fmt::format("--json: cannot write {}: give a file in a folder that exists, or - "
+                               "for standard output",
+                               path));
 }
 
-/// Random ids, other ones in each repeat, so that no prompt is read from the prefix cache.
-std::vector<RequestParams> RandomRequests(const BenchOptions& options, int vocab_size,
-                                          std::mt19937_64& random) {
-  std::uniform_int_distribution<TokenId> token(0, vocab_size - 1);
-  std::vector<RequestParams> requests(static_cast<size_t>(options.prompts));
-  for (RequestParams& request : requests) {
-    std::vector<TokenId> prompt(static_cast<size_t>(options.prompt_tokens));
-    std::generate(prompt.begin(), prompt.end(), [&] { return token(random); });
-    request.prompt = std::move(prompt);
-    request.sampling.temperature = 0;
-    request.sampling.max_tokens = options.output_tokens;
-    request.sampling.ignore_eos = true;
+std::vector<EngineConfig> EngineConfigs(const BenchOptions& options) {
+  EngineConfig config = options.engine;
+  const int prompts = *std::max_element(options.prompts.begin(), options.prompts.end());
+  config.max_num_seqs = std::max(config.max_num_seqs, prompts);
+  config.max_queued_requests = std::max(config.max_queued_requests, prompts);
+  if (options.dummies.empty()) return {config};
+  config.load_format = LoadFormat::kDummy;
+  std::vector<EngineConfig> configs;
+  for (const std::string& name : options.dummies) {
+    config.model = name;
+    configs.push_back(config);
   }
-  return requests;
+  return configs;
 }
 
-Result<Repeat> RunOnce(LlmEngine& engine, const BenchOptions& options, std::mt19937_64& random) {
-  std::vector<RequestParams> requests =
-      RandomRequests(options, engine.model_info().vocab_size, random);
-  const Clock::time_point start = Clock::now();
-  const std::vector<RequestOutput> outputs = engine.Generate(std::move(requests));
-  Repeat repeat{.total_s = Seconds(start)};
-  for (const RequestOutput& output : outputs) {
-    if (output.error) return tl::unexpected(*output.error);
-    const double decode_s = output.times.total_s - output.times.first_token_s;
-    repeat.first_token_s += output.times.first_token_s / options.prompts;
-    repeat.step_s += decode_s / std::max(1, options.output_tokens - 1) / options.prompts;
-  }
-  return repeat;
-}
-
-/// Bytes that one decode step of the whole batch must read: every weight but the rows of an untied
-/// embedding table, and each sequence's keys and values at the middle of its reply.
-double DecodeBytes(const LlmEngine& engine, const BenchOptions& options) {
-  const ModelInfo& info = engine.model_info();
-  const double element_bytes = engine.config().dtype == ModelDType::kF32 ? 4 : 2;
-  const double checkpoint_element_bytes = info.dtype == "f32" ? 4 : 2;
-  double weights = static_cast<double>(info.num_parameters);
-  if (!info.tied_embeddings) weights -= static_cast<double>(info.vocab_size) * info.hidden_size;
-  const double kv_per_token =
-      static_cast<double>(info.kv_bytes_per_token) / checkpoint_element_bytes * element_bytes;
-  return weights * element_bytes +
-         kv_per_token * options.prompts * (options.prompt_tokens + options.output_tokens / 2.0);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-json::object Spread(const std::vector<double>& values) {
-  return {{"median", Median(values)},
-          {"min", *std::min_element(values.begin(), values.end())},
-          {"max", *std::max_element(values.begin(), values.end())}};
-}
-
+/// Calls run_case(engine, case) for every model, prompt length and batch.
 template <class Function>
-std::vector<double> Each(const std::vector<Repeat>& repeats, Function value) {
-  std::vector<double> values;
-  for (const Repeat& repeat : repeats) values.push_back(value(repeat));
-  return values;
-}
-
-std::string CpuModel() {
-  std::ifstream cpuinfo("/proc/cpuinfo");
-  for (std::string line; std::getline(cpuinfo, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown";
-}
-
-std::string CommandLine() {
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);
-  std::string arguments((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!arguments.empty()) arguments.pop_back();
-  std::replace(arguments.begin(), arguments.end(), '\0', ' ');
-  return arguments;
-}
-
-json::object RunRecord(const LlmEngine& engine, const BenchOptions& options) {
-  const EngineConfig& config = engine.config();
-  return {{"model", config.model},
-          {"weights", config.load_format == LoadFormat::kDummy ? "random" : "checkpoint"},
-          {"num_parameters", engine.model_info().num_parameters},
-          {"dtype", config.dtype == ModelDType::kF32 ? "f32" : "bf16"},
-          {"device", config.device},
-          {"cpu", CpuModel()},
-          {"threads", config.threads},
-          {"numerics", config.numerics == Numerics::kFast ? "fast" : "batch-invariant"},
-          {"overlap", config.overlap},
-          {"seed", config.seed},
-          {"prompts", options.prompts},
-          {"prompt_tokens", options.prompt_tokens},
-          {"output_tokens", options.output_tokens},
-          {"warmup", options.warmup},
-          {"repeats", options.repeats},
-          {"commit", kBuildInfo.commit},
-          {"build", fmt::format("{}, {}", kBuildInfo.compiler, kBuildInfo.build_type)},
-          {"command", CommandLine()}};
-}
-
-json::object LatencyRecord(const std::vector<Repeat>& repeats) {
-  return {{"first_token_s", Spread(Each(repeats, [](const Repeat& r) { return r.first_token_s; }))},
-          {"token_s", Spread(Each(repeats, [](const Repeat& r) { return r.step_s; }))},
-          {"total_s", Spread(Each(repeats, [](const Repeat& r) { return r.total_s; }))}};
-}
-
-json::object ThroughputRecord(const std::vector<Repeat>& repeats, const BenchOptions& options) {
-  const auto per_second = [&](double count) {
-    return Spread(Each(repeats, [&](const Repeat& r) { return count / r.total_s; }));
-  };
-  const double prompts = options.prompts;
-  return {
-      {"output_tokens_per_s", per_second(prompts * options.output_tokens)},
-      {"total_tokens_per_s", per_second(prompts * (options.prompt_tokens + options.output_tokens))},
-      {"prompts_per_s", per_second(prompts)},
-      {"total_s", Spread(Each(repeats, [](const Repeat& r) { return r.total_s; }))}};
-}
-
-/// Decode speed against the time that reading its bytes alone would take.
-json::object LimitRecord(const std::vector<double>& bandwidths, double bytes, double step_s) {
-  return {{"read_bytes_per_s", Spread(bandwidths)},
-          {"decode_step_bytes", bytes},
-          {"decode_step_limit_s", bytes / Median(bandwidths)},
-          {"decode_fraction_of_limit", bytes / Median(bandwidths) / step_s}};
-}
-
-std::string Text(const json::object& record) {
-  std::string text;
-  for (const auto& [key, value] : record) {
-    const std::string name(key.data(), key.size());
-    const json::object* spread = value.if_object();
-    if (spread == nullptr) {
-      std::string line = JsonLine(value, 5);
-      if (value.is_string()) line = json::value_to<std::string>(value) + '\n';
-      text += fmt::format("{:<26} {}", name, line);
-      continue;
+Status ForCases(const BenchOptions& options, Function&& run_case) {
+  for (const EngineConfig& config : EngineConfigs(options)) {
+    const Result<std::unique_ptr<LlmEngine>> engine = LoadEngine(config);
+    if (!engine) return tl::unexpected(engine.error());
+    for (const int prompt_tokens : options.prompt_tokens) {
+      for (const int prompts : options.prompts) {
+        const BenchCase what{prompts, prompt_tokens, options.output_tokens, options.top_k};
+        if (Status status = run_case(**engine, what); !status) return status;
+      }
     }
-    text += fmt::format(
-        "{:<26} {:.5g}  ({:.5g} to {:.5g})\n", name, spread->at("median").to_number<double>(),
-        spread->at("min").to_number<double>(), spread->at("max").to_number<double>());
   }
-  return text;
+  return {};
 }
 
-Status Bench(const BenchOptions& options, bool latency) {
-  Result<std::unique_ptr<LlmEngine>> engine = LoadEngine(options.engine);
-  if (!engine) return tl::unexpected(engine.error());
-  const double decode_bytes = DecodeBytes(**engine, options);
-  const size_t bandwidth_bytes = std::min(static_cast<size_t>(decode_bytes), kMaxBandwidthBytes);
+Status BenchLatency(const BenchOptions& options) {
   std::mt19937_64 random(options.engine.seed);
-  std::vector<Repeat> repeats;
-  std::vector<double> bandwidths;
-  for (int i = 0; i < options.warmup + options.repeats; ++i) {
-    const Result<Repeat> repeat = RunOnce(**engine, options, random);
-    if (!repeat) return tl::unexpected(repeat.error());
-    if (i < options.warmup) continue;
-    repeats.push_back(*repeat);
-    bandwidths.push_back(MeasureReadBandwidth(bandwidth_bytes, (*engine)->config().threads));
+  std::vector<DeviceSpeed> limits;
+  std::string device;
+  json::object record;
+  json::array cases;
+  const Status ran = ForCases(options, [&](LlmEngine& engine, const BenchCase& what) -> Status {
+    if (options.WantsText() && cases.empty()) {
+      const Status written = WriteOut(engine.device() + "\n" + LatencyHeader());
+      if (!written) return written;
+    }
+    const Result<CaseResult> result = RunCase(engine, what, options.times, random);
+    if (!result) return tl::unexpected(result.error());
+    limits.insert(limits.end(), result->limits.begin(), result->limits.end());
+    device = engine.device();
+    json::object figures = RunRecord(engine, options.times);
+    for (const auto& group : {LatencyRecord(*result), LimitsRecord(result->limits)}) {
+      figures.insert(group.begin(), group.end());
+    }
+    cases.push_back(std::move(figures));
+    return options.WantsText() ? WriteOut(LatencyRow(engine.config().model, *result)) : Status();
+  });
+  if (!ran) return ran;
+  record["cases"] = std::move(cases);
+  record["limits"] = LimitsRecord(limits);
+  record["void"] = WhyVoid(device, limits);
+  if (options.WantsText()) {
+    if (Status written = WriteOut(LimitsText(device, limits)); !written) return written;
   }
+  return options.json.empty() ? Status() : WriteJson(options.json, record);
+}
 
-  json::object record = RunRecord(**engine, options);
-  const json::object figures =
-      latency ? LatencyRecord(repeats) : ThroughputRecord(repeats, options);
-  record.insert(figures.begin(), figures.end());
-  if (latency) {
-    const double step_s = Median(Each(repeats, [](const Repeat& r) { return r.step_s; }));
-    const json::object limit = LimitRecord(bandwidths, decode_bytes, step_s);
-    record.insert(limit.begin(), limit.end());
-  } else {
-    record["read_bytes_per_s"] = Spread(bandwidths);
-  }
-  const ProcessMemory memory = ReadProcessMemory();
-  record["mapped_bytes"] = memory.mapped_bytes;
-  record["private_bytes"] = memory.private_bytes;
-  return WriteOut(options.json ? JsonIndented(record, 5) : Text(record));
+Status BenchThroughput(const BenchOptions& options) {
+  std::mt19937_64 random(options.engine.seed);
+  return ForCases(options, [&](LlmEngine& engine, const BenchCase& what) -> Status {
+    const Result<CaseResult> result = RunCase(engine, what, options.times, random);
+    if (!result) return tl::unexpected(result.error());
+    json::object record = RunRecord(engine, options.times);
+    for (const auto& group : {ThroughputRecord(*result), LimitsRecord(result->limits)}) {
+      record.insert(group.begin(), group.end());
+    }
+    if (options.WantsText()) {
+      if (Status written = WriteOut(RecordText(record)); !written) return written;
+    }
+    return options.json.empty() ? Status() : WriteJson(options.json, record);
+  });
 }
 
 constexpr const char* kLatencyFooter = R"(
-All prompts of a repeat start together and stay together: --batch 1 is one user's latency. Figures
-are the median of the repeats, with the smallest and the largest:
-  first_token_s             from the request to its first token
-  token_s                   from token to token after that (one decode step of the batch)
-  read_bytes_per_s          what as many threads read from memory, measured between repeats in a
-                            buffer as large as what a decode step reads (at most 1 GiB)
-  decode_fraction_of_limit  time to read a step's bytes at that speed, over token_s
+All prompts of a case start together and stay together: --batch-size 1 is one user's latency. Each
+case is the median of the repeats; lists (1,8,16) make a table of cases in one process:
+  first ms   from the request to its first token
+  step ms    from token to token after that (one decode step of the batch), sampling included
+  GB/step    weights, keys and values that a step must read
+  of read    time to read that at the memory's speed, over the step's time
+Below the table stand the limits of the device, measured between the repeats: the speed of its
+memory, of its multiply-adds (bf16 on a GPU, with operands in shared memory) and of copies from
+pinned host memory. A table from a device that is slower than its kind is marked VOID.
 
 Examples:
-  gale bench latency --model models/gale-tales-10m --json
-  gale bench latency --model qwen3-0.6b --load-format dummy --batch 4 --prompt-tokens 512)";
+  gale bench latency --model models/gale-tales-10m --json figures.json
+  gale bench latency --dummy qwen3-0.6b,qwen2.5-1.5b --batch-size 1,8,16 --prompt-tokens 23,128)";
 
 constexpr const char* kThroughputFooter = R"(
 All prompts are handed over at once; the engine batches them as its limits allow (--max-num-seqs,
@@ -250,56 +153,83 @@ All prompts are handed over at once; the engine batches them as its limits allow
 Example:
   gale bench throughput --model models/gale-tales-10m --prompts 64 --output-tokens 128 --json)";
 
-struct BenchCommand {
-  const char* name;
-  const char* description;
-  const char* prompts_flag;
-  int default_prompts;
-  bool latency;
-  const char* footer;
-};
+/// Flags of one bench command, positive numbers all.
+struct BenchFlags {
+  CLI::App& command;
 
-void AddBenchCommand(CLI::App& bench, Action& action, const BenchCommand& kind) {
-  auto options = std::make_shared<BenchOptions>();
-  options->prompts = kind.default_prompts;
-  CLI::App* command = bench.add_subcommand(kind.name, kind.description);
-  const auto count = [command](const char* name, int& value, const char* description) {
-    return command->add_option(name, value, description)
+  template <class T>
+  CLI::Option* Count(const char* name, T& value, const char* description) const {
+    CLI::Option* option = command.add_option(name, value, description)
+                              ->type_name("N")
+                              ->check(WholeNumber(1))
+                              ->capture_default_str();
+    if constexpr (!std::is_same_v<T, int>) option->delimiter(',')->type_name("N,...");
+    return option;
+  }
+
+  void Common(BenchOptions& options) const {
+    Count("--output-tokens", options.output_tokens, "Tokens generated for each prompt");
+    command.add_option("--top-k", options.top_k, "Draw among the likeliest N; 0 = greedy")
         ->type_name("N")
-        ->check(WholeNumber(1))
+        ->check(WholeNumber(0))
         ->capture_default_str();
-  };
-  count(kind.prompts_flag, options->prompts, "Prompts at once");
-  count("--prompt-tokens", options->prompt_tokens, "Random tokens of each prompt");
-  count("--output-tokens", options->output_tokens, "Tokens generated for each prompt");
-  command->add_option("--repeats", options->repeats, "Measured repeats, at least 5")
-      ->type_name("N")
-      ->check(WholeNumber(kMinRepeats, 1000))
-      ->capture_default_str();
-  command->add_option("--warmup", options->warmup, "Repeats before them that are not measured")
-      ->type_name("N")
-      ->check(WholeNumber(0))
-      ->capture_default_str();
-  command->add_flag("--json", options->json, "As JSON");
-  AddEngineFlags(*command, options->engine);
-  command->footer(kind.footer);
-  command->callback([options, &action, latency = kind.latency] {
-    action = [options, latency] { return Bench(*options, latency); };
-  });
-}
+    command.add_option("--repeats", options.times.repeats, "Measured repeats, at least 5")
+        ->type_name("N")
+        ->check(WholeNumber(kMinRepeats, 1000))
+        ->capture_default_str();
+    command
+        .add_option("--warmup", options.times.warmup, "Repeats before them that are not measured")
+        ->type_name("N")
+        ->check(WholeNumber(0))
+        ->capture_default_str();
+    command
+        .add_option("--json", options.json,
+                    "Also as JSON, to FILE; without one to standard output, and no table")
+        ->type_name("[FILE]")
+        ->expected(0, 1)
+        ->default_str(kStandardOutput);
+    AddEngineFlags(command, options.engine);
+  }
+};
 
 }  // namespace
 
 void AddBenchLatencyCommand(CLI::App& bench, Action& action) {
-  AddBenchCommand(bench, action,
-                  {"latency", "Time to the first token and from token to token", "--batch", 1, true,
-                   kLatencyFooter});
+  auto options = std::make_shared<BenchOptions>();
+  options->prompt_tokens = {23};
+  options->output_tokens = 200;
+  options->top_k = 20;
+  CLI::App* command =
+      bench.add_subcommand("latency", "Time to the first token and from token to token");
+  const BenchFlags flags{*command};
+  flags.Count("--batch-size", options->prompts, "Prompts at once");
+  flags.Count("--prompt-tokens", options->prompt_tokens, "Random tokens of each prompt");
+  flags.Common(*options);
+  CLI::Option* model = command->get_option("--model")->required(false);
+  CLI::Option* dummy = command
+                           ->add_option("--dummy", options->dummies,
+                                        "Presets with random weights, in place of --model")
+                           ->type_name("NAME,...")
+                           ->delimiter(',')
+                           ->excludes(model);
+  command->footer(kLatencyFooter);
+  command->callback([options, model, dummy, &action] {
+    if (model->count() + dummy->count() == 0) throw CLI::RequiredError("--model");
+    action = [options] { return BenchLatency(*options); };
+  });
 }
 
 void AddBenchThroughputCommand(CLI::App& bench, Action& action) {
-  AddBenchCommand(bench, action,
-                  {"throughput", "Tokens per second over many prompts", "--prompts", 64, false,
-                   kThroughputFooter});
+  auto options = std::make_shared<BenchOptions>();
+  options->prompts = {64};
+  CLI::App* command = bench.add_subcommand("throughput", "Tokens per second over many prompts");
+  const BenchFlags flags{*command};
+  flags.Count("--prompts", options->prompts.front(), "Prompts at once");
+  flags.Count("--prompt-tokens", options->prompt_tokens.front(), "Random tokens of each prompt");
+  flags.Common(*options);
+  command->footer(kThroughputFooter);
+  command->callback(
+      [options, &action] { action = [options] { return BenchThroughput(*options); }; });
 }
 
 }  // namespace gale::cli

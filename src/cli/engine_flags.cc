@@ -139,10 +139,14 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
 Result<std::unique_ptr<LlmEngine>> LoadEngine(const EngineConfig& config,
                                               const std::function<void()>& poll) {
   ProgressBar bar;
-  return LlmEngine::Create(config, [&](uint64_t done_bytes, uint64_t total_bytes) {
+  auto engine = LlmEngine::Create(config, [&](uint64_t done_bytes, uint64_t total_bytes) {
     bar.Update(done_bytes, total_bytes);
     if (poll) poll();
   });
+  if (engine && config.device == "auto" && SupportedDevices().size() > 1) {
+    fmt::print(stderr, "device: {}, {}\n", (*engine)->config().device, (*engine)->device());
+  }
+  return engine;
 }
 
 }  // namespace gale::cli

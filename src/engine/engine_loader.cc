@@ -72,6 +72,7 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   GALE_RETURN_IF_ERROR(worker->Allocate(plan.num_blocks, limits));
 
   parts.config.device = worker->backend().info().name;
+  parts.device = worker->backend().info().description;
   parts.config.dtype = ResolvedDType(model.dtype());
   parts.config.threads = config.threads > 0 ? config.threads : AvailableCpus();
   parts.config.max_model_len = plan.max_model_len;

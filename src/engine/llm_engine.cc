@@ -42,6 +42,7 @@ class LlmEngineImpl final : public LlmEngine {
   const ChatTemplate* chat_template() const override { return parts_.chat_template.get(); }
   const ModelInfo& model_info() const override { return parts_.info; }
   const EngineConfig& config() const override { return parts_.config; }
+  const std::string& device() const override { return parts_.device; }
   EngineStats stats() const override;
 
  private:

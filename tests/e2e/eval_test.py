@@ -2,7 +2,9 @@
 
 import json
 import math
+import pathlib
 import struct
+import tempfile
 import unittest
 
 from gale_process import EXACT, GOLDEN, ROOT, TEXT, TINY, gale
@@ -115,21 +117,41 @@ class Logprobs(unittest.TestCase):
 
 
 class Bench(unittest.TestCase):
-    SMALL = ["--prompt-tokens", 8, "--output-tokens", 4, "--json", *EXACT]
+    SMALL = ["--prompt-tokens", 8, "--output-tokens", 4, *EXACT]
 
     def test_latency_figures_hang_together(self):
-        record = gale("bench", "latency", "--batch", 2, *self.SMALL).json()
-        for key in "first_token_s", "token_s", "total_s", "read_bytes_per_s":
-            spread = record[key]
-            self.assertLessEqual(0, spread["min"])
-            self.assertLessEqual(spread["min"], spread["median"])
-            self.assertLessEqual(spread["median"], spread["max"])
-        self.assertEqual((record["prompts"], record["repeats"], record["dtype"]), (2, 5, "f32"))
-        limit = record["decode_step_bytes"] / record["read_bytes_per_s"]["median"]
-        self.assertAlmostEqual(record["decode_step_limit_s"] / limit, 1, places=3)
+        report = gale("bench", "latency", "--batch-size", "2,1", "--json", *self.SMALL).json()
+        self.assertEqual(report["void"], "")
+        self.assertGreater(report["limits"]["product_flop_per_s"]["min"], 0)
+        self.assertEqual([case["prompts"] for case in report["cases"]], [2, 1])
+        for record in report["cases"]:
+            for key in "first_token_s", "token_s", "total_s", "read_bytes_per_s":
+                spread = record[key]
+                self.assertLessEqual(0, spread["min"])
+                self.assertLessEqual(spread["min"], spread["median"])
+                self.assertLessEqual(spread["median"], spread["max"])
+            self.assertEqual((record["repeats"], record["dtype"]), (5, "f32"))
+            limit = record["decode_step_bytes"] / record["read_bytes_per_s"]["median"]
+            self.assertAlmostEqual(record["decode_step_limit_s"] / limit, 1, places=3)
+            rate = record["prompts"] / record["token_s"]["median"]
+            self.assertAlmostEqual(record["tokens_per_s"] / rate, 1, places=3)
+
+    def test_latency_prints_a_table_beside_the_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "figures.json"
+            run = gale("bench", "latency", *self.SMALL, "--json", path)
+            (case,) = json.loads(path.read_text())["cases"]
+        device, header, row, limits = run.out.splitlines()
+        self.assertEqual(device, case["device"])
+        self.assertEqual(header.split()[:4], ["model", "batch", "in", "out"])
+        self.assertEqual(row.split()[1:4], ["1", "8", "4"])
+        self.assertIn("memory read", limits)
+        run = gale("bench", "latency", *self.SMALL, "--json", "/no/file")
+        self.assertEqual(run.code, 1)
+        self.assertIn("--json: cannot write /no/file", run.err)
 
     def test_throughput_counts_all_prompts(self):
-        record = gale("bench", "throughput", "--prompts", 3, *self.SMALL).json()
+        record = gale("bench", "throughput", "--prompts", 3, "--json", *self.SMALL).json()
         ratio = record["total_tokens_per_s"]["median"] / record["output_tokens_per_s"]["median"]
         self.assertAlmostEqual(ratio, (8 + 4) / 4, places=3)
 
@@ -140,7 +162,14 @@ class Bench(unittest.TestCase):
         self.assertIn("tokenizer", run.json()["error"]["message"] if run.out else run.err)
         bench = gale("bench", "latency", "--prompt-tokens", 4, "--output-tokens", 2, "--json",
                      "--model", config, "--load-format", "dummy")
-        self.assertEqual(bench.json()["weights"], "random")
+        self.assertEqual(bench.json()["cases"][0]["weights"], "random")
+
+    def test_random_weights_need_no_other_flag(self):
+        bench = gale("bench", "latency", "--prompt-tokens", 4, "--output-tokens", 2, "--json",
+                     "--dummy", TINY / "config.json")
+        self.assertEqual(bench.json()["cases"][0]["weights"], "random")
+        self.assertEqual(gale("bench", "latency").code, 2)
+        self.assertEqual(gale("bench", "latency", "-m", TINY, "--dummy", "qwen3-0.6b").code, 2)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ GALE = os.environ.get("GALE", str(ROOT / "build/dev-cpu/src/cli/gale"))
 TINY = ROOT / "tests/data/e2e/tiny-chat"
 TEXT = ROOT / "tests/data/e2e/text.txt"
 GOLDEN = json.loads((TINY / "golden.json").read_text(encoding="utf-8"))
-EXACT = ["--dtype", "f32", "--model", TINY]
+EXACT = ["--dtype", "f32", "--device", "cpu", "--model", TINY]
 TIMEOUT_S = 120
 
 

@@ -1,0 +1,99 @@
+#include "cli/bench_run.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace gale::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double Seconds(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Random ids, other ones in each repeat, so that no prompt is read from the prefix cache.
+std::vector<RequestParams> RandomRequests(const BenchCase& what, int vocab_size,
+                                          std::mt19937_64& random) {
+  std::uniform_int_distribution<TokenId> token(0, vocab_size - 1);
+  std::vector<RequestParams> requests(static_cast<size_t>(what.prompts));
+  for (RequestParams& request : requests) {
+    std::vector<TokenId> prompt(static_cast<size_t>(what.prompt_tokens));
+    std::generate(prompt.begin(), prompt.end(), [&] { return token(random); });
+    request.prompt = std::move(prompt);
+    request.sampling.temperature = what.top_k > 0 ? 1 : 0;
+    request.sampling.top_k = what.top_k;
+    request.sampling.max_tokens = what.output_tokens;
+    request.sampling.ignore_eos = true;
+  }
+  return requests;
+}
+
+Result<Repeat> RunOnce(LlmEngine& engine, const BenchCase& what, std::mt19937_64& random) {
+  std::vector<RequestParams> requests =
+      RandomRequests(what, engine.model_info().vocab_size, random);
+  const Clock::time_point start = Clock::now();
+  const std::vector<RequestOutput> outputs = engine.Generate(std::move(requests));
+  Repeat repeat{.total_s = Seconds(start)};
+  std::vector<double> step_s;
+  for (const RequestOutput& output : outputs) {
+    if (output.error) return tl::unexpected(*output.error);
+    const double decode_s = output.times.total_s - output.times.first_token_s;
+    repeat.first_token_s += output.times.first_token_s / what.prompts;
+    step_s.push_back(decode_s / std::max(1, what.output_tokens - 1));
+  }
+  // A prompt that came a step before the others has a step of theirs among its own.
+  repeat.step_s = SpreadOf(std::move(step_s)).median;
+  return repeat;
+}
+
+/// Every weight but the rows of an untied embedding table, and each sequence's keys and values at
+/// the middle of its reply.
+double StepBytes(const LlmEngine& engine, const BenchCase& what) {
+  const ModelInfo& info = engine.model_info();
+  const double element_bytes = engine.config().dtype == ModelDType::kF32 ? 4 : 2;
+  const double checkpoint_element_bytes = info.dtype == "f32" ? 4 : 2;
+  auto weights = static_cast<double>(info.num_parameters);
+  if (!info.tied_embeddings) weights -= static_cast<double>(info.vocab_size) * info.hidden_size;
+  const double kv_per_token =
+      static_cast<double>(info.kv_bytes_per_token) / checkpoint_element_bytes * element_bytes;
+  return weights * element_bytes +
+         kv_per_token * what.prompts * (what.prompt_tokens + what.output_tokens / 2.0);
+}
+
+/// As large as what a step reads, since a small model sees the CPU's caches; on a GPU so large that
+/// its cache does not count.
+size_t ProbeBytes(const LlmEngine& engine, double step_bytes) {
+  constexpr size_t kMaxCpuBytes = size_t{1} << 30;
+  constexpr size_t kGpuBytes = size_t{3} << 30;
+  if (engine.config().device != "cpu") return kGpuBytes;
+  return std::min(static_cast<size_t>(step_bytes), kMaxCpuBytes);
+}
+
+}  // namespace
+
+Spread SpreadOf(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  const double median =
+      values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+  return {median, values.front(), values.back()};
+}
+
+Result<CaseResult> RunCase(LlmEngine& engine, const BenchCase& what, const BenchRepeats& times,
+                           std::mt19937_64& random) {
+  CaseResult result{what, StepBytes(engine, what), {}, {}};
+  for (int i = 0; i < times.warmup + times.repeats; ++i) {
+    const Result<Repeat> repeat = RunOnce(engine, what, random);
+    if (!repeat) return tl::unexpected(repeat.error());
+    if (i < times.warmup) continue;
+    const Result<DeviceSpeed> speed = MeasureDeviceSpeed(
+        engine.config().device, engine.config().threads, ProbeBytes(engine, result.step_bytes));
+    if (!speed) return tl::unexpected(speed.error());
+    result.repeats.push_back(*repeat);
+    result.limits.push_back(*speed);
+  }
+  return result;
+}
+
+}  // namespace gale::cli
