@@ -2,7 +2,6 @@
 
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
-find_package(simdjson REQUIRED)
 find_package(tl-expected REQUIRED)
 
 add_library(gale_flags INTERFACE)
@@ -19,7 +18,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
 endif()
 target_include_directories(gale_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
                                                 ${PROJECT_SOURCE_DIR}/src)
-target_link_libraries(gale_flags INTERFACE fmt::fmt tl::expected Threads::Threads)
+target_link_libraries(gale_flags INTERFACE ${GALE_FMT} tl::expected Threads::Threads)
 
 # gale_library(NAME SOURCES a.cc ... [DEPS other ...]): the static library gale_NAME.
 function(gale_library name)
@@ -53,6 +52,24 @@ function(gale_test name)
   target_compile_definitions(${name} PRIVATE GALE_SOURCE_DIR="${GALE_TEST_ROOT}")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  if(GALE_TEST_ROOT STREQUAL ".")
+    set_tests_properties(${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  endif()
+endfunction()
+
+# gale_gpu_test(NAME ARG...): runs the test program NAME with these arguments as NAME_cuda, which is
+# skipped where there is no GPU. gpu_tests.txt lists them for scripts/gpu_check.sh.
+function(gale_gpu_test name)
+  if(NOT TARGET ${name} OR NOT GALE_HAS_CUDA)
+    return()
+  endif()
+  add_test(NAME ${name}_cuda COMMAND ${name} ${ARGN})
+  set_tests_properties(${name}_cuda PROPERTIES TIMEOUT 300 SKIP_REGULAR_EXPRESSION "device cuda:")
+  if(GALE_TEST_ROOT STREQUAL ".")
+    set_tests_properties(${name}_cuda PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  endif()
+  list(JOIN ARGN " " arguments)
+  set_property(GLOBAL APPEND PROPERTY GALE_GPU_TESTS "$<TARGET_FILE:${name}> ${arguments}")
 endfunction()
 
 # gale_fuzzer(NAME SOURCES ... [DEPS ...]): a libFuzzer target, with clang and GALE_FUZZERS only.

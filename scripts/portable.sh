@@ -1,34 +1,39 @@
 #!/usr/bin/env bash
-# Builds the programs that scripts/gpu_check.sh runs, and gale itself, into one folder with every
-# shared library but glibc's and the driver's, so that a machine with just a driver can run them.
-# Usage: scripts/portable.sh [BUILD FOLDER]     (default: build/portable, made with the preset)
+# Builds gale, the benchmarks and every GPU test into one folder that runs on an x86-64 Linux machine
+# with an NVIDIA driver and nothing else; scripts/gpu_check.sh runs them there.
+# Usage: scripts/portable.sh [--all-archs] [BUILD FOLDER]   (default: build/portable, from the preset)
+# --all-archs: for compute capabilities 8.0, 8.6 and 8.9 beside 9.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
+all_archs=OFF
+if [[ "${1:-}" == --all-archs ]]; then
+  all_archs=ON
+  shift
+fi
 build=${1:-build/portable}
-programs=(src/cli/gale tests/conformance/conformance_test tests/model/model_golden_test
-  tests/model/model_mutation_test bench/op/bench_op)
-readonly MAX_PROGRAM_BYTES=$((24 << 20))
+readonly MAX_TOTAL_MIB=60  # of the tree and the folder together
 
-[[ -n "${1:-}" ]] || cmake --preset portable
+[[ -n "${1:-}" ]] || cmake --preset portable -DGALE_CUDA_ALL_ARCHS=$all_archs
+if [[ ! -s "$build/gpu_tests.txt" ]]; then
+  echo "$build has no GPU tests: it was configured without CUDA or without tests" >&2
+  exit 1
+fi
+programs=("$build/src/cli/gale" "$build/bench/op/bench_op")
+while read -r program _; do programs+=("$program"); done < <(grep . "$build/gpu_tests.txt")
 cmake --build "$build" --target "${programs[@]##*/}"
+python3 tools/check_portable.py "${programs[@]}"
 
 folder=$build/gpu
 rm -rf "$folder"
 mkdir -p "$folder"
-for program in "${programs[@]}"; do
-  cp "$build/$program" "$folder/"
-  bytes=$(stat -c %s "$build/$program")
-  if ((bytes > MAX_PROGRAM_BYTES)); then
-    echo "$program: $bytes bytes, more than $MAX_PROGRAM_BYTES" >&2
-    exit 1
-  fi
-  # "libfmt.so.9 => /lib/x86_64-linux-gnu/libfmt.so.9 (0x...)": glibc and the loader stay behind.
-  ldd "$build/$program" | sed -nE 's/^\s+(\S+) => (\/\S+) .*/\1 \2/p' |
-    while read -r name path; do
-      case "$name" in
-        libc.so.* | libm.so.* | libdl.so.* | librt.so.* | libpthread.so.* | libcuda.so.*) ;;
-        *) cp -L "$path" "$folder/$name" ;;
-      esac
-    done
-done
-du -sh "$folder"
+cp "${programs[@]}" "$folder/"
+sed -E 's/^\S*\///' "$build/gpu_tests.txt" >"$folder/gpu_tests.txt"
+
+tree_bytes=$(git ls-files -z | xargs -0 stat -c %s | awk '{sum += $1} END {print sum}')
+folder_bytes=$(du -sb "$folder" | cut -f 1)
+total_mib=$(((tree_bytes + folder_bytes) >> 20))
+echo "tree $((tree_bytes >> 20)) MiB and $folder $((folder_bytes >> 20)) MiB: $total_mib MiB"
+if ((total_mib >= MAX_TOTAL_MIB)); then
+  echo "that is too much to carry: at most $MAX_TOTAL_MIB MiB are allowed" >&2
+  exit 1
+fi
