@@ -31,9 +31,6 @@ OpCase EmbeddingCase(DType table_dtype, DType out_dtype, int64_t tokens, int64_t
     const HostTensor table = RandomTensor(random, table_dtype, {vocab, hidden});
     HostTensor ids = Zeros(DType::kI32, {tokens});
     for (double& id : ids.values) id = static_cast<double>(random() % static_cast<uint64_t>(vocab));
-    const DeviceTensor device_table = device.Upload(table, padding);
-    const DeviceTensor device_ids = device.Upload(given);
-    const DeviceTensor device_last_tokens = device.Upload(last_tokens);
     // Every third one is only known to the device, in a slot of its own.
     HostTensor given = ids;
     HostTensor last_tokens = Zeros(DType::kI32, {tokens + 1});
@@ -42,6 +39,9 @@ OpCase EmbeddingCase(DType table_dtype, DType out_dtype, int64_t tokens, int64_t
       last_tokens.values[static_cast<size_t>(slot)] = ids.values[static_cast<size_t>(t)];
       given.values[static_cast<size_t>(t)] = static_cast<double>(~slot);
     }
+    const DeviceTensor device_table = device.Upload(table, padding);
+    const DeviceTensor device_ids = device.Upload(given);
+    const DeviceTensor device_last_tokens = device.Upload(last_tokens);
     const DeviceTensor out = device.Upload(Zeros(out_dtype, {tokens, hidden}), padding);
     device.backend().Embedding(device.stream(), {.tokens = device_ids.view(),
                                                  .table = device_table.view(),
