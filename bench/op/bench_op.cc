@@ -379,8 +379,16 @@ class Bench {
     for (int i = 0; i < queries; ++i) slots[static_cast<size_t>(i)] = positions - queries + i;
     const std::vector<int32_t> cu_seqlens = {0, queries};
     const std::vector<int32_t> upper = {positions};
-    attention->Plan(*stream_, {cu_seqlens, upper, tensors.Ints({positions}, {1}),
-                               tensors.Ints(table, {1, blocks}), tensors.Ints(slots, {queries})});
+    std::vector<std::byte> plan(attention->PlanBytes(queries, 1));
+    const TensorView device_plan = tensors.Array(DType::kU8, plan, {std::ssize(plan)});
+    attention->Plan({.cu_seqlens_q = cu_seqlens,
+                     .seq_lens_upper = upper,
+                     .seq_lens = tensors.Ints({positions}, {1}),
+                     .block_tables = tensors.Ints(table, {1, blocks}),
+                     .slot_mapping = tensors.Ints(slots, {queries}),
+                     .host_plan = plan,
+                     .device_plan = device_plan.data});
+    backend_.Copy(*stream_, device_plan.data, plan.data(), plan.size());
     const TensorView q = tensors.Make(dtype, {queries, spec.q_heads, spec.head_dim});
     const TensorView out = tensors.Make(dtype, {queries, spec.q_heads, spec.head_dim});
     const double pairs = queries * (positions - queries + (queries + 1) / 2.0);
