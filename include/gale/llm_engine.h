@@ -26,6 +26,11 @@ struct EngineStats {
   int total_blocks = 0;
   int free_blocks = 0;          ///< cached blocks count as free: they can be taken at once
   uint64_t steps = 0;
+  uint64_t fused_steps = 0;       ///< of these, run by a device's fused decoder
+  uint64_t graph_steps = 0;       ///< of these, run as captured graphs
+  uint64_t overlapped_steps = 0;  ///< of these, launched on a device that had not finished the last
+  double device_busy_s = 0;       ///< what steps took on an asynchronous device
+  double device_idle_s = 0;       ///< between the overlapped steps and those before them
   uint64_t prompt_tokens = 0;   ///< computed, not read from the prefix cache
   uint64_t cached_tokens = 0;
   uint64_t generated_tokens = 0;

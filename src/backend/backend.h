@@ -65,6 +65,9 @@ class Event {
   /// Whether the device has done all that was enqueued before the last Record; kDevice if any of it
   /// failed. Does not wait. True before the first Record.
   virtual Result<bool> HasPassed() = 0;
+  /// Seconds of the device's clock from `earlier` to this event, both of which have passed. 0 where
+  /// work is done before it is recorded.
+  virtual double SecondsSince(const Event& earlier) const = 0;
 };
 
 /// An ordered queue of device work.

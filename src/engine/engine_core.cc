@@ -93,9 +93,19 @@ void EngineCore::Launch(Step& step) {
 bool EngineCore::Update(Step& step) {
   Result<ModelRunnerOutput> output = executor_->Collect(step.handle);
   const bool ok = output.has_value();
+  if (ok) CountStep(*output);
   Publish(ok ? scheduler_->Update(step.plan, *std::move(output))
              : scheduler_->Fail(step.plan, output.error()));
   return ok;
+}
+
+void EngineCore::CountStep(const ModelRunnerOutput& output) {
+  std::lock_guard lock(stats_mutex_);
+  stats_.fused_steps += output.kind == StepKind::kFused ? 1 : 0;
+  stats_.graph_steps += output.kind == StepKind::kGraph ? 1 : 0;
+  stats_.overlapped_steps += output.idle_s ? 1 : 0;
+  stats_.device_busy_s += output.device_s;
+  stats_.device_idle_s += output.idle_s.value_or(0);
 }
 
 void EngineCore::Publish(std::vector<SequenceUpdate> updates) {

@@ -56,6 +56,7 @@ class EngineCore {
   std::optional<Step> Schedule();
   void Launch(Step& step);
   bool Update(Step& step);
+  void CountStep(const ModelRunnerOutput& output);
   void Publish(std::vector<SequenceUpdate> updates);
 
   std::unique_ptr<Scheduler> scheduler_;

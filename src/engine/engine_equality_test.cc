@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include "gale/llm_engine.h"
-#include "support/deferred_device.h"
 #include "support/device_flag.h"
 
 namespace gale {
@@ -42,9 +41,6 @@ std::vector<Variant> Variants() {
   // blocks.
   const size_t tiny_pool = size_t{20} * 16 * 3 * 3 * 20 * 2 * 4;
   const auto preempted = [](const EngineStats& stats) { return stats.preemptions > 0; };
-  const auto graphs_ran = [](const EngineStats&) {
-    return TestDevice() != "cpu" || NumDeferredGraphLaunches() > 0;
-  };
   const auto cached = [](const EngineStats& stats) { return stats.cached_tokens > 0; };
   return {
       {"batched", [](EngineConfig&) {}},
@@ -54,8 +50,7 @@ std::vector<Variant> Variants() {
        [](EngineConfig& c) {
          c.device = DeferredDevice();
          c.overlap = true;
-       },
-       1, graphs_ran},
+       }},
       {"on a device that works later, not overlapped",
        [](EngineConfig& c) { c.device = DeferredDevice(); }},
       {"overlapped, one at a time",
@@ -181,6 +176,53 @@ TEST_P(EngineEqualityTest, TokensDoNotDependOnTheSchedule) {
       ExpectEqual(outputs[i], expected[i]);
     }
   }
+}
+
+TEST_P(EngineEqualityTest, GraphsOfDecodeStepsChangeNothing) {
+  std::vector<RequestParams> requests;
+  for (int i = 0; i < 13; ++i) {
+    RequestParams& request = requests.emplace_back();
+    request.prompt = std::vector<TokenId>{5, 17, 99, i, 3 + i};
+    request.sampling.max_tokens = 60 + 4 * i;  // fewer and fewer rows in the end
+    request.sampling.temperature = i % 2 == 0 ? 0.0F : 0.8F;
+    request.sampling.seed = static_cast<uint64_t>(i);
+  }
+  const std::vector<RequestOutput> expected =
+      RunAll(BaseConfig(GetParam()), requests, {"synchronous", [](EngineConfig&) {}});
+  EngineConfig config = BaseConfig(GetParam());
+  config.device = DeferredDevice();
+  config.overlap = true;
+  Variant graphs{"as graphs", [](EngineConfig&) {}};
+  graphs.took_place = [](const EngineStats& stats) { return stats.graph_steps > 20; };
+  const std::vector<RequestOutput> outputs = RunAll(config, requests, graphs);
+  ASSERT_EQ(outputs.size(), expected.size());
+  for (size_t i = 0; i < outputs.size(); ++i) ExpectEqual(outputs[i], expected[i]);
+}
+
+/// One sequence, so that both loops have the same steps, as Numerics::kFast asks for.
+TEST(EngineFastNumericsTest, FusedStepsAreTheSameInBothLoops) {
+  EngineConfig config = BaseConfig(ModelDType::kBf16);
+  config.model = GALE_SOURCE_DIR "/tests/data/configs/qwen3_dim64.json";
+  config.load_format = LoadFormat::kDummy;
+  config.numerics = Numerics::kFast;
+  RequestParams request;
+  request.prompt = std::vector<TokenId>{5, 17, 99, 3, 42};
+  request.sampling.max_tokens = 80;
+  request.sampling.ignore_eos = true;
+  request.sampling.top_k = 20;
+  request.sampling.seed = 9;
+  std::vector<RequestOutput> outputs;
+  for (const bool overlap : {false, true}) {
+    config.overlap = overlap;
+    auto engine = LlmEngine::Create(config);
+    ASSERT_TRUE(engine) << engine.error().message;
+    outputs.push_back((*engine)->Generate({request})[0]);
+    const EngineStats stats = (*engine)->stats();
+    if (stats.fused_steps == 0) GTEST_SKIP() << "device " << TestDevice() << " fuses no decoder";
+    EXPECT_EQ(stats.fused_steps, 79);
+    EXPECT_EQ(stats.overlapped_steps, overlap ? 79 : 0);
+  }
+  ExpectEqual(outputs[0], outputs[1]);
 }
 
 TEST_P(EngineEqualityTest, FirstOfManySamplesIsTheOnlyOneOfOne) {

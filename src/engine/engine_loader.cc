@@ -1,4 +1,5 @@
 // From a configuration to the parts of an engine: devices, weights, memory plan, tokenizer.
+#include <algorithm>
 #include <filesystem>
 
 #include "backend/registry.h"
@@ -60,6 +61,13 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
                     .max_seqs = config.max_num_seqs,
                     .max_model_len = parts.info.max_position,
                     .timeout_s = config.device_timeout_s};
+  const DeviceInfo device = worker->backend().info();
+  if (!device.is_host_memory) {
+    // The head's weights are read again for every tile of rows; memory is not that scarce here.
+    const size_t all_rows = static_cast<size_t>(config.max_num_seqs) *
+                            static_cast<size_t>(model.vocab_size()) * sizeof(float);
+    limits.logits_bytes = std::clamp(all_rows, limits.logits_bytes, size_t{512} << 20);
+  }
   MemoryDemand demand;
   demand.free_bytes = worker->backend().info().free_bytes;
   demand.weights_mapped_bytes = model.mapped_bytes();

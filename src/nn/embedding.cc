@@ -31,6 +31,11 @@ Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
         const TensorView& table = params[0].view;
         GALE_RETURN_IF_ERROR(head_->Bind(
             context, {{BlockCode::kNone, table.dtype}, config.hidden, config.vocab, table}));
+        const TensorView& packed = head_->weight();
+        if (!context.backend.info().is_host_memory && packed.dtype == table.dtype) {
+          table_ = packed;  // the device's own copy
+          return {};
+        }
         GALE_ASSIGN_OR_RETURN(table_, context.Place(std::move(params[0])));
         return {};
       });
@@ -39,8 +44,7 @@ Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
 void Embedding::Embed(ForwardContext& context, const TensorView& tokens,
                       const TensorView& last_tokens, const TensorView& out) const {
   context.backend->Embedding(
-      *context.stream,
-      {.tokens = tokens, .table = table_, .out = out, .last_tokens = last_tokens});
+      *context.stream, {.tokens = tokens, .table = table_, .out = out, .last_tokens = last_tokens});
 }
 
 void Embedding::Logits(ForwardContext& context, const TensorView& rows,

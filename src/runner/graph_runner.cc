@@ -7,50 +7,49 @@
 namespace gale {
 namespace {
 
-/// Padding costs little where steps are short anyway, and at most a fourth of a long one.
-int NextBucket(int bucket) {
-  if (bucket < 8) return 2 * bucket;
-  if (bucket < 32) return bucket + 8;
-  if (bucket < 64) return bucket + 16;
-  if (bucket < 256) return bucket + 32;
-  return bucket + 128;
+/// Padding costs little where steps are short anyway, and at most a fifth of a long one.
+int NextBucket(int rows) {
+  if (rows < 8) return 2 * rows;
+  if (rows < 32) return rows + 8;
+  if (rows < 64) return rows + 16;
+  if (rows < 256) return rows + 32;
+  return rows + 128;
 }
 
 }  // namespace
 
 GraphRunner::GraphRunner(Backend& backend, Stream& stream, int max_rows, EnqueueStep enqueue)
     : backend_(backend), stream_(stream), enqueue_(std::move(enqueue)) {
-  for (int bucket = 1; bucket < max_rows; bucket = NextBucket(bucket)) {
-    buckets_.push_back(bucket);
-  }
-  buckets_.push_back(max_rows);
+  for (int rows = 1; rows < max_rows; rows = NextBucket(rows)) buckets_.emplace_back().rows = rows;
+  buckets_.emplace_back().rows = max_rows;
 }
 
-int GraphRunner::FindBucket(int rows) const {
-  const auto bucket = std::ranges::lower_bound(buckets_, rows);
-  const auto captured = static_cast<std::ptrdiff_t>(graphs_.size() / kSlots);
-  return bucket - buckets_.begin() < captured ? *bucket : 0;
+int GraphRunner::FindBucket(int rows) {
+  const auto bucket = std::ranges::lower_bound(buckets_, rows, {}, &Bucket::rows);
+  if (bucket == buckets_.end()) return 0;
+  if (bucket->is_captured()) return bucket->rows;
+  ++bucket->num_missed;
+  return 0;
 }
 
 void GraphRunner::Launch(int bucket, int slot) {
-  const auto found = std::ranges::lower_bound(buckets_, bucket);
-  const auto index = static_cast<size_t>((found - buckets_.begin()) * kSlots + slot);
-  GALE_CHECK_LT(index, graphs_.size());
-  graphs_[index]->Launch(stream_);
+  const auto found = std::ranges::lower_bound(buckets_, bucket, {}, &Bucket::rows);
+  GALE_CHECK(found != buckets_.end() && found->rows == bucket);
+  found->graphs[static_cast<size_t>(slot)]->Launch(stream_);
 }
 
-bool GraphRunner::CaptureNext() {
-  const size_t next = graphs_.size();
-  if (next == buckets_.size() * kSlots) return false;
-  const int rows = buckets_[next / kSlots];
-  const int slot = static_cast<int>(next % kSlots);
-  Result<std::unique_ptr<Graph>> graph = backend_.Capture(stream_, [&] { enqueue_(rows, slot); });
+bool GraphRunner::CaptureFirst(const std::function<bool(const Bucket&)>& is_due) {
+  const auto bucket = std::ranges::find_if(
+      buckets_, [&](const Bucket& b) { return !b.is_captured() && is_due(b); });
+  if (bucket == buckets_.end()) return false;
+  const int slot = bucket->graphs[0] == nullptr ? 0 : 1;
+  Result<std::unique_ptr<Graph>> graph =
+      backend_.Capture(stream_, [&] { enqueue_(bucket->rows, slot); });
   if (!graph || *graph == nullptr) {
-    buckets_.resize(next / kSlots);
-    graphs_.resize(buckets_.size() * kSlots);
+    std::erase_if(buckets_, [](const Bucket& b) { return !b.is_captured(); });
     return false;
   }
-  graphs_.push_back(*std::move(graph));
+  bucket->graphs[static_cast<size_t>(slot)] = *std::move(graph);
   return true;
 }
 

@@ -54,7 +54,7 @@ Result<std::unique_ptr<ModelRunner::Step>> ModelRunner::Step::Create(
   step->tables = std::move(tables);
   GALE_RETURN_IF_ERROR(step->sampler.Allocate(backend));
   step->uploaded = backend.CreateEvent();
-  step->done = backend.CreateEvent();
+  step->begun = backend.CreateEvent();
   return step;
 }
 
@@ -63,7 +63,7 @@ void ModelRunner::Step::Begin(const SchedulerOutput& plan) {
   number = plan.step;
   in_flight = true;
   status = {};
-  is_fused = false;
+  kind = StepKind::kLayers;
   ids.clear();
   for (const ScheduledSeq& scheduled : plan.seqs) ids.push_back(scheduled.id);
   input.Clear();
@@ -108,6 +108,7 @@ Status ModelRunner::Allocate() {
     GALE_ASSIGN_OR_RETURN(buffer, backend_.Allocate(bytes, MemoryKind::kDevice));
     return {};
   };
+  for (std::unique_ptr<Event>& end : ends_) end = backend_.CreateEvent();
   for (std::unique_ptr<Step>& step : steps_) {
     GALE_ASSIGN_OR_RETURN(step, Step::Create(backend_, model_, limits_, groups_));
   }
@@ -142,6 +143,8 @@ void ModelRunner::Forward(const SchedulerOutput& plan) {
   GALE_CHECK(plan.swap_out.empty() && plan.swap_in.empty());  // no host blocks on this rank
   Step& step = *steps_[plan.step % steps_.size()];
   step.Begin(plan);
+  const Step& last = *steps_[(plan.step + 1) % steps_.size()];
+  step.is_overlapped = last.in_flight && last.status;
   current_ = &step;
   for (const SeqId id : plan.finished) Forget(id);
   for (const SeqId id : plan.preempted) Forget(id);
@@ -153,11 +156,8 @@ void ModelRunner::Forward(const SchedulerOutput& plan) {
   step.status = BuildBatch(plan, step);
   if (!step.status) return;
   Upload(step);
-  if (step.is_fused) {
-    RunFused(step);
-  } else if (step.graph_bucket == 0) {
-    RunLayers(step.batch);
-  }
+  if (step.kind == StepKind::kFused) RunFused(step);
+  if (step.kind == StepKind::kLayers) RunLayers(step.batch);
 }
 
 Status ModelRunner::BuildBatch(const SchedulerOutput& plan, Step& step) {
@@ -170,26 +170,26 @@ Status ModelRunner::BuildBatch(const SchedulerOutput& plan, Step& step) {
     seq.num_computed += scheduled.num_tokens;
     if (scheduled.sample) ++seq.num_unread;
   }
-  ChooseWay(step);
+  ChooseKind(step);
   return {};
 }
 
-/// A fused step, a graph, or neither.
-void ModelRunner::ChooseWay(Step& step) {
+void ModelRunner::ChooseKind(Step& step) {
   const int num_tokens = step.input.num_tokens();
-  step.all_drawn = std::ssize(step.sampler.draws()) == num_tokens;
   step.batch = step.input.View();
-  step.is_fused = fused_ != nullptr && step.all_drawn && num_tokens <= max_logits_rows_ &&
-                  fused_->Supports(step.batch.attention[0]);
-  step.graph_bucket = 0;
-  if (step.all_drawn && !step.is_fused && !step.sampler.wants_logprobs()) {
+  step.all_drawn = std::ssize(step.sampler.draws()) == num_tokens;
+  if (step.all_drawn && fused_ != nullptr && num_tokens <= max_logits_rows_ &&
+      fused_->Supports(step.batch.attention[0])) {
+    step.kind = StepKind::kFused;
+  } else if (step.all_drawn && !step.sampler.wants_logprobs()) {
     step.graph_bucket = graphs_.FindBucket(num_tokens);
-  }
-  if (step.graph_bucket > 0) {
-    step.input.PadTo(step.graph_bucket);
-    step.sampler.PadDrawsTo(step.graph_bucket);
-    step.batch = step.input.View();
-    for (AttentionBatch& attention : step.batch.attention) attention.fixed_launches = true;
+    if (step.graph_bucket > 0) {
+      step.kind = StepKind::kGraph;
+      step.input.PadTo(step.graph_bucket);
+      step.sampler.PadDrawsTo(step.graph_bucket);
+      step.batch = step.input.View();
+      for (AttentionBatch& attention : step.batch.attention) attention.fixed_launches = true;
+    }
   }
   step.batch.last_tokens = LastTokens();
 }
@@ -271,7 +271,7 @@ void ModelRunner::AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, si
 
 /// What the step needs goes to the device while the step before still runs.
 void ModelRunner::Upload(Step& step) {
-  if (!step.is_fused) {
+  if (step.kind != StepKind::kFused) {
     for (size_t g = 0; g < groups_.size(); ++g) {
       groups_[g].attention->Plan(step.batch.attention[g]);
     }
@@ -280,6 +280,7 @@ void ModelRunner::Upload(Step& step) {
   step.input.UploadTables(backend_, *copy_stream_);
   copy_stream_->Record(*step.uploaded);
   stream_->Wait(*step.uploaded);
+  stream_->Record(*step.begun);
 }
 
 void ModelRunner::RunFused(const Step& step) {
@@ -316,17 +317,18 @@ void ModelRunner::EnqueueGraphStep(int rows, int slot) {
 void ModelRunner::Sample(const SamplingInputs& inputs) {
   Step& step = *current_;
   if (!step.status) return;
-  // Captured without masks; a mask that comes late finds a step that is as good without a graph.
-  const bool use_graph = step.graph_bucket > 0 && inputs.bitmasks.empty();
-  if (use_graph) {
+  // Graphs are captured without masks.
+  if (step.kind == StepKind::kGraph && !inputs.bitmasks.empty()) {
+    step.kind = StepKind::kLayers;
+    RunLayers(step.batch);
+  }
+  if (step.kind == StepKind::kGraph) {
     graphs_.Launch(step.graph_bucket, static_cast<int>(step.number % steps_.size()));
   } else {
-    if (step.graph_bucket > 0) RunLayers(step.batch);
     EnqueueDraws(step, inputs);
     EnqueueScores(step);
   }
-  stream_->Record(*step.done);
-  ++(use_graph ? stats_.graph_steps : step.is_fused ? stats_.fused_steps : stats_.layered_steps);
+  stream_->Record(EndOf(step.number));
 }
 
 TensorView ModelRunner::HiddenRows(int64_t begin, int64_t end) const {
@@ -372,7 +374,7 @@ void ModelRunner::EnqueueDraws(Step& step, const SamplingInputs& inputs) {
       tile_masks.push_back(mask == masks.end() ? nullptr : mask->second);
     }
     const TensorView logits =
-        step.is_fused
+        step.kind == StepKind::kFused
             ? Logits(end)
             : ComputeLogits(step.all_drawn ? HiddenRows(begin, end)
                                            : Gather(step, step.sampler.DrawRows(begin, end)));
@@ -403,16 +405,19 @@ Result<ModelRunnerOutput> ModelRunner::Collect(uint64_t number) {
 
 /// Looks again and again, for a wake-up by the driver takes longer than a short step; naps once the
 /// step has proven long.
-Status ModelRunner::WaitFor(Step& step) {
+Status ModelRunner::WaitFor(const Step& step) {
   using Clock = std::chrono::steady_clock;
   constexpr auto kNap = std::chrono::microseconds(50);
   constexpr auto kNapAfter = std::chrono::milliseconds(2);
   if (lost_) return tl::unexpected(*lost_);
+  // Where the device is always done before the host, there is no waiting to make use of.
+  constexpr int kOverdue = 16;
+  graphs_.CaptureMissed(kOverdue);
   const Clock::time_point begin = Clock::now();
   while (true) {
-    GALE_ASSIGN_OR_RETURN(const bool passed, step.done->HasPassed());
+    GALE_ASSIGN_OR_RETURN(const bool passed, EndOf(step.number).HasPassed());
     if (passed) return {};
-    if (graphs_.CaptureNext()) continue;
+    if (graphs_.CaptureMissed(1)) continue;
     const auto waited = Clock::now() - begin;
     if (std::chrono::duration<double>(waited).count() > limits_.timeout_s) break;
     if (waited > kNapAfter) std::this_thread::sleep_for(kNap);
@@ -430,6 +435,7 @@ Status ModelRunner::WaitFor(Step& step) {
 ModelRunnerOutput ModelRunner::ReadOutput(const Step& step) {
   ModelRunnerOutput output;
   output.step = step.number;
+  ReadTimes(step, output);
   output.seqs.resize(step.ids.size());
   for (size_t i = 0; i < step.ids.size(); ++i) output.seqs[i].id = step.ids[i];
   const std::span<const LogitsRow> draws = step.sampler.draws();
@@ -449,6 +455,12 @@ ModelRunnerOutput ModelRunner::ReadOutput(const Step& step) {
     output.seqs[scores[i].seq].prompt_logprobs.push_back(step.sampler.Scored(i).logprobs);
   }
   return output;
+}
+
+void ModelRunner::ReadTimes(const Step& step, ModelRunnerOutput& output) {
+  output.kind = step.kind;
+  output.device_s = EndOf(step.number).SecondsSince(*step.begun);
+  if (step.is_overlapped) output.idle_s = step.begun->SecondsSince(EndOf(step.number - 1));
 }
 
 }  // namespace gale

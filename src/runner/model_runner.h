@@ -28,13 +28,6 @@ struct KvGroupRuntime {
   KvCacheView cache;  ///< once the pool is bound
 };
 
-/// How many steps took which way; tests look whether what they compare took place.
-struct RunnerStats {
-  uint64_t layered_steps = 0;
-  uint64_t fused_steps = 0;
-  uint64_t graph_steps = 0;
-};
-
 /// Forward, Sample and Collect, each once a step and in step order; Forward n + 1 and Sample n + 1
 /// may come before Collect n, so that the device goes from step to step without the host. What the
 /// host fills for a step exists twice, and is uploaded on a stream of its own while the step before
@@ -55,7 +48,8 @@ class ModelRunner {
   void Forward(const SchedulerOutput& plan);
   /// Enqueues logits, draws and log-probabilities of the step that Forward enqueued last.
   void Sample(const SamplingInputs& inputs);
-  /// Waits until the device has done the step, at most limits.timeout_s; captures graphs meanwhile.
+  /// Waits until the device has done the step, at most limits.timeout_s; meanwhile captures the
+  /// graphs that recent steps have done without.
   /// Errors: kDevice, kResourceExhausted, kInternal; the step's sequences are then forgotten.
   Result<ModelRunnerOutput> Collect(uint64_t step);
 
@@ -65,7 +59,6 @@ class ModelRunner {
   /// The device has not answered in time. No step runs any more, and nothing that belongs to the
   /// device can be given back: the driver would wait for it.
   bool is_device_lost() const { return lost_.has_value(); }
-  const RunnerStats& stats() const { return stats_; }
 
   /// Device memory that a runner of these limits takes, the model's scratch included.
   static size_t DeviceBytes(const Model& model, std::span<const KvGroupRuntime> groups,
@@ -87,16 +80,17 @@ class ModelRunner {
     InputBatch input;
     Sampler sampler;
     std::unique_ptr<Event> uploaded;
-    std::unique_ptr<Event> done;
+    std::unique_ptr<Event> begun;
 
     uint64_t number = 0;
-    bool in_flight = false;  ///< between Forward and Collect
-    Status status;           ///< an error ends the step before it is enqueued
+    bool in_flight = false;      ///< between Forward and Collect
+    bool is_overlapped = false;  ///< the step before was in flight when this one was enqueued
+    Status status;               ///< an error ends the step before it is enqueued
+    StepKind kind = StepKind::kLayers;
     std::vector<SeqId> ids;
     ForwardBatch batch;
     bool all_drawn = false;  ///< draw i is from row i, and there are no other rows
-    bool is_fused = false;   ///< the logits of all rows are there
-    int graph_bucket = 0;    ///< not 0: rows are padded to it
+    int graph_bucket = 0;    ///< of a kGraph: rows are padded to it
   };
 
   ModelRunner(Backend& backend, Model& model, std::span<KvGroupRuntime> groups, FusedDecoder* fused,
@@ -107,7 +101,7 @@ class ModelRunner {
   void Forget(SeqId id);
   void CopyBlocks(const std::vector<BlockCopy>& copies);
   Status BuildBatch(const SchedulerOutput& plan, Step& step);
-  void ChooseWay(Step& step);
+  void ChooseKind(Step& step);
   void AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, size_t index, Step& step);
   void Upload(Step& step);
   void RunFused(const Step& step);
@@ -121,8 +115,10 @@ class ModelRunner {
   TensorView ComputeLogits(const TensorView& hidden_rows);
   void EnqueueDraws(Step& step, const SamplingInputs& inputs);
   void EnqueueScores(Step& step);
-  Status WaitFor(Step& step);
+  Event& EndOf(uint64_t step) { return *ends_[step % ends_.size()]; }
+  Status WaitFor(const Step& step);
   ModelRunnerOutput ReadOutput(const Step& step);
+  void ReadTimes(const Step& step, ModelRunnerOutput& output);
 
   Backend& backend_;
   Model& model_;
@@ -145,10 +141,10 @@ class ModelRunner {
   std::unordered_map<SeqId, RunnerSequence> sequences_;
   std::vector<int32_t> free_slots_;  ///< of last_tokens_
   std::array<std::unique_ptr<Step>, 2> steps_;
+  std::array<std::unique_ptr<Event>, 4> ends_;  ///< of the last steps
   GraphRunner graphs_;
   Step* current_ = nullptr;  ///< between Forward and Sample
   std::optional<Error> lost_;
-  RunnerStats stats_;
 };
 
 }  // namespace gale

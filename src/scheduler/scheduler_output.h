@@ -71,9 +71,20 @@ struct SeqOutput {
   std::vector<PositionLogprobs> prompt_logprobs;  ///< of the prompt tokens that these rows predict
 };
 
+enum class StepKind : uint8_t {
+  kLayers,  ///< op by op
+  kFused,   ///< by the back end's FusedDecoder
+  kGraph,   ///< as a captured graph
+};
+
 struct ModelRunnerOutput {
   uint64_t step = 0;
   std::vector<SeqOutput> seqs;  ///< in the order of SchedulerOutput::seqs
+  StepKind kind = StepKind::kLayers;
+  double device_s = 0;  ///< from the step's begin to its end on an asynchronous device
+  /// How long the device had nothing to do before this step, which was launched before the step
+  /// before had been collected.
+  std::optional<double> idle_s = {};
 };
 
 }  // namespace gale

@@ -7,7 +7,5 @@ namespace gale {
 
 /// A frozen device takes work and does none: what a hung one looks like from the host.
 void FreezeDeferredDevice(bool frozen);
-/// Graphs launched by all such devices so far.
-int NumDeferredGraphLaunches();
 
 }  // namespace gale

@@ -28,6 +28,7 @@ class CpuStream final : public Stream {
 class CpuEvent final : public Event {
  public:
   Result<bool> HasPassed() override { return true; }
+  double SecondsSince(const Event&) const override { return 0; }
 };
 
 class CpuBackend final : public Backend {

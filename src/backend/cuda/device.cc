@@ -11,9 +11,15 @@ Status ToStatus(cudaError_t error, std::string_view what) {
   if (error == cudaSuccess) return {};
   cudaGetLastError();  // clears what is not sticky
   const bool memory = error == cudaErrorMemoryAllocation;
-  return MakeError(
-      memory ? ErrorCode::kResourceExhausted : ErrorCode::kDevice,
-      fmt::format("cuda: {}: {} ({})", what, cudaGetErrorString(error), cudaGetErrorName(error)));
+  std::string_view advice;
+  if (memory) {
+    advice = "; lower kv_cache_bytes, max_num_seqs or max_num_batched_tokens";
+  } else if (size_t bytes = 0; cudaMemGetInfo(&bytes, &bytes) == error) {
+    advice = "; the device is lost to this process, which must be started anew";
+  }
+  return MakeError(memory ? ErrorCode::kResourceExhausted : ErrorCode::kDevice,
+                   fmt::format("cuda: {}: {} ({}){}", what, cudaGetErrorString(error),
+                               cudaGetErrorName(error), advice));
 }
 
 Result<Buffer> Allocate(size_t bytes, MemoryKind kind) {
@@ -93,10 +99,17 @@ void* CudaStream::Scratch(size_t bytes) {
   return scratch_.back().data();
 }
 
-CudaEvent::CudaEvent() : error_(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)) {}
+CudaEvent::CudaEvent() : error_(cudaEventCreate(&event_)) {}
 
 CudaEvent::~CudaEvent() {
   if (event_ != nullptr) cudaEventDestroy(event_);
+}
+
+double CudaEvent::SecondsSince(const Event& earlier) const {
+  float milliseconds = 0;
+  const auto& begin = static_cast<const CudaEvent&>(earlier);
+  if (cudaEventElapsedTime(&milliseconds, begin.event_, event_) != cudaSuccess) cudaGetLastError();
+  return milliseconds * 1e-3;
 }
 
 Result<bool> CudaEvent::HasPassed() {

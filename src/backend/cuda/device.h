@@ -44,6 +44,7 @@ class CudaEvent final : public Event {
   CudaEvent& operator=(const CudaEvent&) = delete;
 
   Result<bool> HasPassed() override;
+  double SecondsSince(const Event& earlier) const override;
 
  private:
   friend class CudaStream;
