@@ -96,9 +96,11 @@ Result<AddedTokens> AddedTokens::FromList(std::vector<AddedToken> tokens,
     result.by_content_.emplace(result.tokens_.back().content, index);
   }
   for (size_t i = 0; i < result.tokens_.size(); ++i) {
-    const AddedToken& token = result.tokens_[i];
+    AddedToken& token = result.tokens_[i];
     const std::string sought =
         token.normalized ? normalizer.Normalize(token.content) : token.content;
+    // As `tokenizers` has it, but for special tokens, which it then cannot tell from others.
+    token.spelling = token.special ? token.content : sought;
     if (sought.empty() || sought.size() > 4 * kMaxContentBytes) continue;
     result.has_normalized_special_ |= token.special && token.normalized;
     (token.normalized ? result.normalized_ : result.plain_).Insert(sought, static_cast<int>(i));

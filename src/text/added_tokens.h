@@ -19,6 +19,7 @@ namespace gale::text {
 
 struct AddedToken {
   std::string content;
+  std::string spelling;  ///< what it is decoded as
   TokenId id;
   bool special;      ///< skipped when decoding, and only recognized in text that is trusted
   bool normalized;   ///< looked for in normalized text, in its normalized form
@@ -30,7 +31,7 @@ struct AddedToken {
   static Result<AddedToken> Parse(const JsonObject& object, TokenId id);
   /// A special token that is found as it is spelled.
   static AddedToken Special(std::string_view content, TokenId id) {
-    return {std::string(content), id, true, false, false, false, false};
+    return {std::string(content), "", id, true, false, false, false, false};
   }
 };
 

@@ -31,16 +31,26 @@ Result<std::pair<std::string_view, std::string_view>> ParseMerge(const JsonValue
   return std::pair(line.substr(0, space), line.substr(space + 1));
 }
 
+/// Byte fallback marks what came from SentencePiece. Affixes and whole pieces depend on their ends.
+bool HasSafeCuts(const Bpe::Options& options) {
+  return options.byte_fallback && !options.ignore_merges && options.prefix.empty() &&
+         options.suffix.empty();
+}
+
 }  // namespace
 
+Bpe::Bpe(Vocabulary vocabulary, MergeTable merges, Options options, std::optional<SafeCuts> cuts,
+         std::optional<ByteCuts> byte_cuts)
+    : TokenModel(std::move(vocabulary)),
+      merges_(std::move(merges)),
+      options_(std::move(options)),
+      cuts_(std::move(cuts)),
+      byte_cuts_(std::move(byte_cuts)) {}
+
 Bpe::Bpe(Vocabulary vocabulary, MergeTable merges, Options options)
-    : TokenModel(std::move(vocabulary)), merges_(std::move(merges)), options_(std::move(options)) {
-  // Byte fallback marks what came from SentencePiece. Affixes and whole pieces depend on their
-  // ends.
-  if (options_.byte_fallback && !options_.ignore_merges && options_.prefix.empty() &&
-      options_.suffix.empty()) {
-    cuts_.emplace(this->vocabulary());
-  }
+    : Bpe(std::move(vocabulary), std::move(merges), std::move(options), std::nullopt,
+          std::nullopt) {
+  if (HasSafeCuts(options_)) cuts_.emplace(this->vocabulary());
 }
 
 Result<std::unique_ptr<TokenModel>> Bpe::Parse(const JsonObject& model) {
@@ -78,10 +88,14 @@ Result<Bpe::Options> Bpe::ParseOptions(const JsonObject& model, const Vocabulary
 }
 
 bool Bpe::Save(CacheWriter* cache) const {
-  if (!byte_cuts_) return false;  // few vocabularies without byte level are large
+  if (!cuts_ && !byte_cuts_) return false;  // no large vocabulary of the field has neither
   vocabulary().Save(cache);
   merges_.Save(cache);
-  byte_cuts_->Save(cache);
+  if (cuts_) {
+    cuts_->Save(cache);
+  } else {
+    byte_cuts_->Save(cache);
+  }
   return true;
 }
 
@@ -90,14 +104,18 @@ std::unique_ptr<TokenModel> Bpe::Load(const JsonObject& model, CacheReader* cach
   if (!vocabulary) return nullptr;
   auto merges = MergeTable::Load(cache, vocabulary->size());
   if (!merges) return nullptr;
-  auto cuts = ByteCuts::Load(cache);
-  if (!cuts || !cache->Verify()) return nullptr;
   auto options = ParseOptions(model, *vocabulary);
   if (!options) return nullptr;
-  std::unique_ptr<Bpe> bpe(
-      new Bpe(std::move(*vocabulary), std::move(*merges), std::move(*options)));
-  bpe->byte_cuts_ = std::move(cuts);
-  return bpe;
+  std::optional<SafeCuts> cuts;
+  std::optional<ByteCuts> byte_cuts;
+  if (HasSafeCuts(*options)) {
+    cuts = SafeCuts::Load(cache);
+  } else {
+    byte_cuts = ByteCuts::Load(cache);
+  }
+  if ((!cuts && !byte_cuts) || !cache->AtEnd()) return nullptr;
+  return std::unique_ptr<Bpe>(new Bpe(std::move(*vocabulary), std::move(*merges),
+                                      std::move(*options), std::move(cuts), std::move(byte_cuts)));
 }
 
 Result<MergeTable> Bpe::ParseMerges(const JsonObject& model, const Vocabulary& vocabulary,

@@ -20,8 +20,8 @@ class Bpe : public TokenModel {
   struct Options {
     std::optional<TokenId> unk;  ///< for characters that are not in the vocabulary; unset: dropped
     bool fuse_unk = false;       ///< a run of unknown characters is one unk
-    bool byte_fallback =
-        false;  ///< unknown characters become <0xXX> tokens where all of them exist
+    bool byte_fallback = false;  ///< unknown characters become <0xXX> tokens where all of them
+                                 ///< exist
     bool ignore_merges = false;  ///< a piece that is a token as a whole stays one
     std::string prefix, suffix;  ///< of characters inside a word, and at its end
   };
@@ -37,6 +37,8 @@ class Bpe : public TokenModel {
   static std::unique_ptr<TokenModel> Load(const JsonObject& model, CacheReader* cache);
 
  private:
+  Bpe(Vocabulary vocabulary, MergeTable merges, Options options, std::optional<SafeCuts> cuts,
+      std::optional<ByteCuts> byte_cuts);
   static Result<Options> ParseOptions(const JsonObject& model, const Vocabulary& vocabulary);
   static Result<MergeTable> ParseMerges(const JsonObject& model, const Vocabulary& vocabulary,
                                         std::string_view prefix);

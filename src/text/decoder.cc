@@ -211,8 +211,13 @@ void Decoder::Feed(size_t stage, std::string_view token, State* state, std::stri
 
 void Decoder::FinishStage(size_t stage, State* state, std::string* out) const {
   const std::string held = std::move((*state)[stage].held);
-  if (held.empty()) return;
   const Next next = [&](std::string_view text) { Feed(stage + 1, text, state, out); };
+  if (const auto* bpe = std::get_if<Bpe>(&stages_[stage])) {
+    // An empty token is one for the stages behind.
+    if ((*state)[stage].started) next(bpe->suffix.ReplaceAll(held, ""));
+    return;
+  }
+  if (held.empty()) return;
   if (std::holds_alternative<ByteLevel>(stages_[stage])) {
     std::string text;
     AppendLossyUtf8(held, &text);
@@ -221,8 +226,6 @@ void Decoder::FinishStage(size_t stage, State* state, std::string* out) const {
     PassBytesOn(held, bytes->keeps_valid, next);
   } else if (std::holds_alternative<Fuse>(stages_[stage])) {
     next(held);
-  } else if (const auto* bpe = std::get_if<Bpe>(&stages_[stage])) {
-    next(bpe->suffix.ReplaceAll(held, ""));
   }
   // What Strip holds back is what it removes; Ctc keeps what it has passed on.
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -21,22 +20,6 @@ inline std::pair<uint64_t, uint64_t> HashBytes128(std::string_view bytes) {
   const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
   return {hash.low64, hash.high64};
 }
-
-/// HashBytes of what comes in parts.
-class StreamHash {
- public:
-  StreamHash() : state_(XXH3_createState()) { XXH3_64bits_reset(state_.get()); }
-  void Update(std::string_view bytes) {
-    XXH3_64bits_update(state_.get(), bytes.data(), bytes.size());
-  }
-  uint64_t Digest() const { return XXH3_64bits_digest(state_.get()); }
-
- private:
-  struct Free {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-  };
-  std::unique_ptr<XXH3_state_t, Free> state_;
-};
 
 struct StringHash {
   size_t operator()(std::string_view s) const { return HashBytes(s); }

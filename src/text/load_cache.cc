@@ -1,16 +1,19 @@
 #include "text/load_cache.h"
 
-#include <array>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 
 #include <fmt/format.h>
 #include <unistd.h>
+
+#include "text/hash.h"
 
 namespace gale::text {
 namespace {
 
 // Changes with the arrays and with what makes them: hashes, order, sizes.
-constexpr uint64_t kVersion = 0x31'6B'6F'74'65'6C'61'67;  // "galetok1"
+constexpr uint64_t kVersion = 0x32'6B'6F'74'65'6C'61'67;  // "galetok2"
 constexpr size_t kMinSourceBytes = 1 << 20;
 
 struct Header {
@@ -18,6 +21,7 @@ struct Header {
   uint64_t num_bytes;  ///< behind the header
   uint64_t checksum;
 };
+static_assert(sizeof(Header) % kCacheAlignment == 0);
 
 std::optional<std::filesystem::path> Directory() {
   const auto variable = [](const char* name) {
@@ -36,13 +40,15 @@ std::optional<std::filesystem::path> Directory() {
 
 }  // namespace
 
-bool CacheReader::ReadBytes(void* to, uint64_t num_bytes) {
-  if (num_bytes > left_) return false;
-  auto* bytes = static_cast<char*>(to);
-  if (!file_.read(bytes, static_cast<std::streamsize>(num_bytes))) return false;
-  hash_.Update({bytes, num_bytes});
-  left_ -= num_bytes;
-  return true;
+std::optional<std::string_view> CacheReader::NextArray(size_t element_size) {
+  uint64_t num_bytes = 0;
+  if (left_.size() < sizeof(num_bytes)) return std::nullopt;
+  std::memcpy(&num_bytes, left_.data(), sizeof(num_bytes));
+  left_.remove_prefix(sizeof(num_bytes));
+  if (num_bytes > left_.size() || num_bytes % element_size != 0) return std::nullopt;
+  const std::string_view bytes = left_.substr(0, num_bytes);
+  left_.remove_prefix(std::min(left_.size(), num_bytes + -num_bytes % kCacheAlignment));
+  return bytes;
 }
 
 std::optional<LoadCache> LoadCache::For(std::string_view source) {
@@ -54,21 +60,20 @@ std::optional<LoadCache> LoadCache::For(std::string_view source) {
 }
 
 std::optional<CacheReader> LoadCache::Open() const {
-  std::ifstream file(path_, std::ios::binary);
+  auto file = MappedFile::Open(path_.string());
   Header header{};
-  if (!file.read(reinterpret_cast<char*>(&header), sizeof(header))) return std::nullopt;
-  std::error_code error;
-  const uint64_t size = std::filesystem::file_size(path_, error);
-  if (error || header.version != kVersion || size - sizeof(header) != header.num_bytes) {
+  if (!file || file->text().size() < sizeof(header)) return std::nullopt;
+  std::memcpy(&header, file->text().data(), sizeof(header));
+  const std::string_view arrays = file->text().substr(sizeof(header));
+  if (header.version != kVersion || header.num_bytes != arrays.size() ||
+      header.checksum != HashBytes(arrays)) {
     return std::nullopt;
   }
-  return CacheReader(std::move(file), header.num_bytes, header.checksum);
+  return CacheReader(std::make_shared<const MappedFile>(*std::move(file)), arrays);
 }
 
 void LoadCache::Store(const CacheWriter& writer) const {
-  StreamHash hash;
-  hash.Update(writer.bytes());
-  const Header header{kVersion, writer.bytes().size(), hash.Digest()};
+  const Header header{kVersion, writer.bytes().size(), HashBytes(writer.bytes())};
   std::error_code error;
   std::filesystem::create_directories(path_.parent_path(), error);
   std::filesystem::path temporary = path_;

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
-#include <vector>
 
 #include "gale/sampling_params.h"
 #include "text/load_cache.h"
+#include "text/table_array.h"
 
 namespace gale::text {
 
@@ -26,7 +26,8 @@ class MergeTable {
   };
 
   explicit MergeTable(size_t num_merges)
-      : byte_pairs_(kBytes * kBytes), slots_(std::bit_ceil(num_merges + num_merges / 2 + 2)) {}
+      : byte_pairs_(kBytes * kBytes, Merge()),
+        slots_(std::bit_ceil(num_merges + num_merges / 2 + 2), Slot()) {}
 
   void Save(CacheWriter* cache) const {
     cache->Add(byte_pairs_);
@@ -58,9 +59,9 @@ class MergeTable {
   void Insert(TokenId left, TokenId right, Merge merge) {
     const uint64_t key = Key(left, right);
     if (IsBytePair(key)) {
-      byte_pairs_[BytePairIndex(key)] = merge;
+      byte_pairs_.Mutable(BytePairIndex(key)) = merge;
     } else {
-      slots_[Locate(key)] = {key, merge};
+      slots_.Mutable(Locate(key)) = {key, merge};
     }
   }
 
@@ -92,8 +93,8 @@ class MergeTable {
     return slot;
   }
 
-  std::vector<Merge> byte_pairs_;  ///< [left * 256 + right]
-  std::vector<Slot> slots_;
+  TableArray<Merge> byte_pairs_;  ///< [left * 256 + right]
+  TableArray<Slot> slots_;
 };
 
 }  // namespace gale::text

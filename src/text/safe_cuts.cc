@@ -1,5 +1,7 @@
 #include "text/safe_cuts.h"
 
+#include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "text/byte_level.h"
@@ -7,7 +9,7 @@
 
 namespace gale::text {
 
-SafeCuts::SafeCuts(const Vocabulary& vocabulary) : slots_(1024, kEmpty) {
+SafeCuts::SafeCuts(const Vocabulary& vocabulary) : SafeCuts(1024) {
   for (TokenId id = 0; id < vocabulary.size(); ++id) {
     const std::string_view token = vocabulary.Token(id);
     char32_t left = kSingle;
@@ -29,14 +31,22 @@ size_t SafeCuts::Locate(uint64_t key) const {
 }
 
 void SafeCuts::Insert(uint64_t key) {
-  uint64_t& slot = slots_[Locate(key)];
+  uint64_t& slot = slots_.Mutable(Locate(key));
   if (slot == key) return;
   slot = key;
   if (++size_ * 2 <= slots_.size()) return;
-  const std::vector<uint64_t> old = std::exchange(slots_, std::vector<uint64_t>(slots_.size() * 2));
+  const auto old = std::exchange(slots_, TableArray<uint64_t>(slots_.size() * 2, kEmpty));
   for (const uint64_t entry : old) {
-    if (entry != kEmpty) slots_[Locate(entry)] = entry;
+    if (entry != kEmpty) slots_.Mutable(Locate(entry)) = entry;
   }
+}
+
+std::optional<SafeCuts> SafeCuts::Load(CacheReader* cache) {
+  SafeCuts cuts(0);
+  if (!cache->Read(&cuts.slots_) || !std::has_single_bit(cuts.slots_.size())) return std::nullopt;
+  // A search ends at an empty slot.
+  if (std::ranges::find(cuts.slots_, kEmpty) == cuts.slots_.end()) return std::nullopt;
+  return cuts;
 }
 
 void ByteCuts::Save(CacheWriter* cache) const {

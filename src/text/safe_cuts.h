@@ -6,8 +6,9 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
-#include <vector>
 
+#include "text/load_cache.h"
+#include "text/table_array.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
 
@@ -19,6 +20,9 @@ class SafeCuts {
  public:
   explicit SafeCuts(const Vocabulary& vocabulary);
 
+  void Save(CacheWriter* cache) const { cache->Add(slots_); }
+  static std::optional<SafeCuts> Load(CacheReader* cache);
+
   bool CanCut(std::string_view left_character, std::string_view right_character) const {
     const char32_t left = CodePointAt(left_character, 0);
     const char32_t right = CodePointAt(right_character, 0);
@@ -28,6 +32,8 @@ class SafeCuts {
  private:
   static constexpr char32_t kSingle = 0xFFFFFFFF;  ///< pairs with characters that are tokens
   static constexpr uint64_t kEmpty = 0;            ///< the pair of two NULs is taken for adjacent
+
+  explicit SafeCuts(size_t num_slots) : slots_(num_slots, kEmpty) {}
 
   static uint64_t Key(char32_t left, char32_t right) {
     return static_cast<uint64_t>(left) << 32 | right;
@@ -39,7 +45,7 @@ class SafeCuts {
   size_t Locate(uint64_t key) const;
   void Insert(uint64_t key);
 
-  std::vector<uint64_t> slots_;  ///< open addressing, at most half full
+  TableArray<uint64_t> slots_;  ///< open addressing, at most half full
   size_t size_ = 0;
 };
 
@@ -62,15 +68,17 @@ class ByteCuts {
   }
 
  private:
-  using Bits = std::vector<uint64_t>;
+  using Bits = TableArray<uint64_t>;
   static constexpr int kPairBits = 21;
 
-  ByteCuts() : pairs_((1 << kPairBits) / 64), partial_((1 << 16) / 64) {}
+  ByteCuts() : pairs_((1 << kPairBits) / 64, 0), partial_((1 << 16) / 64, 0) {}
 
   static bool Has(const Bits& bits, size_t index) {
     return (bits[index / 64] >> index % 64 & 1) != 0;
   }
-  static void Set(Bits* bits, size_t index) { (*bits)[index / 64] |= uint64_t{1} << index % 64; }
+  static void Set(Bits* bits, size_t index) {
+    bits->Mutable(index / 64) |= uint64_t{1} << index % 64;
+  }
 
   static size_t BytesIndex(char left, char right) {
     return static_cast<size_t>(static_cast<uint8_t>(left)) << 8 | static_cast<uint8_t>(right);

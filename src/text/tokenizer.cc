@@ -260,7 +260,7 @@ void Tokenizer::Impl::EncodeBlock(std::string_view block, bool at_text_start,
 std::optional<std::string_view> Tokenizer::Impl::Spelling(TokenId id, bool skip_special) const {
   if (const text::AddedToken* token = added_tokens.FindId(id)) {
     if (token->special && skip_special) return std::nullopt;
-    return token->content;
+    return token->spelling;
   }
   if (!model->vocabulary().Has(id)) return std::nullopt;
   return model->vocabulary().Token(id);

@@ -63,9 +63,10 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::ParseCached(std::strin
 Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::Load(const text::LoadCache& cache) {
   const auto damaged = [] { return MakeError(ErrorCode::kDataCorrupt, "no sound cache file"); };
   auto reader = cache.Open();
-  std::string rest;
+  text::TableArray<char> rest;
   if (!reader || !reader->Read(&rest)) return damaged();
-  GALE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(rest, "tokenizer cache"));
+  GALE_ASSIGN_OR_RETURN(const JsonDocument document,
+                        JsonDocument::Parse({rest.data(), rest.size()}, "tokenizer cache"));
   GALE_ASSIGN_OR_RETURN(const JsonObject file, document.root().Object());
   return Parse(file, &*reader);
 }

@@ -20,17 +20,15 @@ Result<Vocabulary> Vocabulary::Parse(const JsonValue& value) {
     return {};
   }));
 
-  Vocabulary result;
-  result.Reserve(object.size(), num_bytes);
-  result.tokens_.resize(static_cast<size_t>(num_ids));
+  Vocabulary result(static_cast<size_t>(num_ids), object.size(), num_bytes);
   GALE_RETURN_IF_ERROR(object.ForEach([&](std::string_view token, const JsonValue& id) -> Status {
     GALE_ASSIGN_OR_RETURN(const int64_t number, id.Int());
-    std::string_view& slot = result.tokens_[static_cast<size_t>(number)];
-    if (slot.data() != nullptr) {
-      return tl::unexpected(id.Wrong(fmt::format("an id of its own (\"{}\" has it too)", slot)));
+    const auto token_id = static_cast<TokenId>(number);
+    if (result.Has(token_id)) {
+      return tl::unexpected(
+          id.Wrong(fmt::format("an id of its own (\"{}\" has it too)", result.Token(token_id))));
     }
-    slot = result.Keep(token);
-    result.slots_[result.Locate(token)] = static_cast<TokenId>(number);
+    result.Add(token_id, token);
     return {};
   }));
   return result;
@@ -39,44 +37,30 @@ Result<Vocabulary> Vocabulary::Parse(const JsonValue& value) {
 Vocabulary Vocabulary::FromList(std::span<const std::string_view> tokens) {
   size_t num_bytes = 0;
   for (const std::string_view token : tokens) num_bytes += token.size();
-  Vocabulary result;
-  result.Reserve(tokens.size(), num_bytes);
-  result.tokens_.reserve(tokens.size());
-  for (const std::string_view token : tokens) {
-    const bool is_used = token.data() != nullptr;
-    if (is_used) result.slots_[result.Locate(token)] = static_cast<TokenId>(result.tokens_.size());
-    result.tokens_.push_back(is_used ? result.Keep(token) : token);
+  Vocabulary result(tokens.size(), tokens.size(), num_bytes);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i].data() != nullptr) result.Add(static_cast<TokenId>(i), tokens[i]);
   }
   return result;
 }
 
 void Vocabulary::Save(CacheWriter* cache) const {
-  std::string spellings;
-  std::vector<int32_t> sizes;  // [id]; -1 where an id is not used
-  for (const std::string_view token : tokens_) {
-    sizes.push_back(token.data() == nullptr ? -1 : static_cast<int32_t>(token.size()));
-    spellings += token;
-  }
-  cache->Add(spellings);
-  cache->Add(sizes);
+  cache->Add(spellings_);
+  cache->Add(places_);
   cache->Add(slots_);
 }
 
 std::optional<Vocabulary> Vocabulary::Load(CacheReader* cache) {
   Vocabulary result;
-  std::vector<int32_t> sizes;
-  if (!cache->Read(&result.spellings_) || !cache->Read(&sizes) || !cache->Read(&result.slots_)) {
+  if (!cache->Read(&result.spellings_) || !cache->Read(&result.places_) ||
+      !cache->Read(&result.slots_)) {
     return std::nullopt;
   }
-  result.spellings_.push_back('\0');  // the empty token has an address too
-  size_t pos = 0;
-  result.tokens_.reserve(sizes.size());
-  for (const int32_t size : sizes) {
-    const size_t used = size < 0 ? 0 : static_cast<size_t>(size);
-    if (used >= result.spellings_.size() - pos) return std::nullopt;
-    const char* spelling = size < 0 ? nullptr : result.spellings_.data() + pos;
-    result.tokens_.emplace_back(spelling, used);
-    pos += used;
+  for (const Place& place : result.places_) {
+    const int64_t end = int64_t{place.begin} + std::max(place.size, 0);
+    if (place.size < -1 || end > static_cast<int64_t>(result.spellings_.size())) {
+      return std::nullopt;
+    }
   }
   size_t num_used = 0;
   for (const TokenId id : result.slots_) {
@@ -86,19 +70,21 @@ std::optional<Vocabulary> Vocabulary::Load(CacheReader* cache) {
   // A search ends at an empty slot.
   const bool is_table =
       std::has_single_bit(result.slots_.size()) && num_used < result.slots_.size();
-  if (!is_table || sizes.size() > kMaxTokenId) return std::nullopt;
+  if (!is_table || result.size() > kMaxTokenId) return std::nullopt;
   return result;
 }
 
-void Vocabulary::Reserve(size_t num_tokens, size_t num_bytes) {
-  spellings_.reserve(num_bytes + 1);  // + 1: the empty token has an address too
-  slots_.assign(std::bit_ceil(2 * num_tokens + 1), kEmpty);
-}
+// One byte more: the empty token has an address too.
+Vocabulary::Vocabulary(size_t num_ids, size_t num_tokens, size_t num_bytes)
+    : spellings_(num_bytes + 1, '\0'),
+      places_(num_ids, Place()),
+      slots_(std::bit_ceil(2 * num_tokens + 1), kEmpty) {}
 
-std::string_view Vocabulary::Keep(std::string_view token) {
-  const char* spelling = spellings_.data() + spellings_.size();
-  spellings_.insert(spellings_.end(), token.begin(), token.end());
-  return {spelling, token.size()};
+void Vocabulary::Add(TokenId id, std::string_view token) {
+  slots_.Mutable(Locate(token)) = id;
+  places_.Mutable(static_cast<size_t>(id)) = {num_spelled_, static_cast<int32_t>(token.size())};
+  std::copy(token.begin(), token.end(), &spellings_.Mutable(num_spelled_));
+  num_spelled_ += static_cast<uint32_t>(token.size());
 }
 
 }  // namespace gale::text

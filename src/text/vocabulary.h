@@ -11,6 +11,7 @@
 #include "gale/sampling_params.h"
 #include "text/hash.h"
 #include "text/load_cache.h"
+#include "text/table_array.h"
 
 namespace gale::text {
 
@@ -18,7 +19,7 @@ namespace gale::text {
 /// largest vocabularies of the field have about 260,000 tokens.
 inline constexpr int64_t kMaxTokenId = 1 << 21;
 
-/// Immutable after Parse.
+/// Immutable.
 class Vocabulary {
  public:
   Vocabulary() = default;
@@ -42,18 +43,22 @@ class Vocabulary {
   /// The spelling of `id`; empty when there is none.
   std::string_view Token(TokenId id) const {
     const auto index = static_cast<size_t>(id);
-    return index < tokens_.size() ? tokens_[index] : std::string_view();
+    if (index >= places_.size() || places_[index].size < 0) return {};
+    return {spellings_.data() + places_[index].begin, static_cast<size_t>(places_[index].size)};
   }
   bool Has(TokenId id) const { return Token(id).data() != nullptr; }
-  int size() const { return static_cast<int>(tokens_.size()); }  ///< largest id + 1
+  int size() const { return static_cast<int>(places_.size()); }  ///< largest id + 1
 
  private:
   static constexpr TokenId kEmpty = -1;
+  struct Place {
+    uint32_t begin = 0;
+    int32_t size = -1;  ///< -1: the id is not used
+  };
 
-  /// Sets memory aside; without it no token can be added.
-  void Reserve(size_t num_tokens, size_t num_bytes);
-  /// The copy of `token` that lives as long as the vocabulary.
-  std::string_view Keep(std::string_view token);
+  /// With room for tokens of `num_bytes` in all.
+  Vocabulary(size_t num_ids, size_t num_tokens, size_t num_bytes);
+  void Add(TokenId id, std::string_view token);
   /// The slot of `token`, or the empty one where it would go.
   size_t Locate(std::string_view token) const {
     const size_t mask = slots_.size() - 1;
@@ -62,9 +67,10 @@ class Vocabulary {
     return slot;
   }
 
-  std::vector<char> spellings_;            ///< all tokens, one after the other; never reallocated
-  std::vector<std::string_view> tokens_;   ///< [id]; null data where an id is not used
-  std::vector<TokenId> slots_ = {kEmpty};  ///< open addressing by spelling, at most half full
+  TableArray<char> spellings_;            ///< all tokens, one after the other
+  TableArray<Place> places_;              ///< [id], in spellings_
+  TableArray<TokenId> slots_{1, kEmpty};  ///< open addressing by spelling, at most half full
+  uint32_t num_spelled_ = 0;              ///< bytes of spellings_ in use
 };
 
 }  // namespace gale::text
