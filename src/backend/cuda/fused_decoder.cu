@@ -1,6 +1,6 @@
 // The persistent decoder kernel behind FusedDecoder: what it supports, its buffers, its launch.
 #include <algorithm>
-#include <array>
+#include <bit>
 #include <cmath>
 
 #include "backend/cuda/fused_decoder_kernel.cuh"
@@ -12,42 +12,44 @@ namespace {
 
 using FusedKernel = void (*)(FusedParams);
 
-/// The kernel for a head size and a number of query heads per kv head, or null.
-FusedKernel FindKernel(int head_dim, int group) {
-  constexpr int kMaxGroup = 8;
-  static constexpr std::array<FusedKernel, kMaxGroup> kDim64 = {
-      FusedDecodeKernel<64, 1>, FusedDecodeKernel<64, 2>, FusedDecodeKernel<64, 3>,
-      FusedDecodeKernel<64, 4>, FusedDecodeKernel<64, 5>, FusedDecodeKernel<64, 6>,
-      FusedDecodeKernel<64, 7>, FusedDecodeKernel<64, 8>};
-  static constexpr std::array<FusedKernel, kMaxGroup> kDim128 = {
-      FusedDecodeKernel<128, 1>, FusedDecodeKernel<128, 2>, FusedDecodeKernel<128, 3>,
-      FusedDecodeKernel<128, 4>, FusedDecodeKernel<128, 5>, FusedDecodeKernel<128, 6>,
-      FusedDecodeKernel<128, 7>, FusedDecodeKernel<128, 8>};
-  if (group < 1 || group > kMaxGroup) return nullptr;
-  if (head_dim == 64) return kDim64[group - 1];
-  if (head_dim == 128) return kDim128[group - 1];
+/// The kernel for a head size and a number of rows, or null.
+FusedKernel FindKernel(int head_dim, int rows) {
+  if (head_dim == 64) {
+    return rows == 1 ? FusedDecodeKernel<64, 1> : FusedDecodeKernel<64, kFusedMaxRows>;
+  }
+  if (head_dim == 128) {
+    return rows == 1 ? FusedDecodeKernel<128, 1> : FusedDecodeKernel<128, kFusedMaxRows>;
+  }
   return nullptr;
 }
 
-/// residual[r] = embedding[ids[r]] in f32; also zeroes the grid barrier for the kernel behind it.
-__global__ void BeginStepKernel(const bf16* embedding, const int32_t* ids, float* residual,
-                                int hidden, uint32_t* barrier) {
+/// residual[r] = embedding[ids[r]] (~slot: of last_tokens[slot]) with the tag of a layer before the
+/// first, and the same tag for all that layers will write: what the step before left there would
+/// pass for this step's.
+__global__ void BeginStepKernel(const bf16* embedding, const int32_t* ids,
+                                const int32_t* last_tokens, float* residual, int hidden, int rows,
+                                uint4* stale, int64_t stale_vectors) {
   LaunchDependents();
   WaitForPrerequisites();
-  const bf16* row = embedding + static_cast<int64_t>(ids[blockIdx.x]) * hidden;
-  float* out = residual + static_cast<int64_t>(blockIdx.x) * hidden;
-  for (int i = threadIdx.x; i < hidden; i += blockDim.x) out[i] = __bfloat162float(row[i]);
-  if (blockIdx.x == 0 && threadIdx.x == 0) *barrier = 0;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = first; i < int64_t{rows} * hidden; i += step) {
+    const int32_t given = ids[i / hidden];
+    const int64_t id = given < 0 ? last_tokens[~given] : given;
+    residual[i] = fused::Tag(__bfloat162float(embedding[id * hidden + i % hidden]), 1);
+  }
+  for (int64_t i = first; i < stale_vectors; i += step) stale[i] = {1, 1, 1, 1};
 }
 
 class CudaFusedDecoder final : public FusedDecoder {
  public:
-  CudaFusedDecoder(const DecoderDescription& decoder, FusedKernel kernel)
-      : kernel_(kernel), embedding_(decoder.embedding.As<const bf16>()) {
+  explicit CudaFusedDecoder(const DecoderDescription& decoder)
+      : embedding_(decoder.embedding.As<const bf16>()) {
     params_.num_layers = static_cast<int>(decoder.layers.size());
     params_.hidden = decoder.hidden;
     params_.q_heads = decoder.attention.q_heads;
     params_.kv_heads = decoder.attention.kv_heads;
+    params_.group = params_.q_heads / params_.kv_heads;
     params_.intermediate = decoder.intermediate;
     params_.vocab = decoder.vocab;
     params_.norm_eps = decoder.norm_eps;
@@ -72,41 +74,25 @@ class CudaFusedDecoder final : public FusedDecoder {
   }
 
   Status Prepare() {
-    const int64_t rows = kFusedMaxRows;
-    const int64_t q_width = int64_t{params_.q_heads} * head_dim_;
-    const int64_t splits = rows * params_.q_heads * kFusedMaxSplits;
-    size_t bytes = 0;
-    const auto reserve = [&](int64_t elements, size_t element_bytes) {
-      const size_t offset = bytes;
-      bytes += (static_cast<size_t>(elements) * element_bytes + 255) / 256 * 256;
-      return offset;
-    };
-    const size_t residual = reserve(rows * params_.hidden, sizeof(float));
-    const size_t qkv =
-        reserve(rows * (q_width + 2 * int64_t{params_.kv_heads} * head_dim_), sizeof(float));
-    const size_t partial = reserve(splits * head_dim_, sizeof(float));
-    const size_t partial_ml = reserve(splits, sizeof(float2));
-    const size_t attention = reserve(rows * q_width, sizeof(bf16));
-    const size_t act = reserve(rows * params_.intermediate, sizeof(bf16));
-    const size_t barrier = reserve(1, sizeof(uint32_t));
-    GALE_ASSIGN_OR_RETURN(buffer_, Allocate(bytes, MemoryKind::kDevice));
-    auto* base = static_cast<char*>(buffer_.data());
-    params_.residual = reinterpret_cast<float*>(base + residual);
-    params_.qkv_out = reinterpret_cast<float*>(base + qkv);
-    params_.partial_out = reinterpret_cast<float*>(base + partial);
-    params_.partial_ml = reinterpret_cast<float2*>(base + partial_ml);
-    params_.attention_out = reinterpret_cast<bf16*>(base + attention);
-    params_.mlp_act = reinterpret_cast<bf16*>(base + act);
-    params_.barrier = reinterpret_cast<uint32_t*>(base + barrier);
+    const StepBuffers most = Layout(nullptr, kFusedMaxRows, kFusedMaxSplits);
+    GALE_ASSIGN_OR_RETURN(buffer_, Allocate(most.bytes, MemoryKind::kDevice));
     return {};
   }
 
   bool Supports(const AttentionBatch& batch) const override {
     const int32_t rows = batch.cu_seqlens_q.back();
-    if (rows < 1 || rows > kFusedMaxRows || RingStages(rows) < kMinStages) return false;
-    return std::ranges::all_of(batch.seq_lens_upper, [](int32_t length) {
-      return length <= kFusedSplitTokens * kFusedMaxSplits;
-    });
+    if (rows < 1 || rows > kFusedMaxRows) return false;
+    // Each query head reads its keys for itself: past a few rounds of work items an attention that
+    // reads them once a group is faster.
+    constexpr int kMaxRounds = 8;
+    int64_t items = 0;
+    for (size_t seq = 0; seq < batch.seq_lens_upper.size(); ++seq) {
+      const int splits = NumSplits(batch.seq_lens_upper[seq]);
+      if (splits > kFusedMaxSplits) return false;
+      const int seq_rows = batch.cu_seqlens_q[seq + 1] - batch.cu_seqlens_q[seq];
+      items += int64_t{splits} * seq_rows * params_.q_heads;
+    }
+    return items <= int64_t{kMaxRounds} * Limits().num_sms;
   }
 
   void Run(Stream& stream, const FusedDecodeArgs& args) override {
@@ -114,7 +100,9 @@ class CudaFusedDecoder final : public FusedDecoder {
     const AttentionBatch& batch = *args.attention;
     FusedParams params = params_;
     params.rows = batch.cu_seqlens_q.back();
+    params.max_splits = 1;
     for (size_t seq = 0; seq + 1 < batch.cu_seqlens_q.size(); ++seq) {
+      params.max_splits = std::max(params.max_splits, NumSplits(batch.seq_lens_upper[seq]));
       for (int row = batch.cu_seqlens_q[seq]; row < batch.cu_seqlens_q[seq + 1]; ++row) {
         params.row_seq[row] = static_cast<int>(seq);
         params.row_first[row] = batch.cu_seqlens_q[seq];
@@ -124,34 +112,86 @@ class CudaFusedDecoder final : public FusedDecoder {
     params.block_tables = batch.block_tables.As<const int32_t>();
     params.slot_mapping = batch.slot_mapping.As<const int32_t>();
     params.max_blocks = static_cast<int>(batch.block_tables.dim(1));
-    params.block_tokens = args.cache.block_tokens;
+    params.block_shift = std::countr_zero(static_cast<unsigned>(args.cache.block_tokens));
     params.kv = args.cache.blocks.As<uint8_t>();
     params.kv_block_bytes = args.cache.blocks.strides[0];
     params.logits = args.logits.As<float>();
-    params.ring_stages = RingStages(params.rows);
+    const StepBuffers buffers =
+        Layout(static_cast<char*>(buffer_.data()), params.rows, params.max_splits);
+    params.mlp_residual = buffers.mlp_residual;
+    params.attention_residual = buffers.attention_residual;
+    params.qkv_out = buffers.qkv_out;
+    params.partial_out = buffers.partial_out;
+    params.mlp_act = buffers.mlp_act;
+    params.ring_stages = RingStages(params);
 
     CudaStream& cuda_stream = AsCuda(stream);
-    cuda_stream.Launch({dim3(static_cast<unsigned>(params.rows)), dim3(256)}, BeginStepKernel,
-                       embedding_, args.token_ids.As<const int32_t>(), params.residual,
-                       params.hidden, params.barrier);
-    // One block per SM, all resident at once: the grid barriers depend on it.
-    cuda_stream.Launch({dim3(static_cast<unsigned>(Limits().num_sms)), dim3(fused::kThreads),
-                        static_cast<size_t>(fused::FixedSharedBytes(params, head_dim_) +
-                                            params.ring_stages * fused::kStageBytes)},
-                       kernel_, params);
+    const dim3 one_per_sm(static_cast<unsigned>(Limits().num_sms));
+    cuda_stream.Launch({one_per_sm, dim3(256)}, BeginStepKernel, embedding_,
+                       args.token_ids.As<const int32_t>(), args.last_tokens.As<const int32_t>(),
+                       params.mlp_residual, params.hidden, params.rows,
+                       reinterpret_cast<uint4*>(buffers.attention_residual),
+                       buffers.stale_bytes / static_cast<int64_t>(sizeof(uint4)));
+    // All blocks are resident at once: they wait for one another.
+    cuda_stream.Launch({one_per_sm, dim3(fused::kThreads), SharedBytes(params)},
+                       FindKernel(head_dim_, params.rows), params);
+  }
+
+  /// Whether one block of the kernel fits with any number of rows.
+  bool Fits() const {
+    FusedParams params = params_;
+    params.rows = kFusedMaxRows;
+    return RingStages(params) >= kMinStages;
   }
 
  private:
-  static constexpr int kMinStages = 4;  // fewer cannot cover a grid barrier
+  static constexpr int kMinStages = 4;  // fewer cannot cover the way from one phase to the next
 
-  int RingStages(int rows) const {
-    FusedParams params = params_;
-    params.rows = rows;
-    const int room = Limits().max_shared_bytes - fused::FixedSharedBytes(params, head_dim_);
+  struct StepBuffers {
+    float* mlp_residual;
+    float* attention_residual;  // the first of those that BeginStep marks as stale
+    float* qkv_out;
+    float* partial_out;
+    float* mlp_act;
+    int64_t stale_bytes;
+    size_t bytes;
+  };
+
+  static int NumSplits(int length) { return (length + kFusedSplitTokens - 1) / kFusedSplitTokens; }
+
+  StepBuffers Layout(char* base, int64_t rows, int64_t max_splits) const {
+    const int64_t q_width = int64_t{params_.q_heads} * head_dim_;
+    size_t offset = 0;
+    const auto take = [&](int64_t floats) {
+      auto* part = reinterpret_cast<float*>(base + offset);
+      offset += (static_cast<size_t>(floats) * sizeof(float) + 255) / 256 * 256;
+      return part;
+    };
+    StepBuffers buffers{};
+    buffers.mlp_residual = take(rows * params_.hidden);
+    const size_t stale_begin = offset;
+    buffers.attention_residual = take(rows * params_.hidden);
+    buffers.qkv_out = take(rows * (q_width + 2 * int64_t{params_.kv_heads} * head_dim_));
+    buffers.partial_out = take(rows * params_.q_heads * max_splits * (head_dim_ + 4));
+    buffers.mlp_act = take(rows * params_.intermediate);
+    buffers.stale_bytes = static_cast<int64_t>(offset - stale_begin);
+    buffers.bytes = offset;
+    return buffers;
+  }
+
+  size_t SharedBytes(const FusedParams& params) const {
+    fused::SharedLayout layout;
+    return static_cast<size_t>(
+        fused::MakeLayout(nullptr, params, head_dim_, Limits().num_sms, &layout));
+  }
+
+  int RingStages(const FusedParams& params) const {
+    FusedParams without_ring = params;
+    without_ring.ring_stages = 0;
+    const int room = Limits().max_shared_bytes - static_cast<int>(SharedBytes(without_ring));
     return std::min(fused::kMaxStages, std::max(room, 0) / fused::kStageBytes);
   }
 
-  FusedKernel kernel_;
   const bf16* embedding_;
   int head_dim_ = 0;
   FusedParams params_{};
@@ -164,20 +204,25 @@ bool IsPlainBf16(const TensorView& weight) { return weight.dtype == DType::kBf16
 
 Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(const DecoderDescription& decoder) {
   const AttentionSpec& attention = decoder.attention;
-  const FusedKernel kernel = FindKernel(attention.head_dim, attention.q_heads / attention.kv_heads);
   const bool is_bf16 = attention.dtype == DType::kBf16 && attention.kv == DType::kBf16 &&
                        std::ranges::all_of(decoder.layers, [](const DecoderLayerWeights& layer) {
                          return IsPlainBf16(layer.qkv) && IsPlainBf16(layer.o) &&
                                 IsPlainBf16(layer.gate_up) && IsPlainBf16(layer.down);
                        });
   // Weights are read 16 bytes at a time, activations 32 columns at a time.
-  const bool is_aligned = decoder.hidden % 32 == 0 && decoder.intermediate % 32 == 0 &&
-                          attention.q_heads * attention.head_dim % 32 == 0;
-  if (Limits().major < 9 || kernel == nullptr || !is_bf16 || !is_aligned ||
-      attention.kind != KvKind::kFull || decoder.layers.size() > kFusedMaxLayers) {
+  const int q_width = attention.q_heads * attention.head_dim;
+  const bool is_aligned =
+      decoder.hidden % 32 == 0 && decoder.intermediate % 32 == 0 && q_width % 32 == 0;
+  // Every SM has a part in every phase: that is how one knows that all have gone on.
+  const bool is_wide =
+      std::min({decoder.hidden, decoder.intermediate, q_width}) >= Limits().num_sms;
+  if (Limits().major < 9 || FindKernel(attention.head_dim, 1) == nullptr || !is_bf16 ||
+      !is_aligned || !is_wide || attention.kind != KvKind::kFull ||
+      decoder.layers.size() > kFusedMaxLayers) {
     return nullptr;
   }
-  auto fused = std::make_unique<CudaFusedDecoder>(decoder, kernel);
+  auto fused = std::make_unique<CudaFusedDecoder>(decoder);
+  if (!fused->Fits()) return nullptr;
   GALE_RETURN_IF_ERROR(fused->Prepare());
   return fused;
 }

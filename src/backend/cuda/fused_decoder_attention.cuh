@@ -2,15 +2,44 @@
 // cached and new keys, merging of splits.
 #pragma once
 
-#include "backend/cuda/fused_decoder_params.cuh"
+#include "backend/cuda/fused_decoder_tagged.cuh"
 #include "backend/cuda/ptx.cuh"
 
 namespace gale::cuda::fused {
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
-/// Cosine and sine of every row's position, once a step. Called by the consumers.
-__device__ inline void PrepareRope(const FusedParams& p, const SharedLayout& s) {
+/// A consumer thread's way through rows of `width` columns, four columns at a time, without a
+/// division.
+class RowWalk {
+ public:
+  __device__ explicit RowWalk(int width)
+      : width_(width), column_(static_cast<int>(threadIdx.x) * 4) {
+    Wrap();
+  }
+  __device__ void Advance() {
+    column_ += kConsumers * 4;
+    Wrap();
+  }
+  __device__ int row() const { return row_; }
+  __device__ int column() const { return column_; }
+
+ private:
+  __device__ void Wrap() {
+    while (column_ >= width_) {
+      column_ -= width_;
+      ++row_;
+    }
+  }
+
+  int width_;
+  int column_;
+  int row_ = 0;
+};
+
+/// What attention needs of every row, once a step: cosine and sine of its position, how much of its
+/// sequence is cached. Called by the consumers.
+__device__ inline void PrepareRows(const FusedParams& p, const SharedLayout& s) {
   for (int i = threadIdx.x; i < p.rows * 64; i += kConsumers) {
     const int pair = i % 64;
     float sine = 0;
@@ -20,7 +49,12 @@ __device__ inline void PrepareRope(const FusedParams& p, const SharedLayout& s) 
     }
     s.rope[i] = {cosine, sine};
   }
+  if (threadIdx.x < p.rows) s.cached[threadIdx.x] = p.positions[p.row_first[threadIdx.x]];
   NamedBarrierSync(kConsumerBarrier, kConsumers);
+}
+
+__device__ inline int NumSplits(int cached) {
+  return max(1, (cached + kFusedSplitTokens - 1) / kFusedSplitTokens);
 }
 
 /// One head's vector: lane holds elements lane + 32 i. Norm (if any), then rotary embedding.
@@ -56,9 +90,11 @@ __device__ inline void Unpack8(const uint4& packed, float (&x)[8]) {
   }
 }
 
-/// One attention work item: a row, a kv head, a split of the row's cached positions.
+/// One attention work item: a row, a query head, a split of the row's cached positions. Single
+/// heads spread a short context over many SMs; the heads of a group find its keys in L2.
 struct AttentionItem {
   int row = -1;  // -1: none left
+  int head = 0;
   int kv_head = 0;
   int split = 0;
   int splits = 1;
@@ -66,248 +102,285 @@ struct AttentionItem {
 };
 
 /// The item that is number `index` of the step; every block enumerates them alike.
-__device__ inline AttentionItem FindItem(const FusedParams& p, int index) {
+__device__ inline AttentionItem FindItem(const FusedParams& p, const SharedLayout& s, int index) {
   for (int row = 0; row < p.rows; ++row) {
-    const int cached = p.positions[p.row_first[row]];
-    const int splits = max(1, (cached + kFusedSplitTokens - 1) / kFusedSplitTokens);
-    if (index < splits * p.kv_heads)
-      return {row, index % p.kv_heads, index / p.kv_heads, splits, cached};
-    index -= splits * p.kv_heads;
+    const int cached = s.cached[row];
+    const int splits = NumSplits(cached);
+    if (index < splits * p.q_heads) {
+      const int head = index % p.q_heads;
+      return {row, head, head / p.group, index / p.q_heads, splits, cached};
+    }
+    index -= splits * p.q_heads;
   }
   return {};
 }
 
 /// A lane's share of an item's cached keys and values: eight dims of kRows positions. Loaded before
-/// the grid barrier that the queries wait for.
+/// the query is waited for.
 template <int kHeadDim>
 struct CachedRows {
   static constexpr int kLanesPerRow = kHeadDim / 8;
   static constexpr int kRowsPerWarp = 32 / kLanesPerRow;
   static constexpr int kRows = kFusedSplitTokens / (kConsumerWarps * kRowsPerWarp);
+  static constexpr int kUnit = kHeadDim * 2;  // bytes of a head: offsets fit 32 bits in this unit
+
+  uint32_t units[kRows];  // where each position of the first layer's first head is
+  uint32_t valid = 0;     // bit i: position i is cached
   uint4 k[kRows];
   uint4 v[kRows];
 
-  __device__ static int Position(const AttentionItem& item, int i) {
+  /// Once an item: the positions are in the same blocks in every layer.
+  __device__ void Locate(const FusedParams& p, const AttentionItem& item) {
     const int warp = threadIdx.x >> 5;
     const int sub = (threadIdx.x & 31) / kLanesPerRow;
-    return item.split * kFusedSplitTokens + (i * kConsumerWarps + warp) * kRowsPerWarp + sub;
+    const int32_t* table =
+        p.block_tables + static_cast<int64_t>(p.row_seq[item.row]) * p.max_blocks;
+    const auto block_units = static_cast<uint32_t>(p.kv_block_bytes / kUnit);
+    valid = 0;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int position =
+          item.split * kFusedSplitTokens + (i * kConsumerWarps + warp) * kRowsPerWarp + sub;
+      units[i] = 0;
+      if (position >= item.cached) continue;
+      valid |= 1U << i;
+      const auto block = static_cast<uint32_t>(table[position >> p.block_shift]);
+      units[i] = block * block_units + static_cast<uint32_t>(position & ((1 << p.block_shift) - 1));
+    }
   }
 
   __device__ void Load(const FusedParams& p, const AttentionItem& item, int layer_index) {
-    const int64_t head_stride = static_cast<int64_t>(p.block_tokens) * kHeadDim;
-    const int64_t offset =
-        (static_cast<int64_t>(layer_index) * 2 * p.kv_heads + item.kv_head) * head_stride +
-        (threadIdx.x % kLanesPerRow) * 8;
-    const int32_t* table =
-        p.block_tables + static_cast<int64_t>(p.row_seq[item.row]) * p.max_blocks;
+    const int64_t head_bytes = int64_t{kUnit} << p.block_shift;
+    const uint8_t* base =
+        p.kv + (static_cast<int64_t>(layer_index) * 2 * p.kv_heads + item.kv_head) * head_bytes +
+        (threadIdx.x % kLanesPerRow) * 16;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      const int position = Position(item, i);
       k[i] = {0, 0, 0, 0};
       v[i] = {0, 0, 0, 0};
-      if (position < item.cached) {
-        const bf16* address = reinterpret_cast<const bf16*>(
-                                  p.kv + table[position / p.block_tokens] * p.kv_block_bytes) +
-                              offset + (position % p.block_tokens) * kHeadDim;
+      if ((valid >> i & 1) != 0) {
+        const uint8_t* address = base + static_cast<int64_t>(units[i]) * kUnit;
         k[i] = *reinterpret_cast<const uint4*>(address);
-        v[i] = *reinterpret_cast<const uint4*>(address + p.kv_heads * head_stride);
+        v[i] = *reinterpret_cast<const uint4*>(address + p.kv_heads * head_bytes);
       }
     }
   }
 };
 
-/// Phase 2 for one item. The last split also takes the positions of this step, whose keys and
-/// values it makes from the QKV products itself. Writes attention_out, or partials when there are
-/// splits.
-template <int kHeadDim, int kGroup>
+/// A row of partial results: the head's output before the division, then maximum and sum.
+template <int kHeadDim>
+__device__ inline float* Partial(const FusedParams& p, int row, int head, int split) {
+  constexpr int kStride = kHeadDim + 4;
+  return p.partial_out +
+         ((static_cast<int64_t>(row) * p.q_heads + head) * p.max_splits + split) * kStride;
+}
+
+/// Makes the item's query (in shared memory, scaled for exp2) and, if it is a last split, the keys
+/// and values of the positions of this step up to its row; writes the row's own to the cache.
+template <int kHeadDim>
+__device__ inline void PrepareHeads(const FusedParams& p, const FusedLayer& layer, int layer_index,
+                                    const AttentionItem& item, int new_rows,
+                                    const SharedLayout& s) {
+  constexpr int kPerLane = kHeadDim / 32;
+  constexpr float kLog2E = 1.4426950408889634F;
+  const uint32_t tag = layer_index & 1;
+  const int warp = threadIdx.x >> 5;
+  const int lane = threadIdx.x & 31;
+  const int qkv_width = (p.q_heads + 2 * p.kv_heads) * kHeadDim;
+  // One more than there are new rows: a warp takes the query, the others a new position each.
+  for (int task = warp; task <= new_rows; task += kConsumerWarps) {
+    const bool is_query = task == 0;
+    const int row = is_query ? item.row : p.row_first[item.row] + task - 1;
+    const float* raw = p.qkv_out + static_cast<int64_t>(row) * qkv_width +
+                       (is_query ? item.head : p.q_heads + item.kv_head) * kHeadDim + lane;
+    // The value lies kv_heads heads behind its key; both are asked for at once.
+    float x[kPerLane];
+    float v[kPerLane];
+    LoadTaggedStrided(x, v, tag, raw, is_query ? raw : raw + p.kv_heads * kHeadDim);
+    NormAndRotate<kHeadDim>(p, is_query ? layer.q_norm : layer.k_norm, s.rope + row * 64, x);
+    if (is_query) {
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i) s.q[lane + 32 * i] = x[i] * p.attention_scale * kLog2E;
+      continue;
+    }
+    const int slot = p.slot_mapping[row];
+    const int64_t head_stride = int64_t{kHeadDim} << p.block_shift;
+    bf16* k_cache =
+        reinterpret_cast<bf16*>(p.kv + (slot >> p.block_shift) * p.kv_block_bytes) +
+        (static_cast<int64_t>(layer_index) * 2 * p.kv_heads + item.kv_head) * head_stride +
+        (slot & ((1 << p.block_shift) - 1)) * kHeadDim + lane;
+    const bool writes = row == item.row && item.head == item.kv_head * p.group;
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      // Rounded as the cache rounds, so that this step reads what later steps will read.
+      const bf16 k_rounded = __float2bfloat16(x[i]);
+      const bf16 v_rounded = __float2bfloat16(v[i]);
+      s.new_k[(task - 1) * kHeadDim + lane + 32 * i] = __bfloat162float(k_rounded);
+      s.new_v[(task - 1) * kHeadDim + lane + 32 * i] = __bfloat162float(v_rounded);
+      if (writes) {
+        k_cache[32 * i] = k_rounded;
+        k_cache[p.kv_heads * head_stride + 32 * i] = v_rounded;
+      }
+    }
+  }
+  NamedBarrierSync(kConsumerBarrier, kConsumers);
+}
+
+/// Phase 2 for one item: a warp takes every eighth of the cached rows and one of the new ones, then
+/// the warps merge. Writes the item's partial results; ends with a consumer barrier.
+template <int kHeadDim>
 __device__ inline void Attend(const FusedParams& p, const FusedLayer& layer, int layer_index,
                               const AttentionItem& item, const CachedRows<kHeadDim>& cache,
                               const SharedLayout& s) {
   using Cache = CachedRows<kHeadDim>;
-  constexpr int kPerLane = kHeadDim / 32;
-  constexpr float kLog2E = 1.4426950408889634F;
+  const uint32_t tag = layer_index & 1;
   const int warp = threadIdx.x >> 5;
   const int lane = threadIdx.x & 31;
   const int sub = lane / Cache::kLanesPerRow;
   const int dim = (lane % Cache::kLanesPerRow) * 8;
-  const int qkv_width = (p.q_heads + 2 * p.kv_heads) * kHeadDim;
-  const int first_row = p.row_first[item.row];
-  const int new_rows = item.split == item.splits - 1 ? item.row - first_row + 1 : 0;
+  const int new_rows = item.split == item.splits - 1 ? item.row - p.row_first[item.row] + 1 : 0;
+  PrepareHeads<kHeadDim>(p, layer, layer_index, item, new_rows, s);
 
-  // Heads to prepare: the group's queries, then this step's keys and values.
-  for (int h = warp; h < kGroup + new_rows; h += kConsumerWarps) {
-    float x[kPerLane];
-    if (h < kGroup) {
-      const float* raw = p.qkv_out + static_cast<int64_t>(item.row) * qkv_width +
-                         (item.kv_head * kGroup + h) * kHeadDim + lane;
+  float q[8];
 #pragma unroll
-      for (int i = 0; i < kPerLane; ++i) x[i] = __ldcg(&raw[32 * i]);
-      NormAndRotate<kHeadDim>(p, layer.q_norm, s.rope + item.row * 64, x);
+  for (int i = 0; i < 8; ++i) q[i] = s.q[dim + i];
+  // All scores of the lane first, then one softmax: this step's position (warp w takes row w of
+  // them, first lanes only) comes after the cached ones.
+  float scores[Cache::kRows + 1];
 #pragma unroll
-      for (int i = 0; i < kPerLane; ++i) {
-        s.q[h * kHeadDim + lane + 32 * i] = x[i] * p.attention_scale * kLog2E;
-      }
+  for (int i = 0; i <= Cache::kRows; ++i) {
+    float k[8];
+    if (i < Cache::kRows) {
+      Unpack8(cache.k[i < Cache::kRows ? i : 0], k);
     } else {
-      const int row = first_row + h - kGroup;
-      const float* raw = p.qkv_out + static_cast<int64_t>(row) * qkv_width +
-                         (p.q_heads + item.kv_head) * kHeadDim + lane;
-      float v[kPerLane];
 #pragma unroll
-      for (int i = 0; i < kPerLane; ++i) {
-        x[i] = __ldcg(&raw[32 * i]);
-        v[i] = __ldcg(&raw[p.kv_heads * kHeadDim + 32 * i]);
-      }
-      NormAndRotate<kHeadDim>(p, layer.k_norm, s.rope + row * 64, x);
-      const int slot = p.slot_mapping[row];
-      const int64_t head_stride = static_cast<int64_t>(p.block_tokens) * kHeadDim;
-      bf16* k_cache =
-          reinterpret_cast<bf16*>(p.kv + (slot / p.block_tokens) * p.kv_block_bytes) +
-          (static_cast<int64_t>(layer_index) * 2 * p.kv_heads + item.kv_head) * head_stride +
-          (slot % p.block_tokens) * kHeadDim + lane;
-#pragma unroll
-      for (int i = 0; i < kPerLane; ++i) {
-        // Rounded as the cache rounds, so that this step reads what later steps will read.
-        const bf16 k_rounded = __float2bfloat16(x[i]);
-        const bf16 v_rounded = __float2bfloat16(v[i]);
-        s.new_k[(h - kGroup) * kHeadDim + lane + 32 * i] = __bfloat162float(k_rounded);
-        s.new_v[(h - kGroup) * kHeadDim + lane + 32 * i] = __bfloat162float(v_rounded);
-        if (row == item.row) {
-          k_cache[32 * i] = k_rounded;
-          k_cache[p.kv_heads * head_stride + 32 * i] = v_rounded;
-        }
-      }
+      for (int j = 0; j < 8; ++j) k[j] = s.new_k[warp * kHeadDim + dim + j];
     }
+    float score = 0;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) score += q[j] * k[j];
+#pragma unroll
+    for (int offset = Cache::kLanesPerRow / 2; offset > 0; offset >>= 1) {
+      score += __shfl_xor_sync(~0U, score, offset);
+    }
+    const bool is_valid =
+        i < Cache::kRows ? (cache.valid >> i & 1) != 0 : sub == 0 && warp < new_rows;
+    scores[i] = is_valid ? score : -INFINITY;
   }
+  float max = scores[0];
+#pragma unroll
+  for (int i = 1; i <= Cache::kRows; ++i) max = fmaxf(max, scores[i]);
+#pragma unroll
+  for (int offset = Cache::kLanesPerRow; offset < 32; offset <<= 1) {
+    max = fmaxf(max, __shfl_xor_sync(~0U, max, offset));
+  }
+  const float base = max == -INFINITY ? 0.0F : max;
+  float sum = 0;
+  float out[8] = {};
+#pragma unroll
+  for (int i = 0; i <= Cache::kRows; ++i) {
+    const float weight = exp2f(scores[i] - base);
+    sum += weight;
+    float v[8];
+    if (i < Cache::kRows) {
+      Unpack8(cache.v[i < Cache::kRows ? i : 0], v);
+    } else {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) v[j] = weight > 0 ? s.new_v[warp * kHeadDim + dim + j] : 0.0F;
+    }
+#pragma unroll
+    for (int j = 0; j < 8; ++j) out[j] += weight * v[j];
+  }
+#pragma unroll
+  for (int offset = Cache::kLanesPerRow; offset < 32; offset <<= 1) {
+    sum += __shfl_xor_sync(~0U, sum, offset);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) out[j] += __shfl_xor_sync(~0U, out[j], offset);
+  }
+  if (sub == 0) {
+    float4* dst = reinterpret_cast<float4*>(s.reduce + warp * kHeadDim + dim);
+    dst[0] = {out[0], out[1], out[2], out[3]};
+    dst[1] = {out[4], out[5], out[6], out[7]};
+  }
+  if (lane == 0) s.head_stats[warp] = {max, sum};
   NamedBarrierSync(kConsumerBarrier, kConsumers);
 
+  if (threadIdx.x < kHeadDim) {
+    const int i = static_cast<int>(threadIdx.x);
+    float all_max = -INFINITY;
 #pragma unroll
-  for (int h = 0; h < kGroup; ++h) {
-    float q[8];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) q[i] = s.q[h * kHeadDim + dim + i];
-    // All scores of the lane first, then one softmax: this step's position (warp w takes row w of
-    // them, first lanes only) comes after the cached ones.
-    float scores[Cache::kRows + 1];
-#pragma unroll
-    for (int i = 0; i <= Cache::kRows; ++i) {
-      float k[8];
-      if (i < Cache::kRows) {
-        Unpack8(cache.k[i < Cache::kRows ? i : 0], k);
-      } else {
-#pragma unroll
-        for (int j = 0; j < 8; ++j) k[j] = s.new_k[warp * kHeadDim + dim + j];
-      }
-      float score = 0;
-#pragma unroll
-      for (int j = 0; j < 8; ++j) score += q[j] * k[j];
-#pragma unroll
-      for (int offset = Cache::kLanesPerRow / 2; offset > 0; offset >>= 1) {
-        score += __shfl_xor_sync(~0U, score, offset);
-      }
-      const bool valid =
-          i < Cache::kRows ? Cache::Position(item, i) < item.cached : sub == 0 && warp < new_rows;
-      scores[i] = valid ? score : -INFINITY;
-    }
-    float max = scores[0];
-#pragma unroll
-    for (int i = 1; i <= Cache::kRows; ++i) max = fmaxf(max, scores[i]);
-#pragma unroll
-    for (int offset = Cache::kLanesPerRow; offset < 32; offset <<= 1) {
-      max = fmaxf(max, __shfl_xor_sync(~0U, max, offset));
-    }
-    const float base = max == -INFINITY ? 0.0F : max;
-    float sum = 0;
-    float out[8] = {};
-#pragma unroll
-    for (int i = 0; i <= Cache::kRows; ++i) {
-      const float weight = exp2f(scores[i] - base);
-      sum += weight;
-      float v[8];
-      if (i < Cache::kRows) {
-        Unpack8(cache.v[i < Cache::kRows ? i : 0], v);
-      } else {
-#pragma unroll
-        for (int j = 0; j < 8; ++j) v[j] = weight > 0 ? s.new_v[warp * kHeadDim + dim + j] : 0.0F;
-      }
-#pragma unroll
-      for (int j = 0; j < 8; ++j) out[j] += weight * v[j];
-    }
-#pragma unroll
-    for (int offset = Cache::kLanesPerRow; offset < 32; offset <<= 1) {
-      sum += __shfl_xor_sync(~0U, sum, offset);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) out[j] += __shfl_xor_sync(~0U, out[j], offset);
-    }
-    if (sub == 0) {
-      float4* dst = reinterpret_cast<float4*>(s.reduce + (warp * kGroup + h) * kHeadDim + dim);
-      dst[0] = {out[0], out[1], out[2], out[3]};
-      dst[1] = {out[4], out[5], out[6], out[7]};
-    }
-    if (lane == 0) s.head_stats[warp * 8 + h] = {max, sum};
-  }
-  NamedBarrierSync(kConsumerBarrier, kConsumers);
-
-  for (int i = threadIdx.x; i < kGroup * kHeadDim; i += kConsumers) {
-    const int h = i / kHeadDim;
-    float max = -INFINITY;
-#pragma unroll
-    for (int w = 0; w < kConsumerWarps; ++w) max = fmaxf(max, s.head_stats[w * 8 + h].x);
+    for (int w = 0; w < kConsumerWarps; ++w) all_max = fmaxf(all_max, s.head_stats[w].x);
     float total = 0;
-    float out = 0;
+    float merged = 0;
 #pragma unroll
     for (int w = 0; w < kConsumerWarps; ++w) {
-      const float2 stats = s.head_stats[w * 8 + h];
-      const float factor = exp2f(stats.x - max);
-      total += factor * stats.y;
-      out += factor * s.reduce[w * kGroup * kHeadDim + i];
+      const float factor = exp2f(s.head_stats[w].x - all_max);
+      total += factor * s.head_stats[w].y;
+      merged += factor * s.reduce[w * kHeadDim + i];
     }
-    const int64_t head = static_cast<int64_t>(item.row) * p.q_heads + item.kv_head * kGroup + h;
-    if (item.splits == 1) {
-      p.attention_out[head * kHeadDim + i % kHeadDim] = __float2bfloat16(out / total);
-    } else {
-      const int64_t slot = head * kFusedMaxSplits + item.split;
-      __stcg(&p.partial_out[slot * kHeadDim + i % kHeadDim], out);
-      if (i % kHeadDim == 0) __stcg(&p.partial_ml[slot], make_float2(max, total));
-    }
+    float* partial = Partial<kHeadDim>(p, item.row, item.head, item.split);
+    StoreTagged(&partial[i], merged, tag);
+    if (i < 4) StoreTagged(&partial[kHeadDim + i], i == 0 ? all_max : total, tag);
   }
   NamedBarrierSync(kConsumerBarrier, kConsumers);
 }
 
 /// input[r] = the row's attention output, its splits merged in order. Ends with a consumer barrier.
 template <int kHeadDim>
-__device__ inline void LoadAttention(const FusedParams& p, int row_bytes, const SharedLayout& s) {
+__device__ inline void LoadAttention(const FusedParams& p, uint32_t tag, int row_bytes,
+                                     const SharedLayout& s) {
+  constexpr int kUnroll = 4;
   const int width = p.q_heads * kHeadDim;
-  for (int row = 0; row < p.rows; ++row) {
-    const int cached = p.positions[p.row_first[row]];
-    const int splits = max(1, (cached + kFusedSplitTokens - 1) / kFusedSplitTokens);
-    if (splits == 1) {
-      const uint4* src =
-          reinterpret_cast<const uint4*>(p.attention_out + static_cast<int64_t>(row) * width);
-      uint4* dst = reinterpret_cast<uint4*>(s.input + row * row_bytes);
-      for (int i = threadIdx.x; i < width / 8; i += kConsumers) dst[i] = __ldcg(&src[i]);
-      continue;
+  RowWalk walk(width);
+  while (walk.row() < p.rows) {
+    int row[kUnroll];
+    int column[kUnroll];
+    int splits[kUnroll];
+    int most_splits = 0;
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      row[u] = walk.row();
+      column[u] = walk.column();
+      splits[u] = row[u] < p.rows ? NumSplits(s.cached[row[u]]) : 0;
+      most_splits = ::max(most_splits, splits[u]);
+      walk.Advance();
     }
-    for (int i = threadIdx.x * 4; i < width; i += kConsumers * 4) {
-      const int64_t slot = (static_cast<int64_t>(row) * p.q_heads + i / kHeadDim) * kFusedMaxSplits;
-      float max = -INFINITY;
-      for (int j = 0; j < splits; ++j) max = fmaxf(max, __ldcg(&p.partial_ml[slot + j]).x);
-      float total = 0;
-      float4 out = {0, 0, 0, 0};
-      for (int j = 0; j < splits; ++j) {
-        const float2 ml = __ldcg(&p.partial_ml[slot + j]);
-        const float4 part = __ldcg(
-            reinterpret_cast<const float4*>(&p.partial_out[(slot + j) * kHeadDim + i % kHeadDim]));
-        const float factor = exp2f(ml.x - max);
-        total += factor * ml.y;
-        out.x += factor * part.x;
-        out.y += factor * part.y;
-        out.z += factor * part.z;
-        out.w += factor * part.w;
+    float max[kUnroll];
+    float total[kUnroll] = {};
+    float4 out[kUnroll] = {};
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) max[u] = -INFINITY;
+#pragma unroll 1
+    for (int split = 0; split < most_splits; ++split) {
+      float4 loaded[2 * kUnroll];
+      LoadTagged4(loaded, tag, [&](int i) -> const float* {
+        const int u = i / 2;
+        if (split >= splits[u]) return nullptr;
+        const float* partial = Partial<kHeadDim>(p, row[u], column[u] / kHeadDim, split);
+        return partial + (i % 2 == 0 ? column[u] % kHeadDim : kHeadDim);
+      });
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) {
+        if (split >= splits[u]) continue;
+        const float4 part = loaded[2 * u];
+        const float2 stats = {loaded[2 * u + 1].x, loaded[2 * u + 1].y};
+        const float new_max = fmaxf(max[u], stats.x);
+        const float old_factor = exp2f(max[u] - new_max);
+        const float factor = exp2f(stats.x - new_max);
+        max[u] = new_max;
+        total[u] = total[u] * old_factor + stats.y * factor;
+        out[u].x = out[u].x * old_factor + part.x * factor;
+        out[u].y = out[u].y * old_factor + part.y * factor;
+        out[u].z = out[u].z * old_factor + part.z * factor;
+        out[u].w = out[u].w * old_factor + part.w * factor;
       }
-      const __nv_bfloat162 lo = __floats2bfloat162_rn(out.x / total, out.y / total);
-      const __nv_bfloat162 hi = __floats2bfloat162_rn(out.z / total, out.w / total);
-      reinterpret_cast<uint2*>(s.input + row * row_bytes)[i / 4] = {
-          reinterpret_cast<const uint32_t&>(lo), reinterpret_cast<const uint32_t&>(hi)};
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (splits[u] == 0) continue;
+      const float scale = 1.0F / total[u];
+      *reinterpret_cast<uint2*>(s.input + row[u] * row_bytes + column[u] * 2) =
+          PackBf16({out[u].x * scale, out[u].y * scale, out[u].z * scale, out[u].w * scale});
     }
   }
   NamedBarrierSync(kConsumerBarrier, kConsumers);

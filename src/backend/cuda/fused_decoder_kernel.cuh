@@ -1,12 +1,14 @@
-// The whole decoder as one persistent kernel, for steps of up to eight rows of bf16 models.
+// The whole decoder as one persistent kernel, for steps of a few rows of bf16 models.
 // One block per SM. Producer warps stream this SM's share of every weight matrix, in the order of
 // use, through a ring in shared memory; they never wait for an activation, so memory stays busy
-// while the eight consumer warps pass the grid barriers between phases: the ring holds about 5 us
-// of HBM time, a barrier and the prologue after it take about 2 us.
+// while the eight consumer warps wait for other SMs: the ring holds about 5 us of HBM time.
 //
-// Phases per layer, a grid barrier after each:
+// Phases per layer:
 //   1 norm + QKV (+ bias)   2 qk-norm + RoPE + KV write + attention   3 output projection +
 //   residual 4 norm + gate-up + SiLU   5 down projection + residual;   at the end norm + logits.
+// Every phase reads what all SMs made in the one before; the values tell by their tags when they
+// are there (fused_decoder_tagged.cuh), so that no barrier over the grid is needed.
+//
 // Every output row belongs to one SM and every 64 columns of a stage to one warp, whatever the
 // number of rows: the order of sums does not depend on it, so this kernel is batch invariant.
 #pragma once
@@ -19,56 +21,78 @@ namespace fused {
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
-/// All blocks of the grid meet; `epoch` counts the meetings. Called by the consumer threads.
-__device__ inline void GridBarrier(uint32_t* counter, uint32_t& epoch) {
-  NamedBarrierSync(kConsumerBarrier, kConsumers);
-  ++epoch;
-  if (threadIdx.x == 0) {
-    const uint32_t target = epoch * gridDim.x;
-    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
-    uint32_t seen;
-    do {
-      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
-    } while (seen < target);
-  }
-  NamedBarrierSync(kConsumerBarrier, kConsumers);
-}
-
-/// Brings a small weight vector into L2 before it is on the way of a phase; a line per block.
-__device__ inline void PrefetchVector(const bf16* vector, int elements) {
-  if (threadIdx.x == 0 && vector != nullptr && blockIdx.x * 64 < static_cast<unsigned>(elements)) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(vector + blockIdx.x * 64));
-  }
-}
-
 /// input[r] = residual[r] * weight in bf16, for all rows; the division by the row's RMS follows
 /// where the products are summed (InverseRms), which saves a pass. Ends with a consumer barrier.
-__device__ inline void LoadNormed(const FusedParams& p, const bf16* weight, int row_bytes,
-                                  const SharedLayout& s) {
+template <int kRows>
+__device__ inline void LoadNormed(const FusedParams& p, const float* residual, uint32_t tag,
+                                  const bf16* weight, int row_bytes, const SharedLayout& s) {
+  constexpr int kUnroll = 4 / kRows;
   const int vectors = p.hidden / 4;
-  float sums[kFusedMaxRows] = {};
-  for (int i = threadIdx.x; i < vectors; i += kConsumers) {
-    const uint2 packed = reinterpret_cast<const uint2*>(weight)[i];
-    const float2 w01 = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed.x));
-    const float2 w23 = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed.y));
+  float sums[kRows] = {};
+  for (int first = threadIdx.x; first < vectors; first += kUnroll * kConsumers) {
+    uint2 packed[kUnroll];
 #pragma unroll
-    for (int r = 0; r < kFusedMaxRows; ++r) {
-      if (r < p.rows) {
-        const float4 v = __ldcg(
-            reinterpret_cast<const float4*>(p.residual + static_cast<int64_t>(r) * p.hidden) + i);
+    for (int u = 0; u < kUnroll; ++u) {
+      const int i = min(first + u * kConsumers, vectors - 1);
+      packed[u] = reinterpret_cast<const uint2*>(weight)[i];
+    }
+    float4 values[kUnroll * kRows];
+    LoadTagged4(values, tag, [&](int index) -> const float* {
+      const int i = first + index / kRows * kConsumers;
+      const int r = index % kRows;
+      if (i >= vectors || r >= p.rows) return nullptr;
+      return residual + static_cast<int64_t>(r) * p.hidden + i * 4;
+    });
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const int i = first + u * kConsumers;
+      if (i >= vectors) continue;
+      const float2 w01 = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed[u].x));
+      const float2 w23 = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed[u].y));
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        if (r >= p.rows) continue;
+        const float4 v = values[u * kRows + r];
         sums[r] += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-        const __nv_bfloat162 lo = __floats2bfloat162_rn(v.x * w01.x, v.y * w01.y);
-        const __nv_bfloat162 hi = __floats2bfloat162_rn(v.z * w23.x, v.w * w23.y);
-        reinterpret_cast<uint2*>(s.input + r * row_bytes)[i] = {
-            reinterpret_cast<const uint32_t&>(lo), reinterpret_cast<const uint32_t&>(hi)};
+        reinterpret_cast<uint2*>(s.input + r * row_bytes)[i] =
+            PackBf16({v.x * w01.x, v.y * w01.y, v.z * w23.x, v.w * w23.y});
       }
     }
   }
 #pragma unroll
-  for (int r = 0; r < kFusedMaxRows; ++r) {
+  for (int r = 0; r < kRows; ++r) {
     if (r < p.rows) {
       const float sum = WarpSum(sums[r]);
       if ((threadIdx.x & 31) == 0) s.row_sums[r * kConsumerWarps + (threadIdx.x >> 5)] = sum;
+    }
+  }
+  NamedBarrierSync(kConsumerBarrier, kConsumers);
+}
+
+/// input[r] = columns [begin, end) of the activations of the feed-forward layer, for all rows. Ends
+/// with a consumer barrier.
+__device__ inline void LoadActivations(const FusedParams& p, uint32_t tag, int begin, int end,
+                                       int row_bytes, const SharedLayout& s) {
+  constexpr int kUnroll = 8;
+  RowWalk walk(end - begin);
+  while (walk.row() < p.rows) {
+    int row[kUnroll];
+    int column[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      row[u] = walk.row();
+      column[u] = walk.column();
+      walk.Advance();
+    }
+    float4 values[kUnroll];
+    LoadTagged4(values, tag, [&](int u) -> const float* {
+      if (row[u] >= p.rows) return nullptr;
+      return p.mlp_act + static_cast<int64_t>(row[u]) * p.intermediate + begin + column[u];
+    });
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (row[u] >= p.rows) continue;
+      *reinterpret_cast<uint2*>(s.input + row[u] * row_bytes + column[u] * 2) = PackBf16(values[u]);
     }
   }
   NamedBarrierSync(kConsumerBarrier, kConsumers);
@@ -78,23 +102,24 @@ __device__ inline float InverseRms(const FusedParams& p, const SharedLayout& s, 
   float sum = 0;
 #pragma unroll
   for (int w = 0; w < kConsumerWarps; ++w) sum += s.row_sums[row * kConsumerWarps + w];
-  return rsqrtf(sum / static_cast<float>(p.hidden) + p.norm_eps);
+  return rsqrtf(sum * __frcp_rn(static_cast<float>(p.hidden)) + p.norm_eps);
 }
 
 #endif
 
 }  // namespace fused
 
-/// kGroup: query heads per kv head.
-template <int kHeadDim, int kGroup>
+/// kRows: 1, or the most that there may be.
+template <int kHeadDim, int kRows>
 __global__ void __launch_bounds__(fused::kThreads, 1)
     FusedDecodeKernel(const __grid_constant__ FusedParams p) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   using namespace fused;
   extern __shared__ __align__(128) uint8_t shared_memory[];
-  const SharedLayout s = MakeLayout(shared_memory, p, kHeadDim);
-  const int q_width = p.q_heads * kHeadDim;
-  const int qkv_width = q_width + 2 * p.kv_heads * kHeadDim;
+  SharedLayout s;
+  MakeLayout(shared_memory, p, kHeadDim, static_cast<int>(gridDim.x), &s);
+  const int input_columns = InputColumns(p, kHeadDim);
+  const OwnedParts parts(p, kHeadDim);
   if (threadIdx.x == 0) {
     for (int i = 0; i < p.ring_stages; ++i) {
       MbarrierInit(&s.full[i], kProducerWarps * 32);
@@ -104,104 +129,128 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
   __syncthreads();
   LaunchDependents();
 
-  RingCursor cursor;
   if (threadIdx.x >= kConsumers) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    RingCursor cursor;
     const auto stream = [&](const RowSlice& slice) {
       StreamSlice(slice, s, p.ring_stages, cursor);
     };
     for (int l = 0; l < p.num_layers; ++l) {
       const FusedLayer& layer = p.layers[l];
-      stream(PlainSlice(layer.qkv, qkv_width, p.hidden));
-      stream(PlainSlice(layer.o, p.hidden, q_width));
-      stream(GateUpSlice(layer.gate_up, p.intermediate, p.hidden));
-      stream(PlainSlice(layer.down, p.hidden, p.intermediate));
+      PrefetchVectors(p, parts, l + 1);
+      stream(parts.qkv.Plain(layer.qkv, p.hidden));
+      stream(parts.hidden.Plain(layer.o, parts.q_width));
+      stream(parts.mlp.GateUp(layer.gate_up, p.intermediate, p.hidden));
+      const RowSlice down = parts.hidden.Plain(layer.down, p.intermediate);
+      for (int begin = 0; begin < p.intermediate; begin += input_columns) {
+        stream(down.Columns(begin, min(begin + input_columns, p.intermediate)));
+      }
     }
-    stream(PlainSlice(p.lm_head, p.vocab, p.hidden));
+    stream(parts.vocab.Plain(p.lm_head, p.hidden));
     return;
   }
 
+  // With the producers' 40 these are the registers of the launch: 168 for each of 384 threads.
   asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+  RingCursor cursor;
   WaitForPrerequisites();
-  uint32_t epoch = 0;
   const int row_bytes = InputRowBytes(p, kHeadDim);
-  const InputRows<false> input{s.input, row_bytes};
-  const AttentionItem first_item = FindItem(p, blockIdx.x);
-  PrepareRope(p, s);
-  const auto add_to_residual = [&](const RowSlice& slice) {
-    return [&p, first = slice.first, count = slice.count](int group, int row, int column, float low,
-                                                          float high) {
-      float* residual = p.residual + static_cast<int64_t>(column) * p.hidden + first;
+  const int owned = OwnedHidden(p, static_cast<int>(gridDim.x));
+  for (int row = 0; row < p.rows; ++row) {
+    for (int i = threadIdx.x; i < parts.hidden.count; i += kConsumers) {
+      s.residual[row * owned + i] =
+          p.mlp_residual[static_cast<int64_t>(row) * p.hidden + parts.hidden.first + i];
+    }
+  }
+  PrepareRows(p, s);
+  const AttentionItem first_item = FindItem(p, s, static_cast<int>(blockIdx.x));
+  const bool has_more_items = FindItem(p, s, static_cast<int>(blockIdx.x + gridDim.x)).row >= 0;
+  CachedRows<kHeadDim> cache;
+  if (first_item.row >= 0) cache.Locate(p, first_item);
+  // The thread that merges an element is the same in both phases that add to the residual.
+  const auto add_to_residual = [&](const RowSlice& slice, float* published, uint32_t tag,
+                                   bool is_last) {
+    return [&, published, tag, is_last, first = slice.first, count = slice.count](
+               int group, int row, int column, float low, float high) {
       const int i = group * 16 + row;
-      // One writer per element: the atomic only spares the load.
-      if (i < count) atomicAdd(&residual[i], low);
-      if (i + 8 < count) atomicAdd(&residual[i + 8], high);
+      float* own = s.residual + column * owned + i;
+      float* out = published + static_cast<int64_t>(column) * p.hidden + first + i;
+      if (i < count) {
+        own[0] += low;
+        if (is_last) StoreTagged(&out[0], own[0], tag);
+      }
+      if (i + 8 < count) {
+        own[8] += high;
+        if (is_last) StoreTagged(&out[8], own[8], tag);
+      }
     };
   };
   for (int l = 0; l < p.num_layers; ++l) {
     const FusedLayer& layer = p.layers[l];
-    PrefetchVector(layer.mlp_norm, p.hidden);
-    PrefetchVector(l + 1 < p.num_layers ? p.layers[l + 1].input_norm : p.final_norm, p.hidden);
-    if (l + 1 < p.num_layers) PrefetchVector(p.layers[l + 1].qkv_bias, qkv_width);
+    const uint32_t tag = l & 1;
+    if (first_item.row >= 0) cache.Load(p, first_item, l);
     {
-      LoadNormed(p, layer.input_norm, row_bytes, s);
-      const RowSlice slice = PlainSlice(layer.qkv, qkv_width, p.hidden);
+      LoadNormed<kRows>(p, p.mlp_residual, tag ^ 1, layer.input_norm, row_bytes, s);
+      const RowSlice slice = parts.qkv.Plain(layer.qkv, p.hidden);
+      MultiplySlice(slice, row_bytes, p, s, cursor,
+                    [&](int group, int row, int column, float low, float high) {
+                      float* out =
+                          p.qkv_out + static_cast<int64_t>(column) * parts.qkv_width + slice.first;
+                      const float scale = InverseRms(p, s, column);
+                      const auto emit = [&](int i, float sum) {
+                        if (i >= slice.count) return;
+                        const float bias = layer.qkv_bias == nullptr
+                                               ? 0.0F
+                                               : __bfloat162float(layer.qkv_bias[slice.first + i]);
+                        StoreTagged(&out[i], sum * scale + bias, tag);
+                      };
+                      emit(group * 16 + row, low);
+                      emit(group * 16 + row + 8, high);
+                    });
+    }
+    if (first_item.row >= 0) Attend<kHeadDim>(p, layer, l, first_item, cache, s);
+    if (has_more_items) {
+      for (int index = static_cast<int>(blockIdx.x + gridDim.x);;
+           index += static_cast<int>(gridDim.x)) {
+        const AttentionItem item = FindItem(p, s, index);
+        if (item.row < 0) break;
+        CachedRows<kHeadDim> more;
+        more.Locate(p, item);
+        more.Load(p, item, l);
+        Attend<kHeadDim>(p, layer, l, item, more, s);
+      }
+    }
+    {
+      LoadAttention<kHeadDim>(p, tag, row_bytes, s);
+      const RowSlice slice = parts.hidden.Plain(layer.o, parts.q_width);
+      MultiplySlice(slice, row_bytes, p, s, cursor,
+                    add_to_residual(slice, p.attention_residual, tag, true));
+    }
+    {
+      LoadNormed<kRows>(p, p.attention_residual, tag, layer.mlp_norm, row_bytes, s);
+      const RowSlice slice = parts.mlp.GateUp(layer.gate_up, p.intermediate, p.hidden);
       MultiplySlice(
-          slice, input, p, s, cursor, [&](int group, int row, int column, float low, float high) {
-            float* out = p.qkv_out + static_cast<int64_t>(column) * qkv_width + slice.first;
-            const bf16* bias = layer.qkv_bias == nullptr ? nullptr : layer.qkv_bias + slice.first;
+          slice, row_bytes, p, s, cursor,
+          [&](int group, int row, int column, float gate, float up) {
+            const int i = group * 8 + row;
+            if (i >= slice.count) return;
             const float scale = InverseRms(p, s, column);
-            const int i = group * 16 + row;
-            if (i < slice.count) {
-              __stcg(&out[i], low * scale + (bias == nullptr ? 0.0F : __bfloat162float(bias[i])));
-            }
-            if (i + 8 < slice.count) {
-              __stcg(&out[i + 8],
-                     high * scale + (bias == nullptr ? 0.0F : __bfloat162float(bias[i + 8])));
-            }
+            gate *= scale;
+            StoreTagged(&p.mlp_act[static_cast<int64_t>(column) * p.intermediate + slice.first + i],
+                        gate / (1.0F + __expf(-gate)) * up * scale, tag);
           });
     }
-    CachedRows<kHeadDim> cache;
-    if (first_item.row >= 0) cache.Load(p, first_item, l);
-    GridBarrier(p.barrier, epoch);
-    AttentionItem item = first_item;
-    for (int index = blockIdx.x; item.row >= 0;) {
-      Attend<kHeadDim, kGroup>(p, layer, l, item, cache, s);
-      index += gridDim.x;
-      item = FindItem(p, index);
-      if (item.row >= 0) cache.Load(p, item, l);
-    }
-    GridBarrier(p.barrier, epoch);
-    {
-      LoadAttention<kHeadDim>(p, row_bytes, s);
-      const RowSlice slice = PlainSlice(layer.o, p.hidden, q_width);
-      MultiplySlice(slice, input, p, s, cursor, add_to_residual(slice));
-      GridBarrier(p.barrier, epoch);
-    }
-    {
-      LoadNormed(p, layer.mlp_norm, row_bytes, s);
-      const RowSlice slice = GateUpSlice(layer.gate_up, p.intermediate, p.hidden);
-      MultiplySlice(slice, input, p, s, cursor,
-                    [&](int group, int row, int column, float gate, float up) {
-                      const int i = group * 8 + row;
-                      if (i >= slice.count) return;
-                      const float scale = InverseRms(p, s, column);
-                      gate *= scale;
-                      p.mlp_act[static_cast<int64_t>(column) * p.intermediate + slice.first + i] =
-                          __float2bfloat16(gate / (1.0F + __expf(-gate)) * up * scale);
-                    });
-      GridBarrier(p.barrier, epoch);
-    }
-    {
-      const RowSlice slice = PlainSlice(layer.down, p.hidden, p.intermediate);
-      const InputRows<true> act{reinterpret_cast<const uint8_t*>(p.mlp_act), p.intermediate * 2LL};
-      MultiplySlice(slice, act, p, s, cursor, add_to_residual(slice));
-      GridBarrier(p.barrier, epoch);
+    const RowSlice down = parts.hidden.Plain(layer.down, p.intermediate);
+    for (int begin = 0; begin < p.intermediate; begin += input_columns) {
+      const int end = min(begin + input_columns, p.intermediate);
+      LoadActivations(p, tag, begin, end, row_bytes, s);
+      MultiplySlice(down.Columns(begin, end), row_bytes, p, s, cursor,
+                    add_to_residual(down, p.mlp_residual, tag, end == p.intermediate));
     }
   }
-  LoadNormed(p, p.final_norm, row_bytes, s);
-  const RowSlice slice = PlainSlice(p.lm_head, p.vocab, p.hidden);
-  MultiplySlice(slice, input, p, s, cursor,
+  LoadNormed<kRows>(p, p.mlp_residual, (p.num_layers - 1) & 1, p.final_norm, row_bytes, s);
+  const RowSlice slice = parts.vocab.Plain(p.lm_head, p.hidden);
+  MultiplySlice(slice, row_bytes, p, s, cursor,
                 [&](int group, int row, int column, float low, float high) {
                   float* out = p.logits + static_cast<int64_t>(column) * p.vocab + slice.first;
                   const float scale = InverseRms(p, s, column);

@@ -2,47 +2,82 @@
 // producer warps fill, and the products that consumer warps take from it.
 #pragma once
 
-#include "backend/cuda/fused_decoder_params.cuh"
+#include "backend/cuda/fused_decoder_tagged.cuh"
 #include "backend/cuda/ptx.cuh"
 
 namespace gale::cuda::fused {
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
-/// This SM's rows of one weight matrix. Groups of 16 rows are one MMA tile: eight rows from `base`
-/// and eight from `base + high`; a gate-up matrix pairs gate i with up i, a plain one rows i, i
-/// + 8.
+/// This SM's rows of one weight matrix, or some columns of them. Groups of 16 rows are one MMA
+/// tile: eight rows from `base` and eight from `base + high`; a gate-up matrix pairs gate i with up
+/// i, a plain one rows i, i + 8.
 struct RowSlice {
   const bf16* base;
   int64_t high;  // elements between a tile's lower and upper eight rows
   int count;     // rows (plain) or pairs (gate-up) that this SM owns
   int step;      // 16 or 8: rows or pairs per tile
   int first;     // global index of the first one
-  int k;
+  int stride;    // elements of a row of the matrix
+  int k;         // columns
 
   __device__ int groups() const { return (count + step - 1) / step; }
-  __device__ int slices() const { return (k + kSliceK - 1) / kSliceK; }
   /// Index of tile row `r` among the owned rows or pairs.
   __device__ int Index(int group, int r) const { return group * step + (step == 16 ? r : (r & 7)); }
+  __device__ RowSlice Columns(int begin, int end) const {
+    RowSlice columns = *this;
+    columns.base += begin;
+    columns.k = end - begin;
+    return columns;
+  }
 };
 
-__device__ inline RowSlice PlainSlice(const bf16* weight, int n, int k) {
-  const int first = static_cast<int>(static_cast<int64_t>(n) * blockIdx.x / gridDim.x);
-  const int last = static_cast<int>(static_cast<int64_t>(n) * (blockIdx.x + 1) / gridDim.x);
-  return {weight + static_cast<int64_t>(first) * k, 8LL * k, last - first, 16, first, k};
-}
+/// The part of `n` rows that is this SM's. Found once a step: divisions take long.
+struct OwnedRows {
+  int first;
+  int count;
 
-__device__ inline RowSlice GateUpSlice(const bf16* weight, int intermediate, int k) {
-  RowSlice slice = PlainSlice(weight, intermediate, k);
-  slice.high = static_cast<int64_t>(intermediate) * k;
-  slice.step = 8;
-  return slice;
-}
+  __device__ explicit OwnedRows(int n)
+      : first(static_cast<int>(static_cast<uint32_t>(n) * blockIdx.x / gridDim.x)),
+        count(static_cast<int>(static_cast<uint32_t>(n) * (blockIdx.x + 1) / gridDim.x) - first) {}
+
+  __device__ RowSlice Plain(const bf16* weight, int k) const {
+    return {weight + static_cast<int64_t>(first) * k, 8LL * k, count, 16, first, k, k};
+  }
+  /// Of a matrix [2 * intermediate, k], whose gates these rows are.
+  __device__ RowSlice GateUp(const bf16* weight, int intermediate, int k) const {
+    return {weight + static_cast<int64_t>(first) * k,
+            static_cast<int64_t>(intermediate) * k,
+            count,
+            8,
+            first,
+            k,
+            k};
+  }
+};
+
+/// This SM's parts of all that a step makes.
+struct OwnedParts {
+  __device__ OwnedParts(const FusedParams& p, int head_dim)
+      : q_width(p.q_heads * head_dim),
+        qkv_width(q_width + 2 * p.kv_heads * head_dim),
+        qkv(qkv_width),
+        hidden(p.hidden),
+        mlp(p.intermediate),
+        vocab(p.vocab) {}
+  int q_width;
+  int qkv_width;
+  OwnedRows qkv;
+  OwnedRows hidden;
+  OwnedRows mlp;
+  OwnedRows vocab;
+};
 
 /// Position in the ring; producers and consumers walk it in the same order.
 struct RingCursor {
   int slot = 0;
   uint32_t parity = 0;  // of the stage's `full` barrier
+  uint32_t tiles = 0;   // multiplied so far; the parity says which half of `reduce` is next
 
   __device__ void Advance(int ring_stages) {
     if (++slot == ring_stages) {
@@ -52,6 +87,28 @@ struct RingCursor {
   }
 };
 
+/// Brings a layer's small vectors (past the last: the final norm) into L2 before the consumers ask
+/// for them; a line per block. Called by the producers.
+__device__ inline void PrefetchVectors(const FusedParams& p, const OwnedParts& owned, int layer) {
+  const auto prefetch = [&](int thread, const bf16* vector, int elements) {
+    const int line = static_cast<int>(blockIdx.x) * 64;
+    if (threadIdx.x == kConsumers + thread && vector != nullptr && line < elements) {
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(vector + line));
+    }
+  };
+  if (layer == p.num_layers) {
+    prefetch(0, p.final_norm, p.hidden);
+    return;
+  }
+  prefetch(0, p.layers[layer].input_norm, p.hidden);
+  prefetch(1, p.layers[layer].mlp_norm, p.hidden);
+  prefetch(2, p.layers[layer].qkv_bias, owned.qkv_width);
+}
+
+/// Enough to keep the memory busy. More would not come sooner, only keep whatever the consumers ask
+/// for waiting behind it.
+constexpr int kStagesInFlight = 3;
+
 /// Copies this SM's rows into the ring, stage by stage. Called by all producer warps; warp w brings
 /// tile rows 4w..4w+3, 512 bytes an instruction.
 __device__ inline void StreamSlice(const RowSlice& slice, const SharedLayout& s, int ring_stages,
@@ -59,7 +116,7 @@ __device__ inline void StreamSlice(const RowSlice& slice, const SharedLayout& s,
   const int warp = (threadIdx.x - kConsumers) >> 5;
   const int lane = threadIdx.x & 31;
   for (int group = 0; group < slice.groups(); ++group) {
-    const bf16* tile = slice.base + static_cast<int64_t>(group) * slice.step * slice.k;
+    const bf16* tile = slice.base + static_cast<int64_t>(group) * slice.step * slice.stride;
     for (int begin = 0; begin < slice.k; begin += kSliceK) {
       const int bytes = min(kSliceK, slice.k - begin) * 2;
       MbarrierWait(&s.empty[cursor.slot], cursor.parity ^ 1);
@@ -68,7 +125,8 @@ __device__ inline void StreamSlice(const RowSlice& slice, const SharedLayout& s,
         const int r = warp * 4 + i;
         if (slice.Index(group, r) >= slice.count) continue;
         const uint8_t* row = reinterpret_cast<const uint8_t*>(
-            tile + begin + (r & 7) * static_cast<int64_t>(slice.k) + (r >= 8 ? slice.high : 0));
+            tile + begin + (r & 7) * static_cast<int64_t>(slice.stride) +
+            (r >= 8 ? slice.high : 0));
         uint8_t* dst = s.ring + cursor.slot * kStageBytes + r * kStageRowBytes;
 #pragma unroll
         for (int offset = lane * 16; offset < kSliceK * 2; offset += 512) {
@@ -76,88 +134,59 @@ __device__ inline void StreamSlice(const RowSlice& slice, const SharedLayout& s,
         }
       }
       MbarrierArriveWhenCopied(&s.full[cursor.slot]);
+      AwaitCopiesBut<kStagesInFlight - 1>();
       cursor.Advance(ring_stages);
     }
   }
 }
 
-/// Where a linear phase finds its input rows: bf16, `row_bytes` apart.
-template <bool kGlobal>
-struct InputRows {
-  const uint8_t* base;
-  int64_t row_bytes;
-
-  __device__ uint4 Load(int64_t offset) const {
-    const uint4* address = reinterpret_cast<const uint4*>(base + offset);
-    return kGlobal ? __ldcg(address) : *address;
-  }
-};
-
-/// y = x * slice^T, tile by tile; `emit(group, tile row, column, low, high)` gets, for each row of
-/// x (column) and tile row r < 8, the sums of tile rows r and r + 8. Warp w multiplies columns 64 w
-/// .. 64 w + 63 of every stage; the warps merge once a tile.
-template <bool kGlobal, class Emit>
-__device__ inline void MultiplySlice(const RowSlice& slice, const InputRows<kGlobal>& x,
-                                     const FusedParams& p, const SharedLayout& s,
-                                     RingCursor& cursor, const Emit& emit) {
+/// y = input * slice^T, tile by tile; `emit(group, tile row, column, low, high)` gets, for each row
+/// of the input (column) and tile row r < 8, the sums of tile rows r and r + 8. Warp w multiplies
+/// columns 64 w .. 64 w + 63 of every stage; the warps merge once a tile.
+///
+/// Lane (g, t) holds columns 8t..8t+7 of every 32: the MMA's own column order, permuted alike in
+/// both operands, so that each operand comes in 16-byte loads from plain row-major memory.
+template <class Emit>
+__device__ inline void MultiplySlice(const RowSlice& slice, int row_bytes, const FusedParams& p,
+                                     const SharedLayout& s, RingCursor& cursor, const Emit& emit) {
   const int warp = threadIdx.x >> 5;
   const int lane = threadIdx.x & 31;
   const int g = lane >> 2;
-  const int t = lane & 3;
-  // Lane (g, t) holds columns 8t..8t+7 of every 32: the MMA's own column order, permuted alike in
-  // both operands, so that each operand comes in 16-byte loads from plain row-major memory.
-  const int lane_k = warp * 64 + t * 8;
-  const int64_t x_offset = g * x.row_bytes + lane_k * 2;
-  const bool has_x = g < p.rows;
-  const int num_slices = slice.slices();
-
-  // x of the slices ahead: from global memory it is an L2 round trip away. Tiles of up to kAhead
-  // slices share what is loaded once.
-  constexpr int kAhead = 4;
-  uint4 b[kAhead][2];
-  const auto load_x = [&](int index, uint4(&dst)[2]) {
-#pragma unroll
-    for (int u = 0; u < 2; ++u) {
-      dst[u] = {0, 0, 0, 0};
-      if (has_x && index * kSliceK + warp * 64 + u * 32 < slice.k) {
-        dst[u] = x.Load(x_offset + index * (kSliceK * 2) + u * 64);
-      }
-    }
-  };
-  const bool keeps_x = num_slices <= kAhead;
+  const int warp_column = warp * 64;
+  const int lane_byte = (warp_column + (lane & 3) * 8) * 2;
+  const uint8_t* lane_tile = s.ring + g * kStageRowBytes + lane_byte;
+  const uint8_t* lane_input = s.input + g * row_bytes + lane_byte;
+  const bool has_input = g < p.rows;
 
   for (int group = 0; group < slice.groups(); ++group) {
     float acc[2][4] = {};
-    if (group == 0 || !keeps_x) {
+#pragma unroll 1
+    for (int begin = 0; begin < slice.k; begin += kSliceK) {
+      // Whole 32 columns at a time: both models' widths and slices are multiples.
+      const int halves = min(2, (slice.k - begin - warp_column) / 32);
+      uint4 x[2] = {};
 #pragma unroll
-      for (int j = 0; j < kAhead; ++j) load_x(j, b[j]);
-    }
-    for (int base = 0; base < num_slices; base += kAhead) {
-#pragma unroll
-      for (int j = 0; j < kAhead; ++j) {
-        const int index = base + j;
-        if (index < num_slices) {
-          MbarrierWait(&s.full[cursor.slot], cursor.parity);
-          const uint8_t* tile =
-              s.ring + cursor.slot * kStageBytes + g * kStageRowBytes + lane_k * 2;
-#pragma unroll
-          for (int u = 0; u < 2; ++u) {
-            if (index * kSliceK + warp * 64 + u * 32 < slice.k) {
-              const uint4 low = *reinterpret_cast<const uint4*>(tile + u * 64);
-              const uint4 high =
-                  *reinterpret_cast<const uint4*>(tile + 8 * kStageRowBytes + u * 64);
-              MmaBf16(acc[0], low.x, high.x, low.y, high.y, b[j][u].x, b[j][u].y);
-              MmaBf16(acc[1], low.z, high.z, low.w, high.w, b[j][u].z, b[j][u].w);
-            }
-          }
-          __syncwarp();
-          if (lane == 0) MbarrierArrive(&s.empty[cursor.slot]);
-          cursor.Advance(p.ring_stages);
-          if (!keeps_x) load_x(index + kAhead, b[j]);
+      for (int u = 0; u < 2; ++u) {
+        if (has_input && u < halves) {
+          x[u] = *reinterpret_cast<const uint4*>(lane_input + begin * 2 + u * 64);
         }
       }
+      MbarrierWait(&s.full[cursor.slot], cursor.parity);
+      const uint8_t* tile = lane_tile + cursor.slot * kStageBytes;
+#pragma unroll
+      for (int u = 0; u < 2; ++u) {
+        if (u < halves) {
+          const uint4 low = *reinterpret_cast<const uint4*>(tile + u * 64);
+          const uint4 high = *reinterpret_cast<const uint4*>(tile + 8 * kStageRowBytes + u * 64);
+          MmaBf16(acc[0], low.x, high.x, low.y, high.y, x[u].x, x[u].y);
+          MmaBf16(acc[1], low.z, high.z, low.w, high.w, x[u].z, x[u].w);
+        }
+      }
+      __syncwarp();
+      if (lane == 0) MbarrierArrive(&s.empty[cursor.slot]);
+      cursor.Advance(p.ring_stages);
     }
-    float* reduce = s.reduce + (group & 1) * kConsumerWarps * 128;
+    float* reduce = s.reduce + (cursor.tiles++ & 1) * kConsumerWarps * 128;
     reinterpret_cast<float4*>(reduce)[warp * 32 + lane] = {
         acc[0][0] + acc[1][0], acc[0][1] + acc[1][1], acc[0][2] + acc[1][2], acc[0][3] + acc[1][3]};
     NamedBarrierSync(kConsumerBarrier, kConsumers);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include <cuda_bf16.h>
 
@@ -10,7 +11,7 @@ namespace gale::cuda {
 using bf16 = __nv_bfloat16;
 
 constexpr int kFusedMaxLayers = 128;
-constexpr int kFusedMaxRows = 8;
+constexpr int kFusedMaxRows = 4;  // more rows of activations take longer than kernels in a row
 constexpr int kFusedSplitTokens = 128;  // cached positions of one attention work item
 constexpr int kFusedMaxSplits = 32;
 
@@ -29,6 +30,7 @@ struct FusedLayer {
 struct FusedParams {
   FusedLayer layers[kFusedMaxLayers];
   int num_layers, hidden, q_heads, kv_heads, intermediate, vocab;
+  int group;  // q_heads / kv_heads
   float norm_eps, attention_scale;
   int rotary_dim;
   const bf16* final_norm;  // [hidden]
@@ -42,18 +44,19 @@ struct FusedParams {
   int row_first[kFusedMaxRows];  // first row of the same sequence
   const int32_t* block_tables;   // [seqs, max_blocks]
   const int32_t* slot_mapping;   // [rows]
-  int max_blocks, block_tokens;
-  uint8_t* kv;  // blocks of [layer][k, v][kv_head][token][head_dim] bf16
+  int max_blocks;
+  int block_shift;  // log2 of the tokens of a block
+  uint8_t* kv;      // blocks of [layer][k, v][kv_head][token][head_dim] bf16
   int64_t kv_block_bytes;
 
-  float* residual;      // [rows, hidden]
-  float* qkv_out;       // [rows, (q_heads + 2 kv_heads) * head_dim]
-  float* partial_out;   // [rows, q_heads, kFusedMaxSplits, head_dim]
-  float2* partial_ml;   // [rows, q_heads, kFusedMaxSplits]: running maximum and sum
-  bf16* attention_out;  // [rows, q_heads * head_dim]
-  bf16* mlp_act;        // [rows, intermediate]
-  float* logits;        // [rows, vocab]
-  uint32_t* barrier;    // zeroed before the launch
+  // Tagged (fused_decoder_tagged.cuh): layer l writes tag l & 1 over the other one.
+  float* mlp_residual;        // [rows, hidden]: after a layer; before the first, the embedding
+  float* attention_residual;  // [rows, hidden]
+  float* qkv_out;             // [rows, (q_heads + 2 kv_heads) * head_dim]
+  float* partial_out;         // [rows, q_heads, max_splits, head_dim + 4]: sums, then maximum, sum
+  float* mlp_act;             // [rows, intermediate]
+  float* logits;              // [rows, vocab]; not tagged
+  int max_splits;             // of any row of the step
   int ring_stages;
 };
 
@@ -69,51 +72,61 @@ constexpr int kStageBytes = 16 * kStageRowBytes;
 constexpr int kMaxStages = 16;
 constexpr int kConsumerBarrier = 1;
 
-/// Bytes of one row of input activations in shared memory, padded like the stages.
-__host__ __device__ inline int InputRowBytes(const FusedParams& p, int head_dim) {
-  return max(p.hidden, p.q_heads * head_dim) * 2 + 64;
+/// Columns of the input that one row of shared memory holds; a phase of more takes them in turn.
+__host__ __device__ inline int InputColumns(const FusedParams& p, int head_dim) {
+  constexpr int kBytes = 48 << 10;  // as good a share of the memory as the ring can spare
+  const int affordable = kBytes / 2 / p.rows / kSliceK * kSliceK;
+  return max(min(affordable, p.intermediate), max(p.hidden, p.q_heads * head_dim));
 }
 
-/// Floats for merging the warps' results: tiles of a linear phase, or heads of the attention.
-__host__ __device__ inline int ReduceFloats(const FusedParams& p, int head_dim) {
-  return kConsumerWarps * max(2 * 128, p.q_heads / p.kv_heads * head_dim);
+/// Bytes of one such row, padded like the stages.
+__host__ __device__ inline int InputRowBytes(const FusedParams& p, int head_dim) {
+  return InputColumns(p, head_dim) * 2 + 64;
+}
+
+/// Rows of the hidden vector that one of `blocks` SMs owns, at most.
+__host__ __device__ inline int OwnedHidden(const FusedParams& p, int blocks) {
+  return (p.hidden + blocks - 1) / blocks;
 }
 
 struct SharedLayout {
   uint8_t* ring;
   uint8_t* input;      // [rows][InputRowBytes]: what the current linear phase multiplies, bf16
-  float* reduce;       // [ReduceFloats]
-  float* q;            // [8 heads][head_dim]
+  float* reduce;       // [2][kConsumerWarps][128]: two tiles' sums, or a head's output, by warp
+  float* q;            // [head_dim]
   float* new_k;        // [kFusedMaxRows][head_dim]
   float* new_v;        // [kFusedMaxRows][head_dim]
   float2* rope;        // [kFusedMaxRows][64]: cosine and sine of each row's position
+  float* residual;     // [rows][OwnedHidden]: this SM's part of the residual stream
   float* row_sums;     // [kFusedMaxRows][kConsumerWarps]
-  float2* head_stats;  // [kConsumerWarps][8 heads]: maximum and sum
+  float2* head_stats;  // [kConsumerWarps]: maximum and sum
+  int* cached;         // [kFusedMaxRows]: positions of the row's sequence before this step
   uint64_t* full;      // [kMaxStages]
   uint64_t* empty;     // [kMaxStages]
 };
 
-/// Shared memory without the ring.
-__host__ __device__ inline int FixedSharedBytes(const FusedParams& p, int head_dim) {
-  return p.rows * InputRowBytes(p, head_dim) + ReduceFloats(p, head_dim) * 4 +
-         (8 + 2 * kFusedMaxRows) * head_dim * 4 + kFusedMaxRows * 64 * 8 +
-         kFusedMaxRows * kConsumerWarps * 4 + kConsumerWarps * 8 * 8 + 2 * kMaxStages * 8;
-}
-
-__device__ inline SharedLayout MakeLayout(uint8_t* base, const FusedParams& p, int head_dim) {
-  SharedLayout s;
-  s.ring = base;
-  s.input = s.ring + p.ring_stages * kStageBytes;
-  s.reduce = reinterpret_cast<float*>(s.input + p.rows * InputRowBytes(p, head_dim));
-  s.q = s.reduce + ReduceFloats(p, head_dim);
-  s.new_k = s.q + 8 * head_dim;
-  s.new_v = s.new_k + kFusedMaxRows * head_dim;
-  s.rope = reinterpret_cast<float2*>(s.new_v + kFusedMaxRows * head_dim);
-  s.row_sums = reinterpret_cast<float*>(s.rope + kFusedMaxRows * 64);
-  s.head_stats = reinterpret_cast<float2*>(s.row_sums + kFusedMaxRows * kConsumerWarps);
-  s.full = reinterpret_cast<uint64_t*>(s.head_stats + kConsumerWarps * 8);
-  s.empty = s.full + kMaxStages;
-  return s;
+/// Lays the parts out from `base`; the bytes that they take.
+__host__ __device__ inline int MakeLayout(uint8_t* base, const FusedParams& p, int head_dim,
+                                          int blocks, SharedLayout* s) {
+  int offset = 0;
+  const auto take = [&](auto** part, int bytes) {
+    *part = reinterpret_cast<std::remove_reference_t<decltype(*part)>>(base + offset);
+    offset += (bytes + 15) / 16 * 16;
+  };
+  take(&s->ring, p.ring_stages * kStageBytes);
+  take(&s->input, p.rows * InputRowBytes(p, head_dim));
+  take(&s->reduce, 2 * kConsumerWarps * 128 * 4);
+  take(&s->q, head_dim * 4);
+  take(&s->new_k, kFusedMaxRows * head_dim * 4);
+  take(&s->new_v, kFusedMaxRows * head_dim * 4);
+  take(&s->rope, kFusedMaxRows * 64 * 8);
+  take(&s->residual, p.rows * OwnedHidden(p, blocks) * 4);
+  take(&s->row_sums, kFusedMaxRows * kConsumerWarps * 4);
+  take(&s->head_stats, kConsumerWarps * 8);
+  take(&s->cached, kFusedMaxRows * 4);
+  take(&s->full, kMaxStages * 8);
+  take(&s->empty, kMaxStages * 8);
+  return offset;
 }
 
 __device__ inline float WarpSum(float x) {

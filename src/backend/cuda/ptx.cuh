@@ -46,6 +46,12 @@ __device__ __forceinline__ void CopyAsync16(void* shared_dst, const void* src) {
                : "memory");
 }
 
+/// Waits until no more than kPending calls of this are left whose copies have not landed.
+template <int kPending>
+__device__ __forceinline__ void AwaitCopiesBut() {
+  asm volatile("cp.async.commit_group;\ncp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
 #if __CUDA_ARCH__ >= 900 || !defined(__CUDA_ARCH__)
 
 __device__ __forceinline__ void MbarrierInit(uint64_t* barrier, uint32_t arrivals) {

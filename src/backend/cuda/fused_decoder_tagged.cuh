@@ -1,0 +1,90 @@
+// Values that say themselves when they are there: the lowest mantissa bit of an f32 is a tag, which
+// a writer sets to the parity of its layer. Whoever waits for a value reads it until the tag is the
+// one expected, so that a phase costs one way through L2 and no barrier: no fence, no counter.
+//
+// A buffer is written once a layer, so the value before is of the other parity. A block writes
+// layer l + 1 of a buffer only after it has read, through the phases between, something of every
+// block that follows from their layer l: by then all have read that layer of the buffer.
+#pragma once
+
+#include "backend/cuda/fused_decoder_params.cuh"
+
+namespace gale::cuda::fused {
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+
+__device__ inline float Tag(float value, uint32_t tag) {
+  return __uint_as_float((__float_as_uint(value) & ~1U) | tag);
+}
+
+__device__ inline void StoreTagged(float* address, float value, uint32_t tag) {
+  asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(address), "f"(Tag(value, tag))
+               : "memory");
+}
+
+/// Odd when the tag of `value` is not the one expected.
+__device__ inline uint32_t Differs(float value, uint32_t tag) {
+  return __float_as_uint(value) ^ tag;
+}
+
+/// values[i] = the four values at address(i), next to nothing where that is null. All are on their
+/// way before the first is looked at, and all are read again while one is missing.
+template <int kCount, class Address>
+__device__ inline void LoadTagged4(float4 (&values)[kCount], uint32_t tag, const Address& address) {
+  const float nothing = __uint_as_float(tag);
+  const float* from[kCount];
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) from[i] = address(i);
+  uint32_t missing;
+  do {
+    missing = 0;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      values[i] = {nothing, nothing, nothing, nothing};
+      asm volatile(
+          "{\n"
+          ".reg .pred wanted;\n"
+          "setp.ne.u64 wanted, %4, 0;\n"
+          "@wanted ld.relaxed.gpu.global.v4.f32 {%0,%1,%2,%3}, [%4];\n"
+          "}\n"
+          : "+f"(values[i].x), "+f"(values[i].y), "+f"(values[i].z), "+f"(values[i].w)
+          : "l"(from[i])
+          : "memory");
+    }
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      missing |= Differs(values[i].x, tag) | Differs(values[i].y, tag) | Differs(values[i].z, tag) |
+                 Differs(values[i].w, tag);
+    }
+  } while ((missing & 1) != 0);
+}
+
+/// a[i] = from_a[32 i] and b[i] = from_b[32 i], in the same way.
+template <int kCount>
+__device__ inline void LoadTaggedStrided(float (&a)[kCount], float (&b)[kCount], uint32_t tag,
+                                         const float* from_a, const float* from_b) {
+  const auto load = [](float& value, const float* address) {
+    asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(value) : "l"(address) : "memory");
+  };
+  uint32_t missing;
+  do {
+    missing = 0;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      load(a[i], from_a + 32 * i);
+      load(b[i], from_b + 32 * i);
+    }
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) missing |= Differs(a[i], tag) | Differs(b[i], tag);
+  } while ((missing & 1) != 0);
+}
+
+__device__ inline uint2 PackBf16(const float4& v) {
+  const __nv_bfloat162 low = __floats2bfloat162_rn(v.x, v.y);
+  const __nv_bfloat162 high = __floats2bfloat162_rn(v.z, v.w);
+  return {reinterpret_cast<const uint32_t&>(low), reinterpret_cast<const uint32_t&>(high)};
+}
+
+#endif
+
+}  // namespace gale::cuda::fused
