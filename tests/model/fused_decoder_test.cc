@@ -23,7 +23,7 @@ class FusedDecoderTest : public testing::TestWithParam<std::string> {
     options.load.format = LoadFormat::kDummy;
     options.load.dtype = ModelDType::kBf16;
     options.max_seqs = 8;
-    options.max_tokens = 1200;
+    options.max_tokens = 1500;
     options.permute_blocks = true;
     options.fused = fused;
     auto harness = ModelHarness::Load(*backend_, options);

@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
   extern __shared__ __align__(128) uint8_t shared_memory[];
   SharedLayout s;
   MakeLayout(shared_memory, p, kHeadDim, static_cast<int>(gridDim.x), &s);
-  const int input_columns = InputColumns(p, kHeadDim);
+  const int sum_columns = SumColumns(p, kHeadDim);
   const OwnedParts parts(p, kHeadDim);
   if (threadIdx.x == 0) {
     for (int i = 0; i < p.ring_stages; ++i) {
@@ -142,8 +142,8 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
       stream(parts.hidden.Plain(layer.o, parts.q_width));
       stream(parts.mlp.GateUp(layer.gate_up, p.intermediate, p.hidden));
       const RowSlice down = parts.hidden.Plain(layer.down, p.intermediate);
-      for (int begin = 0; begin < p.intermediate; begin += input_columns) {
-        stream(down.Columns(begin, min(begin + input_columns, p.intermediate)));
+      for (int begin = 0; begin < p.intermediate; begin += sum_columns) {
+        stream(down.Columns(begin, min(begin + sum_columns, p.intermediate)));
       }
     }
     stream(parts.vocab.Plain(p.lm_head, p.hidden));
@@ -154,6 +154,7 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
   asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
   RingCursor cursor;
   WaitForPrerequisites();
+  const int input_columns = InputColumns(p, kHeadDim);
   const int row_bytes = InputRowBytes(p, kHeadDim);
   const int owned = OwnedHidden(p, static_cast<int>(gridDim.x));
   for (int row = 0; row < p.rows; ++row) {
@@ -192,7 +193,7 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
     {
       LoadNormed<kRows>(p, p.mlp_residual, tag ^ 1, layer.input_norm, row_bytes, s);
       const RowSlice slice = parts.qkv.Plain(layer.qkv, p.hidden);
-      MultiplySlice(slice, row_bytes, p, s, cursor,
+      MultiplySlice(slice, 0, row_bytes, p, s, cursor,
                     [&](int group, int row, int column, float low, float high) {
                       float* out =
                           p.qkv_out + static_cast<int64_t>(column) * parts.qkv_width + slice.first;
@@ -223,14 +224,14 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
     {
       LoadAttention<kHeadDim>(p, tag, row_bytes, s);
       const RowSlice slice = parts.hidden.Plain(layer.o, parts.q_width);
-      MultiplySlice(slice, row_bytes, p, s, cursor,
+      MultiplySlice(slice, 0, row_bytes, p, s, cursor,
                     add_to_residual(slice, p.attention_residual, tag, true));
     }
     {
       LoadNormed<kRows>(p, p.attention_residual, tag, layer.mlp_norm, row_bytes, s);
       const RowSlice slice = parts.mlp.GateUp(layer.gate_up, p.intermediate, p.hidden);
       MultiplySlice(
-          slice, row_bytes, p, s, cursor,
+          slice, 0, row_bytes, p, s, cursor,
           [&](int group, int row, int column, float gate, float up) {
             const int i = group * 8 + row;
             if (i >= slice.count) return;
@@ -241,16 +242,22 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
           });
     }
     const RowSlice down = parts.hidden.Plain(layer.down, p.intermediate);
-    for (int begin = 0; begin < p.intermediate; begin += input_columns) {
-      const int end = min(begin + input_columns, p.intermediate);
-      LoadActivations(p, tag, begin, end, row_bytes, s);
-      MultiplySlice(down.Columns(begin, end), row_bytes, p, s, cursor,
+    int loaded = 0;  // columns of the activations that have been in shared memory
+    int first_loaded = 0;
+    for (int begin = 0; begin < p.intermediate; begin += sum_columns) {
+      const int end = min(begin + sum_columns, p.intermediate);
+      if (begin == loaded) {
+        first_loaded = begin;
+        loaded = min(begin + input_columns, p.intermediate);
+        LoadActivations(p, tag, begin, loaded, row_bytes, s);
+      }
+      MultiplySlice(down.Columns(begin, end), begin - first_loaded, row_bytes, p, s, cursor,
                     add_to_residual(down, p.mlp_residual, tag, end == p.intermediate));
     }
   }
   LoadNormed<kRows>(p, p.mlp_residual, (p.num_layers - 1) & 1, p.final_norm, row_bytes, s);
   const RowSlice slice = parts.vocab.Plain(p.lm_head, p.hidden);
-  MultiplySlice(slice, row_bytes, p, s, cursor,
+  MultiplySlice(slice, 0, row_bytes, p, s, cursor,
                 [&](int group, int row, int column, float low, float high) {
                   float* out = p.logits + static_cast<int64_t>(column) * p.vocab + slice.first;
                   const float scale = InverseRms(p, s, column);

@@ -140,22 +140,24 @@ __device__ inline void StreamSlice(const RowSlice& slice, const SharedLayout& s,
   }
 }
 
-/// y = input * slice^T, tile by tile; `emit(group, tile row, column, low, high)` gets, for each row
-/// of the input (column) and tile row r < 8, the sums of tile rows r and r + 8. Warp w multiplies
-/// columns 64 w .. 64 w + 63 of every stage; the warps merge once a tile.
+/// y = input * slice^T, tile by tile, from the input's column `first_column` on; `emit(group, tile
+/// row, column, low, high)` gets, for each row of the input (column) and tile row r < 8, the sums
+/// of tile rows r and r + 8. Warp w multiplies columns 64 w .. 64 w + 63 of every stage; the warps
+/// merge once a tile.
 ///
 /// Lane (g, t) holds columns 8t..8t+7 of every 32: the MMA's own column order, permuted alike in
 /// both operands, so that each operand comes in 16-byte loads from plain row-major memory.
 template <class Emit>
-__device__ inline void MultiplySlice(const RowSlice& slice, int row_bytes, const FusedParams& p,
-                                     const SharedLayout& s, RingCursor& cursor, const Emit& emit) {
+__device__ inline void MultiplySlice(const RowSlice& slice, int first_column, int row_bytes,
+                                     const FusedParams& p, const SharedLayout& s,
+                                     RingCursor& cursor, const Emit& emit) {
   const int warp = threadIdx.x >> 5;
   const int lane = threadIdx.x & 31;
   const int g = lane >> 2;
   const int warp_column = warp * 64;
   const int lane_byte = (warp_column + (lane & 3) * 8) * 2;
   const uint8_t* lane_tile = s.ring + g * kStageRowBytes + lane_byte;
-  const uint8_t* lane_input = s.input + g * row_bytes + lane_byte;
+  const uint8_t* lane_input = s.input + g * row_bytes + first_column * 2 + lane_byte;
   const bool has_input = g < p.rows;
 
   for (int group = 0; group < slice.groups(); ++group) {

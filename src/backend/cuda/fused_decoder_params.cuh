@@ -72,11 +72,20 @@ constexpr int kStageBytes = 16 * kStageRowBytes;
 constexpr int kMaxStages = 16;
 constexpr int kConsumerBarrier = 1;
 
-/// Columns of the input that one row of shared memory holds; a phase of more takes them in turn.
+/// Columns that are summed in one go. A phase of more adds such sums one after another, the same
+/// whatever the number of rows.
+__host__ __device__ inline int SumColumns(const FusedParams& p, int head_dim) {
+  constexpr int kAtLeast = 12 * kSliceK;
+  return max(kAtLeast, max(p.hidden, p.q_heads * head_dim));
+}
+
+/// Columns of the input that one row of shared memory holds: as many sums as a fair share of the
+/// memory allows, at least one.
 __host__ __device__ inline int InputColumns(const FusedParams& p, int head_dim) {
-  constexpr int kBytes = 48 << 10;  // as good a share of the memory as the ring can spare
-  const int affordable = kBytes / 2 / p.rows / kSliceK * kSliceK;
-  return max(min(affordable, p.intermediate), max(p.hidden, p.q_heads * head_dim));
+  constexpr int kShareBytes = 48 << 10;
+  const int columns = SumColumns(p, head_dim);
+  const int widest = max(p.intermediate, max(p.hidden, p.q_heads * head_dim));
+  return min(columns * max(1, kShareBytes / (2 * p.rows * columns)), widest);
 }
 
 /// Bytes of one such row, padded like the stages.
