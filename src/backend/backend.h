@@ -27,6 +27,7 @@ struct DeviceInfo {
   size_t free_bytes = 0;        ///< now
   bool is_host_memory = false;  ///< device pointers may be read by the host
   bool is_asynchronous = false;  ///< ops return before they are done
+  size_t workspace_bytes = 0;    ///< what ops and graphs may take beside what they are given
 };
 
 /// Owned memory of one device; move-only.

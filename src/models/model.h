@@ -22,7 +22,6 @@ struct ForwardBatch {
   TensorView token_ids;                   ///< i32 [tokens]; ids or ~slot, as in EmbeddingArgs
   TensorView last_tokens;                 ///< i32 [slots], or empty
   TensorView positions;                   ///< i32 [tokens]
-  TensorView logits_rows;                 ///< i32 [n]: rows of `hidden` whose logits are wanted
   std::vector<AttentionBatch> attention;  ///< [group]
 };
 

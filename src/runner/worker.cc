@@ -56,7 +56,7 @@ KvCacheSpec Worker::kv_cache_spec() const {
 }
 
 size_t Worker::ScratchBytes(const StepLimits& limits) const {
-  return ModelRunner::DeviceBytes(*model_, groups_, limits);
+  return ModelRunner::DeviceBytes(*model_, groups_, limits) + backend_->info().workspace_bytes;
 }
 
 Status Worker::Allocate(int num_blocks, const StepLimits& limits) {

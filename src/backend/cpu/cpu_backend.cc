@@ -45,7 +45,8 @@ class CpuBackend final : public Backend {
             .total_bytes = memory.total_bytes,
             .free_bytes = memory.available_bytes,
             .is_host_memory = true,
-            .is_asynchronous = false};
+            .is_asynchronous = false,
+            .workspace_bytes = 0};
   }
 
   Result<Buffer> Allocate(size_t bytes, MemoryKind) override {

@@ -10,6 +10,9 @@
 namespace gale {
 namespace {
 
+/// Partial results of attention (32 MiB) and of sampling, and some thirty graphs of a MiB each.
+constexpr size_t kWorkspaceBytes = size_t{96} << 20;
+
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(std::string description) : description_(std::move(description)) {}
@@ -20,7 +23,8 @@ class CudaBackend final : public Backend {
                     .total_bytes = 0,
                     .free_bytes = 0,
                     .is_host_memory = false,
-                    .is_asynchronous = true};
+                    .is_asynchronous = true,
+                    .workspace_bytes = kWorkspaceBytes};
     cudaMemGetInfo(&info.free_bytes, &info.total_bytes);
     return info;
   }
