@@ -12,7 +12,7 @@ namespace gale::text {
 namespace {
 
 // From here on a piece of bytes is worth looking for cuts in it.
-constexpr size_t kMinBytesToCut = 9;
+constexpr size_t kMinBytesToCut = 4;
 
 /// The two halves of a merge: "a b" or ["a", "b"].
 Result<std::pair<std::string_view, std::string_view>> ParseMerge(const JsonValue& value) {
@@ -165,7 +165,7 @@ bool Bpe::TakeBytes() {
 
 void Bpe::Tokenize(std::string_view piece, std::vector<TokenId>* ids) const {
   if (byte_ids_) {
-    if (piece.size() == 1) return ids->push_back((*byte_ids_)[static_cast<uint8_t>(piece[0])]);
+    if (piece.size() == 1) return TokenizePart(piece, ids);
     // Text in ASCII has few cuts, and its words are short without them.
     const auto is_past_ascii = [&](size_t i) { return static_cast<uint8_t>(piece[i]) > 0x7F; };
     const bool may_cut = piece.size() >= kMinBytesToCut &&
@@ -210,7 +210,10 @@ void Bpe::TokenizeWord(std::string_view word, std::vector<TokenId>* ids) const {
 }
 
 void Bpe::TokenizePart(std::string_view part, std::vector<TokenId>* ids) const {
-  if (part.empty() || parts_.Find(part, ids)) return;
+  if (part.empty()) return;
+  // One look at the merges is cheaper than one at the cache.
+  if (byte_ids_ && part.size() <= 2) return MergeWord(part, ids);
+  if (parts_.Find(part, ids)) return;
   const size_t first = ids->size();
   MergeWord(part, ids);
   parts_.Insert(part, std::span(*ids).subspan(first));

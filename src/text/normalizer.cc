@@ -34,14 +34,15 @@ std::string MapUnicode(std::string_view text, int options) {
   return out;
 }
 
-/// The end of characters from `pos` on that are inert by their first byte alone: those below U+0300
-/// and from U+4000 to U+9FFF.
+/// The end of characters from `pos` on that are inert by their first bytes: those below U+0300,
+/// from U+4000 to U+9FFF and from U+FF00 on, where full-width letters and U+FFFD are.
 size_t EndOfCertainlyInert(std::string_view text, size_t pos) {
   while (pos < text.size()) {
     const auto lead = static_cast<uint8_t>(text[pos]);
     if (lead < 0xCC) {
       ++pos;  // bytes that continue a character are below 0xCC too
-    } else if (lead >= 0xE4 && lead <= 0xE9) {
+    } else if ((lead >= 0xE4 && lead <= 0xE9) ||
+               (lead == 0xEF && static_cast<uint8_t>(text[pos + 1]) >= 0xBC)) {
       pos += 3;
     } else {
       break;

@@ -46,22 +46,23 @@ std::string WithoutMongolianVowelSeparator(std::string_view text) {
   return copy;
 }
 
-/// \w of Oniguruma also takes marks, connectors and enclosed letters, of the numbers that are no
-/// digits those of Latin-1, and no joiners; PCRE2 has its own idea. \W inside a class is left
-/// alone: it has no spelling there.
+/// \w of Oniguruma also takes marks, connectors and enclosed letters, and no joiners; PCRE2 has its
+/// own idea. Outside of classes both \w and \W take the numbers of Latin-1 that are no digits. \W
+/// inside a class is left alone: it has no spelling there.
 std::string WithOnigurumaWords(std::string_view expression) {
-  constexpr std::string_view kWord =
-      R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}\x{24B6}-\x{24E9})"
-      R"(\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+  constexpr std::string_view kWord = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24B6}-\x{24E9})"
+                                     R"(\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+  constexpr std::string_view kLatinNumbers = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
   std::string out;
   bool in_class = false;
   for (size_t i = 0; i < expression.size(); ++i) {
     const char c = expression[i];
     const char next = i + 1 < expression.size() ? expression[i + 1] : '\0';
-    if (c == '\\' && (next == 'w' || (next == 'W' && !in_class))) {
-      out += in_class ? "" : next == 'w' ? "[" : "[^";
-      out += kWord;
-      out += in_class ? "" : "]";
+    if (c == '\\' && next == 'w') {
+      out += in_class ? std::string(kWord) : fmt::format("[{}{}]", kWord, kLatinNumbers);
+      ++i;
+    } else if (c == '\\' && next == 'W' && !in_class) {
+      out += fmt::format("[^{}]", kWord);
       ++i;
     } else if (c == '\\' && next != '\0') {
       out += c;

@@ -63,12 +63,22 @@ void AppendLossyUtf8(std::string_view text, std::string* out) {
     out->append(text);
     return;
   }
-  while (!text.empty()) {
-    const Utf8Char c = DecodeUtf8(text);
-    out->append(c.state == Utf8Char::State::kValid ? text.substr(0, c.size)
-                                                   : kReplacementCharacter);
-    text.remove_prefix(c.size);
+  out->reserve(out->size() + 2 * text.size());  // what random bytes become
+  size_t valid = 0;                             // from here on the text has been valid
+  for (size_t pos = 0; pos < text.size();) {
+    if (static_cast<uint8_t>(text[pos]) < 0x80) {
+      ++pos;
+      continue;
+    }
+    const Utf8Char c = DecodeUtf8(text.substr(pos));
+    if (c.state != Utf8Char::State::kValid) {
+      out->append(text, valid, pos - valid);
+      out->append(kReplacementCharacter);
+      valid = pos + c.size;
+    }
+    pos += c.size;
   }
+  out->append(text, valid);
 }
 
 size_t IncompleteSuffixSize(std::string_view text) {

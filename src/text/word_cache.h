@@ -1,6 +1,7 @@
 // Ids of words seen before: most text repeats few words, so most pieces need no merging.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -34,7 +35,9 @@ class WordCache {
     if (word.size() > kMaxBytes) return false;
     const uint64_t hash = HashBytes(word);
     for (size_t probe = 0; probe < kProbes; ++probe) {
-      Entry& entry = Slot(hash, probe);
+      const size_t slot = SlotOf(hash, probe);
+      if (!IsTouched(slot)) return false;
+      Entry& entry = slots_[slot];
       const uint8_t state = std::atomic_ref(entry.state).load(std::memory_order_acquire);
       if (state == kEmpty) return false;
       if (state != kReady || entry.word() != word) continue;
@@ -57,7 +60,8 @@ class WordCache {
     if (ids.empty() || word.size() + ids.size_bytes() > kPayload) return;
     const uint64_t hash = HashBytes(word);
     for (size_t probe = 0; probe < kProbes; ++probe) {
-      Entry& entry = Slot(hash, probe);
+      const size_t slot = SlotOf(hash, probe);
+      Entry& entry = slots_[slot];
       std::atomic_ref state(entry.state);
       uint8_t expected = kEmpty;
       if (state.compare_exchange_strong(expected, kWriting, std::memory_order_acquire)) {
@@ -66,6 +70,7 @@ class WordCache {
         std::memcpy(entry.payload, ids.data(), ids.size_bytes());
         std::memcpy(entry.payload + ids.size_bytes(), word.data(), word.size());
         state.store(kReady, std::memory_order_release);
+        Touch(slot);
         return;
       }
       if (expected == kReady && entry.word() == word) return;
@@ -75,6 +80,7 @@ class WordCache {
  private:
   static constexpr size_t kSlots = 1 << 18;
   static constexpr size_t kProbes = 4;
+  static constexpr size_t kGroup = 64;  ///< slots of a page
   static constexpr size_t kPayload = 61;
   static constexpr size_t kMaxBytes = kPayload - sizeof(TokenId);
   enum State : uint8_t { kEmpty, kWriting, kReady };
@@ -91,8 +97,22 @@ class WordCache {
     void operator()(char* memory) const { std::free(memory); }
   };
 
-  Entry& Slot(uint64_t hash, size_t probe) const { return slots_[(hash + probe) % kSlots]; }
+  static size_t SlotOf(uint64_t hash, size_t probe) { return (hash + probe) % kSlots; }
 
+  /// Whether something has been written near `slot`. Reading what nobody has written would have the
+  /// system provide a page of zeros, and another once it is written.
+  bool IsTouched(size_t slot) const {
+    const size_t group = slot / kGroup;
+    return (touched_[group / 64].load(std::memory_order_relaxed) >> group % 64 & 1) != 0;
+  }
+  void Touch(size_t slot) {
+    const size_t group = slot / kGroup;
+    if (!IsTouched(slot)) {
+      touched_[group / 64].fetch_or(uint64_t{1} << group % 64, std::memory_order_relaxed);
+    }
+  }
+
+  std::array<std::atomic<uint64_t>, kSlots / kGroup / 64> touched_{};  ///< a bit for each group
   std::unique_ptr<char, Free> memory_;
   Entry* slots_;
 };

@@ -133,6 +133,13 @@ class LongWord {
 }  // namespace
 
 size_t MergeSymbols(const MergeTable& merges, std::span<TokenId> symbols) {
+  if (symbols.size() == 1) return 1;
+  if (symbols.size() == 2) {
+    const MergeTable::Merge merge = merges.Find(symbols[0], symbols[1]);
+    if (merge.rank == MergeTable::kNoRank) return 2;
+    symbols[0] = merge.id;
+    return 1;
+  }
   if (symbols.size() <= kFewSymbols) return MergeFew(merges, symbols);
   LongWord word(merges, symbols);
   word.Merge();
