@@ -8,12 +8,11 @@
 
 #include "text/base64.h"
 #include "text/byte_level.h"
+#include "text/word_splitter.h"
 
 namespace gale::text {
 namespace {
 
-constexpr std::string_view kR50kPattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 // OpenAI's pattern ends a text's last white space with \s++$, which Llama 3 does not have.
 constexpr std::string_view kCl100kPattern =
     R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+)"
@@ -24,12 +23,6 @@ constexpr std::string_view kO200kPattern =
     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
     R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwenPattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
 // Moonshot writes [...&&[^\p{Han}]], which PCRE2 does not know, for what (?!\p{sc:Han})[...] says.
 constexpr std::string_view kKimiPattern =
     R"([\p{sc:Han}]+)"
@@ -102,11 +95,11 @@ std::vector<std::string> EndOfText() { return {"<|endoftext|>"}; }
 std::vector<std::string> NoSpecial() { return {}; }
 
 constexpr std::array<KnownEncoding, 6> kEncodings = {{
-    {"r50k_base", "", 50256, kR50kPattern, EndOfText, ""},
+    {"r50k_base", "", 50256, kGpt2Expression, EndOfText, ""},
     {"cl100k_base", "", 100256, kCl100kPattern, Cl100kSpecial, ""},
     {"o200k_base", "", 199998, kO200kPattern, O200kSpecial, ""},
-    {"llama3", "", 128000, kLlama3Pattern, Llama3Special, "<|begin_of_text|>"},
-    {"qwen", "QWenTokenizer", 151643, kQwenPattern, QwenSpecial, ""},
+    {"llama3", "", 128000, kLlama3Expression, Llama3Special, "<|begin_of_text|>"},
+    {"qwen", "QWenTokenizer", 151643, kQwen2Expression, QwenSpecial, ""},
     {"kimi", "TikTokenTokenizer", 163584, kKimiPattern, NoSpecial, ""},
 }};
 

@@ -13,6 +13,7 @@
 #include "text/tokenizer_impl.h"
 #include "text/unigram.h"
 #include "text/vocabulary_merges.h"
+#include "text/word_splitter.h"
 
 namespace gale {
 namespace {
@@ -201,9 +202,6 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::FromTiktoken(std::stri
 
 Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::FromVocabularyAndMerges(
     std::string_view vocabulary_json, std::string_view merges_text, const TokenizerConfig& config) {
-  constexpr std::string_view kQwen2 =
-      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-      R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
   std::string_view kind = config.tokenizer_class;
   if (kind.ends_with("Fast")) kind.remove_suffix(4);
   if (kind != "" && kind != "GPT2Tokenizer" && kind != "Qwen2Tokenizer") {
@@ -230,7 +228,7 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::FromVocabularyAndMerge
   }
   if (kind == "Qwen2Tokenizer") {
     GALE_ASSIGN_OR_RETURN(impl->normalizer, PartFromJson<text::Normalizer>(R"({"type": "NFC"})"));
-    GALE_ASSIGN_OR_RETURN(impl->pre_tokenizer, WordsOf(kQwen2));
+    GALE_ASSIGN_OR_RETURN(impl->pre_tokenizer, WordsOf(text::kQwen2Expression));
   } else {
     GALE_ASSIGN_OR_RETURN(
         impl->pre_tokenizer,
