@@ -1,7 +1,6 @@
 # Targets: one library per folder of src/, tests beside their sources.
 
 find_package(Threads REQUIRED)
-find_package(fmt REQUIRED)
 find_package(tl-expected REQUIRED)
 
 add_library(gale_flags INTERFACE)
@@ -18,7 +17,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
 endif()
 target_include_directories(gale_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
                                                 ${PROJECT_SOURCE_DIR}/src)
-target_link_libraries(gale_flags INTERFACE ${GALE_FMT} tl::expected Threads::Threads)
+target_link_libraries(gale_flags INTERFACE fmt::fmt tl::expected Threads::Threads)
 
 # gale_library(NAME SOURCES a.cc ... [DEPS other ...]): the static library gale_NAME.
 function(gale_library name)
