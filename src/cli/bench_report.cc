@@ -50,8 +50,28 @@ Spread StepSpread(const CaseResult& result) {
 Spread FirstTokenSpread(const CaseResult& result) {
   return SpreadOver(result.repeats, [](const Repeat& repeat) { return repeat.first_token_s; });
 }
+Spread GapSpread(const CaseResult& result) {
+  return SpreadOver(result.repeats, [](const Repeat& repeat) { return repeat.gap_s; });
+}
 Spread TotalSpread(const CaseResult& result) {
   return SpreadOver(result.repeats, [](const Repeat& repeat) { return repeat.total_s; });
+}
+
+/// Which of the steps ran in one piece.
+struct StepShares {
+  double fused = 0;
+  double graph = 0;
+
+  std::string Text() const {
+    if (fused > 0.5) return "fused";
+    return graph > 0.5 ? "graph" : "ops";
+  }
+};
+
+StepShares Shares(const CaseResult& result) {
+  const auto fused = [](const Repeat& repeat) { return repeat.fused_share; };
+  const auto graph = [](const Repeat& repeat) { return repeat.graph_share; };
+  return {SpreadOver(result.repeats, fused).median, SpreadOver(result.repeats, graph).median};
 }
 
 /// Seconds in which the step's bytes could be read.
@@ -94,6 +114,9 @@ json::object LatencyRecord(const CaseResult& result) {
   record["token_s"] = Record(step);
   record["total_s"] = Record(TotalSpread(result));
   record["tokens_per_s"] = result.what.prompts / step.median;
+  record["step_gap_s"] = Record(GapSpread(result));
+  record["fused_share"] = Shares(result).fused;
+  record["graph_share"] = Shares(result).graph;
   record["decode_step_bytes"] = result.step_bytes;
   record["decode_step_limit_s"] = StepLimit(result);
   record["decode_fraction_of_limit"] = StepLimit(result) / step.median;
@@ -124,19 +147,21 @@ json::object LimitsRecord(const std::vector<DeviceSpeed>& limits) {
 }
 
 std::string LatencyHeader() {
-  return fmt::format("{:<18} {:>5} {:>5} {:>5} {:>10} {:>9} {:>17} {:>10} {:>8} {:>8}\n", "model",
-                     "batch", "in", "out", "first ms", "step ms", "min to max", "tok/s", "GB/step",
-                     "of read");
+  return fmt::format("{:<18} {:>5} {:>5} {:>5} {:>9} {:>8} {:>17} {:>6} {:>5} {:>9} {:>7} {:>7}\n",
+                     "model", "batch", "in", "out", "first ms", "step ms", "min to max", "gap us",
+                     "as", "tok/s", "GB/step", "of read");
 }
 
 std::string LatencyRow(const std::string& model, const CaseResult& result) {
   const Spread step = StepSpread(result);
   return fmt::format(
-      "{:<18} {:>5} {:>5} {:>5} {:>10.3f} {:>9.4f} {:>17} {:>10.1f} {:>8.3f} {:>8.3f}\n",
+      "{:<18} {:>5} {:>5} {:>5} {:>9.3f} {:>8.4f} {:>17} {:>6.1f} {:>5} {:>9.1f} {:>7.3f} "
+      "{:>7.3f}\n",
       std::filesystem::path(model).filename().string(), result.what.prompts,
       result.what.prompt_tokens, result.what.output_tokens, FirstTokenSpread(result).median * 1e3,
       step.median * 1e3, fmt::format("{:.4f}-{:.4f}", step.min * 1e3, step.max * 1e3),
-      result.what.prompts / step.median, result.step_bytes / 1e9, StepLimit(result) / step.median);
+      GapSpread(result).median * 1e6, Shares(result).Text(), result.what.prompts / step.median,
+      result.step_bytes / 1e9, StepLimit(result) / step.median);
 }
 
 std::string WhyVoid(const std::string& device, const std::vector<DeviceSpeed>& limits) {

@@ -32,9 +32,11 @@ std::vector<RequestParams> RandomRequests(const BenchCase& what, int vocab_size,
 Result<Repeat> RunOnce(LlmEngine& engine, const BenchCase& what, std::mt19937_64& random) {
   std::vector<RequestParams> requests =
       RandomRequests(what, engine.model_info().vocab_size, random);
+  const EngineStats before = engine.stats();
   const Clock::time_point start = Clock::now();
   const std::vector<RequestOutput> outputs = engine.Generate(std::move(requests));
-  Repeat repeat{.total_s = Seconds(start)};
+  Repeat repeat;
+  repeat.total_s = Seconds(start);
   std::vector<double> step_s;
   for (const RequestOutput& output : outputs) {
     if (output.error) return tl::unexpected(*output.error);
@@ -44,6 +46,13 @@ Result<Repeat> RunOnce(LlmEngine& engine, const BenchCase& what, std::mt19937_64
   }
   // A prompt that came a step before the others has a step of theirs among its own.
   repeat.step_s = SpreadOf(std::move(step_s)).median;
+  const EngineStats after = engine.stats();
+  const auto steps = static_cast<double>(after.steps - before.steps);
+  repeat.fused_share = static_cast<double>(after.fused_steps - before.fused_steps) / steps;
+  repeat.graph_share = static_cast<double>(after.graph_steps - before.graph_steps) / steps;
+  if (const uint64_t overlapped = after.overlapped_steps - before.overlapped_steps) {
+    repeat.gap_s = (after.device_idle_s - before.device_idle_s) / static_cast<double>(overlapped);
+  }
   return repeat;
 }
 
