@@ -8,6 +8,7 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +20,8 @@
 #include "backend/device_speed.h"
 #include "backend/registry.h"
 #include "base/status_macros.h"
+#include "gale/model_info.h"
+#include "op/decoder_step.h"
 #include "weights/dummy_weights.h"
 
 namespace gale::bench {
@@ -32,13 +35,17 @@ constexpr char kHelp[] =
   GB/s, of rd     bytes that the op must move, over the time; as a share of the read bandwidth
   TFLOP/s, of pk  operations, a multiply-add counting two; as a share of the multiply-add peak
 Weights and keys and values take turns over copies of 256 MB together, so that they come from memory
-as in a real model. Weights are normal numbers of deviation 1/sqrt(inputs). Calls follow one another
-without waiting; of the smallest ops a GPU's time is that of launching.
+as in a real model. Weights are normal numbers of deviation 1/sqrt(inputs). On a GPU 64 calls are a
+graph, so that launching is no part of the time.
+
+"decoder" lines are whole steps of a model: S sequences x R new tokens each, to the logits of all
+rows; "fused" by the back end's fused decoder, "ops" one op after the other.
 
   --backend=NAME   cpu, cuda or auto (default cpu)
   --threads=N      of the CPU (default: all this process may use)
   --runs=N         samples of each op, at least 5 (default 7); median and range are shown
   --filter=TEXT    only ops whose name contains TEXT
+  --models=A,B     presets for the decoder lines (default on a GPU: qwen2.5-1.5b,llama3-8b)
   --json[=FILE]    as JSON: to FILE beside the table, or to standard output instead of it
 
 A table from a device that is far slower than its kind (an H200 that reads under 4,400 GB/s or
@@ -50,6 +57,7 @@ struct Options {
   int threads = 0;
   int runs = 7;
   std::string filter;
+  std::vector<std::string> models;
   bool json = false;      ///< to standard output, in place of the table
   std::string json_file;  ///< beside the table
   bool help = false;
@@ -75,28 +83,6 @@ struct Work {
   std::function<void(int round)> run;
 };
 
-/// Seconds per call: `runs` samples of at least 30 ms, after one to warm up.
-Sample Time(const Work& work, Stream& stream, int runs) {
-  constexpr double kSampleSeconds = 0.03;
-  int calls = 1;
-  int round = 0;
-  std::vector<double> seconds;
-  while (std::ssize(seconds) < runs) {
-    const auto begin = Clock::now();
-    for (int i = 0; i < calls; ++i) work.run(round++);
-    if (!stream.Synchronize()) std::abort();
-    const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
-    if (elapsed < kSampleSeconds) {
-      calls = std::max(calls + 1,
-                       static_cast<int>(calls * 1.3 * kSampleSeconds / std::max(elapsed, 1e-6)));
-      seconds.clear();
-    } else {
-      seconds.push_back(elapsed / calls);
-    }
-  }
-  return Summarize(std::move(seconds));
-}
-
 /// Errors end the program: there is nothing to measure without memory.
 template <class T>
 T Must(Result<T> result) {
@@ -105,6 +91,10 @@ T Must(Result<T> result) {
     std::exit(1);
   }
   return *std::move(result);
+}
+
+void Check(Status status) {
+  Must<bool>(std::move(status).map([] { return true; }));
 }
 
 /// Device memory holding normal numbers.
@@ -124,7 +114,7 @@ class Tensors {
   TensorView Array(DType dtype, const std::vector<T>& values, std::initializer_list<int64_t> dims) {
     const TensorView view(Allocate(values.size() * sizeof(T)), dtype, dims);
     backend_.Copy(stream_, view.data, values.data(), view.Bytes());
-    Must<bool>(stream_.Synchronize().map([] { return true; }));  // the host's values go away
+    Check(stream_.Synchronize());  // the host's values go away
     return view;
   }
   TensorView Ints(const std::vector<int32_t>& values, std::initializer_list<int64_t> dims) {
@@ -170,6 +160,7 @@ class Bench {
       for (const bool filtered : {false, true}) Sampling(rows, 151936, filtered);
     }
     Logprobs(1, 151936);
+    for (const std::string& model : Models()) Decoders(model);
     MeasureLimits();  // before and after: a noisy machine shows itself
     Finish();
   }
@@ -245,8 +236,38 @@ class Bench {
     if (!options_.json_file.empty()) std::ofstream(options_.json_file) << report << '\n';
   }
 
+  /// Seconds per call: `runs` samples of at least 30 ms. On a device with graphs they hold a number
+  /// of calls each, so that the host's launching is no part of the time.
+  Sample Time(const Work& work) {
+    constexpr double kSampleSeconds = 0.03;
+    constexpr int kGraphCalls = 64;
+    const auto run_all = [&] {
+      for (int i = 0; i < kGraphCalls; ++i) work.run(i);
+    };
+    work.run(0);  // what grows, grows here, where it may
+    Check(stream_->Synchronize());
+    const std::unique_ptr<Graph> graph = Must(backend_.Capture(*stream_, run_all));
+    int calls = 1;
+    int round = 0;
+    std::vector<double> seconds;
+    while (std::ssize(seconds) < options_.runs) {
+      const auto begin = Clock::now();
+      for (int i = 0; i < calls; ++i) graph ? graph->Launch(*stream_) : work.run(round++);
+      Check(stream_->Synchronize());
+      const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
+      if (elapsed < kSampleSeconds) {
+        calls = std::max(calls + 1,
+                         static_cast<int>(calls * 1.3 * kSampleSeconds / std::max(elapsed, 1e-6)));
+        seconds.clear();
+      } else {
+        seconds.push_back(elapsed / calls / (graph ? kGraphCalls : 1));
+      }
+    }
+    return Summarize(std::move(seconds));
+  }
+
   void Report(const Work& work) {
-    const Sample time = Time(work, *stream_, options_.runs);
+    const Sample time = Time(work);
     const double bandwidth = work.bytes / time.median;
     const double rate = work.operations / time.median;
     results_.push_back(boost::json::object{{"op", work.name},
@@ -298,7 +319,7 @@ class Bench {
     for (int i = 0; i < copies; ++i) {
       const TensorView weight =
           tensors.Make(dtype, {out, in}, 1 / std::sqrt(static_cast<float>(in)));
-      Must<bool>(stream_->Synchronize().map([] { return true; }));  // Prepare has its own stream
+      Check(stream_->Synchronize());  // Prepare has its own stream
       packed.push_back(Must(kernel->Prepare({format, in, out, weight})));
     }
     const TensorView x = tensors.Make(dtype, {rows, in});
@@ -432,6 +453,42 @@ class Bench {
             [&](int) { backend_.Logprobs(*stream_, args); }});
   }
 
+  std::vector<std::string> Models() const {
+    if (!options_.models.empty() || backend_.info().is_host_memory) return options_.models;
+    return {"qwen2.5-1.5b", "llama3-8b"};
+  }
+
+  /// One sequence, a draft of eight tokens, and batches.
+  void Decoders(const std::string& preset) {
+    if (!Wanted("decoder " + preset)) return;
+    const LoadedModel loaded = Must(LoadModel({.model = preset,
+                                               .format = LoadFormat::kDummy,
+                                               .dtype = ModelDType::kBf16,
+                                               .numerics = Numerics::kFast,
+                                               .seed = 1},
+                                              backend_));
+    Model& model = *loaded.model;
+    const auto description = model.Describe();
+    std::unique_ptr<FusedDecoder> fused;
+    if (description) fused = Must(backend_.CreateFusedDecoder(*description));
+    const auto weights = static_cast<double>(Must(ReadModelInfo(preset)).num_parameters);
+    const double table = loaded.config.tie_word_embeddings
+                             ? 0
+                             : static_cast<double>(model.vocab_size()) * model.hidden_size();
+    for (const StepShape& shape : {StepShape{1, 1}, {1, 8}, {8, 1}, {16, 1}}) {
+      for (FusedDecoder* way : {fused.get(), static_cast<FusedDecoder*>(nullptr)}) {
+        const auto step = Must(DecoderStep::Create(backend_, *stream_, model, way, shape));
+        if (way != nullptr && !step->is_fused()) continue;
+        const double rows = shape.seqs * shape.rows_each;
+        Report({fmt::format("decoder {} {}x{} {}", preset, shape.seqs, shape.rows_each,
+                            step->is_fused() ? "fused" : "ops"),
+                2 * (weights - table) + step->cache_bytes(), 2 * (weights - table) * rows,
+                [&](int) { step->Enqueue(*stream_); }});
+        if (way == nullptr && fused == nullptr) break;
+      }
+    }
+  }
+
   Backend& backend_;
   std::unique_ptr<Stream> stream_;
   DummyWeights numbers_;
@@ -462,6 +519,9 @@ Result<Options> ParseOptions(int argc, char** argv) {
       options.backend = backend;
     } else if (const auto filter = ValueOf(arg, "--filter="); !filter.empty()) {
       options.filter = filter;
+    } else if (const auto models = ValueOf(arg, "--models="); !models.empty()) {
+      std::istringstream names{std::string(models)};
+      for (std::string name; std::getline(names, name, ',');) options.models.push_back(name);
     } else if (const auto threads = ValueOf(arg, "--threads="); !threads.empty()) {
       options.threads = std::atoi(threads.data());
     } else if (const auto runs = ValueOf(arg, "--runs="); !runs.empty()) {
