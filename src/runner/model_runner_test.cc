@@ -15,8 +15,8 @@ namespace {
 
 constexpr StepLimits kLimits{.max_tokens = 64, .max_seqs = 8, .max_model_len = 128};
 
-std::unique_ptr<Worker> MakeWorker(const StepLimits& limits) {
-  auto backend = *CreateBackend("cpu", {.threads = 1});
+std::unique_ptr<Worker> MakeWorker(const StepLimits& limits, const char* device = "cpu") {
+  auto backend = *CreateBackend(device, {.threads = 1});
   Result<LoadedModel> loaded =
       LoadModel({.model = GALE_SOURCE_DIR "/tests/data/models/qwen3_tied"}, *backend);
   if (!loaded) ADD_FAILURE() << loaded.error().message;
@@ -204,6 +204,43 @@ TEST(DirectExecutorTest, AStepStartsFromATokenThatTheHostHasNotRead) {
   const std::vector<TokenId> expected = RunSteps(threaded, 0);
   EXPECT_EQ(RunSteps(synchronous, 0), expected);
   EXPECT_EQ(RunSteps(overlapped, 1), expected);
+}
+
+TEST(DirectExecutorTest, ADeviceBehindTheHostsBackComputesTheSame) {
+  LocalExecutor threaded(MakeWorker(kLimits));
+  const std::vector<TokenId> expected = RunSteps(threaded, 0);
+  for (const int lag : {0, 1}) {
+    DirectExecutor deferred(MakeWorker(kLimits, "deferred"));
+    EXPECT_EQ(RunSteps(deferred, lag), expected);
+    DirectExecutor with_graphs(MakeWorker(kLimits, "deferred"));
+    while (with_graphs.UseIdleTime()) {
+    }
+    EXPECT_EQ(RunSteps(with_graphs, lag), expected);
+  }
+}
+
+TEST(DirectExecutorTest, AStepTellsHowItRan) {
+  DirectExecutor executor(MakeWorker(kLimits, "deferred"));
+  while (executor.UseIdleTime()) {
+  }
+  const auto run = [&](const SchedulerOutput& plan) {
+    executor.Sample(executor.Launch(plan), {});
+    return *executor.Collect({plan.step});
+  };
+  SamplingParams logprobs = Greedy();
+  logprobs.logprobs = 1;
+  const ModelRunnerOutput prompts =
+      run(Plan(1, {First(1, Prompt(9), 9, {1}, Greedy()), First(2, Prompt(5), 5, {2}, logprobs)}));
+  EXPECT_EQ(prompts.kind, StepKind::kLayers);
+  EXPECT_FALSE(prompts.idle_s);
+  EXPECT_EQ(run(Plan(2, {Next(1, 1, true)})).kind, StepKind::kGraph);
+  EXPECT_EQ(run(Plan(3, {Next(1, 1, true), Next(2, 1, true)})).kind, StepKind::kLayers);
+  SchedulerOutput overlapped = Plan(4, {Next(1, 1, true)});
+  executor.Sample(executor.Launch(overlapped), {});
+  overlapped.step = 5;
+  executor.Sample(executor.Launch(overlapped), {});
+  EXPECT_FALSE(executor.Collect({4})->idle_s);
+  EXPECT_TRUE(executor.Collect({5})->idle_s);
 }
 
 TEST(WorkerTest, RefusesABlockSizeThatTheAttentionDoesNotTake) {
