@@ -124,7 +124,6 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
       .add_option("--device-timeout", config.device_timeout_s,
                   "A step that takes an accelerator longer is given up, and the device with it")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber.description(""))
       ->capture_default_str()
       ->group(kGroup);
   command
