@@ -5,8 +5,9 @@ Usage: tools/check_layers.py [ROOT]        prints each violation as file:line: m
        tools/check_layers.py --self-test   checks the checker
 
 The table below is the architecture: a folder may include itself, base/, include/gale/ and the
-folders named in its row; its unit tests also tests/support/. The control column (request, kv_cache, scheduler) and the compute column
-(tensor ... models) do not see each other; they meet in runner/. Frontends see include/gale/ only.
+folders named in its row; its unit tests also tests/support/. The control column (request, kv_cache,
+scheduler) and the compute column (tensor ... models) do not see each other; they meet in runner/.
+Frontends see include/gale/ only.
 """
 
 import pathlib
