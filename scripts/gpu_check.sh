@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs every GPU test and the benchmarks of a folder that scripts/portable.sh has filled, from the
-# root of the tree, on a machine that needs no more than an NVIDIA driver.
-# Usage: scripts/gpu_check.sh [--tests | --bench] [FOLDER]      (default: both, build/portable/gpu)
+# Runs every GPU test and the benchmarks of a folder that scripts/portable.sh has filled, or of its
+# archive, from the root of the tree, on a machine that needs no more than an NVIDIA driver.
+# Usage: scripts/gpu_check.sh [--tests | --bench] [FOLDER | FOLDER.tar.xz]
+#                                                             (default: both, build/portable/gpu)
 # Prints the counts of tests run, skipped and failed; fails when one fails or none runs, or when a
 # benchmark does. Figures go to $GALE_GPU_CHECK_OUT (default: FOLDER/results) as JSON too.
 # GALE_GPU_CHECK_SECONDS bounds each program (default 300).
@@ -14,6 +15,10 @@ case "${1:-}" in
   --bench) tests=0; shift ;;
 esac
 folder=${1:-build/portable/gpu}
+if [[ "$folder" == *.tar.xz ]]; then
+  tar -C "$(dirname "$folder")" -xJf "$folder" || exit 1
+  folder=$(dirname "$folder")/gpu
+fi
 limit=${GALE_GPU_CHECK_SECONDS:-300}
 out=${GALE_GPU_CHECK_OUT:-$folder/results}
 if [[ ! -s "$folder/gpu_tests.txt" ]]; then
