@@ -54,10 +54,10 @@ __global__ void WriteKvKernel(const T* k, int64_t k_stride, int64_t k_head_strid
   }
 }
 
-/// What begins the plan of a step; items follow, then combine items.
+/// What begins the plan of a step; items follow, then the counters of chunks, which are 0.
 struct PlanHeader {
   int32_t num_items;
-  int32_t padding[3];
+  int32_t padding[7];
 };
 
 class PagedAttention final : public CudaAttention {
@@ -97,8 +97,10 @@ class PagedAttention final : public CudaAttention {
   }
 
   size_t PlanBytes(int max_tokens, int max_seqs) const override {
-    return CombineOffset(max_tokens, max_seqs) +
-           static_cast<size_t>(max_seqs) * sizeof(CombineItem);
+    const int64_t tiles = int64_t{max_tokens} * group_ / RowsPerItem() + max_seqs;
+    const int64_t chunks = MaxPartials() / spec_.q_heads;
+    return sizeof(PlanHeader) + static_cast<size_t>(tiles + chunks) * sizeof(AttentionItem) +
+           static_cast<size_t>(int64_t{max_seqs} * spec_.kv_heads) * sizeof(int32_t);
   }
 
   void Plan(const AttentionBatch& batch) override {
@@ -107,8 +109,8 @@ class PagedAttention final : public CudaAttention {
     CheckRows(batch.block_tables);
     batch_ = batch;
     items_.clear();
-    combine_items_.clear();
     num_partials_ = 0;
+    num_split_ = 0;
     any_whole_ = false;
     int64_t num_tiles = 0;
     for (size_t s = 0; s < NumSequences(); ++s) {
@@ -126,7 +128,6 @@ class PagedAttention final : public CudaAttention {
         AddWhole(s);
       }
     }
-    if (batch.fixed_launches) combine_items_.resize(NumSequences());  // others have no rows
     WritePlan();
   }
 
@@ -172,12 +173,6 @@ class PagedAttention final : public CudaAttention {
       case 128: RunMma<128>(cuda_stream, params); break;
       default: RunMma<256>(cuda_stream, params); break;
     }
-    if (!split_) return;
-    cuda_stream.Launch(
-        {dim3(static_cast<unsigned>(combine_items_.size()), static_cast<unsigned>(spec_.kv_heads)),
-         dim3(kThreads)},
-        CombineKernel, params,
-        reinterpret_cast<const CombineItem*>(DevicePlan() + combine_offset_));
   }
 
  private:
@@ -194,31 +189,25 @@ class PagedAttention final : public CudaAttention {
 
   int64_t MaxPartials() const { return static_cast<int64_t>(kMaxPartialBytes / PartialBytes(1)); }
 
-  /// Where combine items begin in the largest plan.
-  size_t CombineOffset(int max_tokens, int max_seqs) const {
-    const int64_t tiles = int64_t{max_tokens} * group_ / RowsPerItem() + max_seqs;
-    const int64_t chunks = MaxPartials() / spec_.q_heads;
-    return sizeof(PlanHeader) + static_cast<size_t>(tiles + chunks) * sizeof(AttentionItem);
-  }
-
   void WritePlan() {
-    combine_offset_ = sizeof(PlanHeader) + items_.size() * sizeof(AttentionItem);
-    const size_t combine_bytes = combine_items_.size() * sizeof(CombineItem);
-    if (batch_.fixed_launches) {
-      combine_offset_ = batch_.host_plan.size() - combine_bytes;  // whatever the number of items
-    }
-    GALE_CHECK_LE(sizeof(PlanHeader) + items_.size() * sizeof(AttentionItem), combine_offset_);
-    GALE_CHECK_LE(combine_offset_ + combine_bytes, batch_.host_plan.size());
+    const size_t items_end = sizeof(PlanHeader) + items_.size() * sizeof(AttentionItem);
+    // A graph finds the counters at the end, whatever the number of items.
+    const size_t num_split =
+        batch_.fixed_launches ? NumSequences() : static_cast<size_t>(num_split_);
+    const size_t counter_bytes =
+        split_ ? num_split * static_cast<size_t>(spec_.kv_heads) * sizeof(int32_t) : 0;
+    counters_offset_ = batch_.fixed_launches ? batch_.host_plan.size() - counter_bytes : items_end;
+    GALE_CHECK_LE(items_end, counters_offset_);
+    GALE_CHECK_LE(counters_offset_ + counter_bytes, batch_.host_plan.size());
     const PlanHeader header{static_cast<int32_t>(items_.size()), {}};
     std::byte* plan = batch_.host_plan.data();
     std::memcpy(plan, &header, sizeof(header));
     std::copy(items_.begin(), items_.end(),
               reinterpret_cast<AttentionItem*>(plan + sizeof(header)));
-    std::copy(combine_items_.begin(), combine_items_.end(),
-              reinterpret_cast<CombineItem*>(plan + combine_offset_));
+    std::memset(plan + counters_offset_, 0, counter_bytes);
   }
 
-  const std::byte* DevicePlan() const { return static_cast<const std::byte*>(batch_.device_plan); }
+  std::byte* DevicePlan() const { return static_cast<std::byte*>(batch_.device_plan); }
 
   /// Bound on the chunks that the sequence's queries see.
   int NumChunks(size_t s) const {
@@ -227,33 +216,39 @@ class PagedAttention final : public CudaAttention {
     return std::min(chunks, (spec_.window + NumTokens(s)) / kChunk + 2);
   }
 
-  AttentionItem Item(size_t s, int first_row, int chunk, int64_t partial) const {
-    return {static_cast<int32_t>(s),      batch_.cu_seqlens_q[s], NumTokens(s), first_row, chunk,
-            static_cast<int32_t>(partial)};
+  AttentionItem Item(size_t s, int first_row) const {
+    return {.sequence = static_cast<int32_t>(s),
+            .first_token = batch_.cu_seqlens_q[s],
+            .num_tokens = NumTokens(s),
+            .first_row = first_row,
+            .chunk = -1,
+            .num_chunks = 0,
+            .first_partial = 0,
+            .counter = 0};
   }
 
   void AddWhole(size_t s) {
     for (int row = 0; row < NumRows(s); row += RowsPerItem()) {
-      items_.push_back(Item(s, row, -1, 0));
+      items_.push_back(Item(s, row));
       any_whole_ = true;
     }
   }
 
   void AddChunks(size_t s, int chunks) {
-    const int rows = NumRows(s);
-    if (rows == 0) return;
-    combine_items_.push_back(
-        {batch_.cu_seqlens_q[s], rows, chunks, static_cast<int32_t>(num_partials_)});
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      items_.push_back(Item(s, 0, chunk, num_partials_));
-      num_partials_ += int64_t{spec_.kv_heads} * rows;
-    }
+    if (NumRows(s) == 0) return;
+    AttentionItem item = Item(s, 0);
+    item.num_chunks = chunks;
+    item.first_partial = static_cast<int32_t>(num_partials_);
+    item.counter = num_split_++;
+    for (item.chunk = 0; item.chunk < chunks; ++item.chunk) items_.push_back(item);
+    num_partials_ += int64_t{chunks} * spec_.kv_heads * NumRows(s);
   }
 
   AttentionParams Params(const AttentionArgs& args) const {
     AttentionParams params{};
     params.items = reinterpret_cast<const AttentionItem*>(DevicePlan() + sizeof(PlanHeader));
     if (batch_.fixed_launches) params.num_items = reinterpret_cast<const int32_t*>(DevicePlan());
+    params.chunk_counters = reinterpret_cast<int32_t*>(DevicePlan() + counters_offset_);
     params.cache = layout_;
     params.layer = args.layer;
     params.seq_lens = batch_.seq_lens.As<int32_t>();
@@ -316,11 +311,11 @@ class PagedAttention final : public CudaAttention {
   KvLayout layout_;
   AttentionBatch batch_;
   std::vector<AttentionItem> items_;
-  std::vector<CombineItem> combine_items_;
   int64_t num_partials_ = 0;  ///< rows
   bool any_whole_ = false;
-  bool split_ = false;         ///< sequences of many chunks are
-  size_t combine_offset_ = 0;  ///< bytes from the plan's beginning
+  bool split_ = false;          ///< sequences of many chunks are
+  int32_t num_split_ = 0;       ///< sequences
+  size_t counters_offset_ = 0;  ///< bytes from the plan's beginning
 };
 
 }  // namespace

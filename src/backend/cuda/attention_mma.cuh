@@ -4,7 +4,8 @@
 // The query tokens of a sequence and the heads of one kv head's group are packed into rows,
 // row = token * group + head. A warp has 16 rows. Tiles and chunks of kChunk positions are cut at
 // absolute positions; a row's softmax is computed chunk by chunk, each from scratch, and the chunks
-// are merged in ascending order (Merge), in the block or by CombineKernel. What a row does not see
+// are merged in ascending order (Merge): in the block, or, when each had a block of its own, by the
+// one that finishes last. What a row does not see
 // adds exact zeros, so its result depends neither on its neighbours nor on how the step was split.
 #pragma once
 
@@ -25,17 +26,12 @@ struct AttentionItem {
   int32_t first_token;  // of the sequence, in the step
   int32_t num_tokens;   // of the sequence, in this step
   int32_t first_row;
-  int32_t chunk;    // number of the only chunk, from the first one that a row sees; -1: all of them
-  int32_t partial;  // chunk >= 0: where its partial results begin, in rows
-};
+  int32_t chunk;  // number of the only chunk, from the first one that a row sees; -1: all of them
 
-/// A sequence whose chunks were computed apart. Partial row of chunk c, kv head h, row r:
-/// partial + (c * kv_heads + h) * rows + r.
-struct CombineItem {
-  int32_t first_token;
-  int32_t rows;
-  int32_t chunks;
-  int32_t partial;
+  // Of a sequence whose chunks are items of their own, and which then has but one tile of rows:
+  int32_t num_chunks;
+  int32_t first_partial;  // row of chunk c, kv head h, row r: this + (c * kv_heads + h) * rows + r
+  int32_t counter;        // which kv_heads of chunk_counters are the sequence's
 };
 
 struct AttentionParams {
@@ -58,6 +54,7 @@ struct AttentionParams {
   float scale;
   float* partial_out;     // [partial row, padded_dim], not divided by the sum
   float2* partial_stats;  // [partial row]: maximum (of scores * log2 e) and sum
+  int32_t* chunk_counters;  // [split sequence, kv head]: chunks done in this layer; 0 in between
 
   __device__ __forceinline__ int NumItems() const {
     return num_items == nullptr ? static_cast<int>(gridDim.x) : *num_items;
@@ -115,6 +112,47 @@ struct AttentionTile {
   static constexpr size_t kSharedBytes = sizeof(bf16) * (kQueryElements + 4 * kKvElements);
   static constexpr size_t kTotalBytes = sizeof(float) * kRows * kDim;
 };
+
+/// Whether this block is the last one to finish a chunk of the item's sequence and kv head: it then
+/// sees what the others have written. Called by all threads.
+__device__ __forceinline__ bool FinishesLastChunk(const AttentionParams& p,
+                                                  const AttentionItem& item, int kv_head) {
+  __threadfence();  // the results before the count
+  __syncthreads();
+  bool is_last = false;
+  if (threadIdx.x == 0) {
+    int32_t* counter = p.chunk_counters + item.counter * p.cache.kv_heads + kv_head;
+    is_last = atomicAdd(counter, 1) == item.num_chunks - 1;
+    if (is_last) *counter = 0;  // for the next layer
+  }
+  is_last = __syncthreads_or(is_last);
+  __threadfence();
+  return is_last;
+}
+
+/// Merges all chunks of a split sequence, for one kv head. Past L1, which knows nothing of what
+/// other blocks write.
+__device__ __forceinline__ void MergeChunks(const AttentionParams& p, const AttentionItem& item,
+                                            int kv_head) {
+  const int rows = item.num_tokens * p.group;
+  for (int row = threadIdx.x / kWarp; row < rows; row += blockDim.x / kWarp) {
+    bf16* dst = static_cast<bf16*>(p.out) + (item.first_token + row / p.group) * p.out_stride +
+                (kv_head * p.group + row % p.group) * p.out_head_stride;
+    for (int d = threadIdx.x % kWarp; d < p.cache.head_dim; d += kWarp) {
+      SoftmaxStats total;
+      float value = 0;
+#pragma unroll 4
+      for (int chunk = 0; chunk < item.num_chunks; ++chunk) {
+        const int64_t partial =
+            item.first_partial + (int64_t{chunk} * p.cache.kv_heads + kv_head) * rows + row;
+        const float2 stats = __ldcg(&p.partial_stats[partial]);
+        total.Merge(stats.x, stats.y);
+        value = total.Merged(value, __ldcg(&p.partial_out[partial * p.cache.padded_dim + d]));
+      }
+      dst[d] = __float2bfloat16(value / total.sum);
+    }
+  }
+}
 
 /// One item for one kv head, by the whole block.
 template <int kDim>
@@ -326,7 +364,8 @@ __device__ __forceinline__ void Attend(const AttentionParams& p, const Attention
     if (r >= rows) continue;
     const int row = item.first_row + r;
     if (item.chunk >= 0) {
-      const int64_t partial = item.partial + int64_t{kv_head} * num_rows + row;
+      const int64_t partial =
+          item.first_partial + (int64_t{item.chunk} * p.cache.kv_heads + kv_head) * num_rows + row;
       if (t == 0) p.partial_stats[partial] = {max[h], sum[h]};
       float* dst = p.partial_out + partial * kDim;
 #pragma unroll
@@ -358,32 +397,10 @@ __global__ void __launch_bounds__(AttentionTile<kDim>::kThreads)
   const int num_items = p.NumItems();
   for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
     const AttentionItem item = p.items[i];
-    Attend<kDim>(p, item, static_cast<int>(blockIdx.y), shared);
+    const int kv_head = static_cast<int>(blockIdx.y);
+    Attend<kDim>(p, item, kv_head, shared);
+    if (item.chunk >= 0 && FinishesLastChunk(p, item, kv_head)) MergeChunks(p, item, kv_head);
     __syncthreads();  // before the next item's queries
-  }
-}
-
-/// Merges the chunks of sequences that were split. Blocks: (combine item, kv head).
-static __global__ void CombineKernel(AttentionParams p, const CombineItem* items) {
-  LaunchDependents();
-  WaitForPrerequisites();
-  const CombineItem item = items[blockIdx.x];
-  const int kv_head = static_cast<int>(blockIdx.y);
-  for (int row = threadIdx.x / kWarp; row < item.rows; row += blockDim.x / kWarp) {
-    bf16* dst = static_cast<bf16*>(p.out) + (item.first_token + row / p.group) * p.out_stride +
-                (kv_head * p.group + row % p.group) * p.out_head_stride;
-    for (int d = threadIdx.x % kWarp; d < p.cache.head_dim; d += kWarp) {
-      SoftmaxStats total;
-      float value = 0;
-      for (int chunk = 0; chunk < item.chunks; ++chunk) {
-        const int64_t partial =
-            item.partial + (int64_t{chunk} * p.cache.kv_heads + kv_head) * item.rows + row;
-        const float2 stats = p.partial_stats[partial];
-        total.Merge(stats.x, stats.y);
-        value = total.Merged(value, p.partial_out[partial * p.cache.padded_dim + d]);
-      }
-      dst[d] = __float2bfloat16(value / total.sum);
-    }
   }
 }
 
