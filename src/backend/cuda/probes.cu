@@ -221,8 +221,8 @@ __global__ void __launch_bounds__(kFillThreads) FillKernel(FillParams p, T* out)
 void ProbeRead(CudaStream& stream, const TensorView& memory) {
   stream.Launch(
       {dim3(static_cast<unsigned>(kReadBlocksPerSm * Limits().num_sms)), dim3(kReadThreads)},
-      ReadKernel, static_cast<const uint4*>(memory.data), static_cast<int64_t>(memory.Bytes() / sizeof(uint4)),
-      static_cast<uint32_t*>(nullptr));
+      ReadKernel, static_cast<const uint4*>(memory.data),
+      static_cast<int64_t>(memory.Bytes() / sizeof(uint4)), static_cast<uint32_t*>(nullptr));
 }
 
 double ProbeProducts(CudaStream& stream) {
