@@ -24,7 +24,7 @@ struct RmsNormArgs {
   TensorView weight;    ///< [hidden]
   TensorView residual;  ///< [tokens, hidden] or empty; becomes x + residual before the norm
                         ///< (rounded to its dtype; the norm may see the sum before or after that)
-  TensorView out;       ///< [tokens, hidden]; may alias x
+  TensorView out;       ///< [tokens, hidden]; may alias x, or residual, whose sum is then lost
   float eps = 1e-6F;
 };
 

@@ -104,8 +104,7 @@ void Decoder::Forward(ForwardContext& context, const ForwardBatch& batch, Tensor
     layer.mlp_norm.Forward(context, x, hidden, x);
     layer.mlp.Forward(context, mlp, x);
   }
-  final_norm_.Forward(context, x, hidden, x);
-  context.backend->Copy(*context.stream, hidden.data, x.data, x.Bytes());
+  final_norm_.Forward(context, x, hidden, hidden);
 }
 
 std::optional<DecoderDescription> Decoder::Describe() const {

@@ -101,6 +101,7 @@ struct NormShape {
   bool residual;
   bool in_place;
   double deviation = 1;
+  bool over_residual = false;  ///< the output replaces the residual
 };
 
 OpCase RmsNormCase(const NormShape& shape) {
@@ -114,7 +115,9 @@ OpCase RmsNormCase(const NormShape& shape) {
     const DeviceTensor device_weight = device.Upload(weight);
     const DeviceTensor device_residual = device.Upload(residual, 7);
     const DeviceTensor separate = device.Upload(Zeros(shape.dtype, dims), 1);
-    const DeviceTensor& out = shape.in_place ? device_x : separate;
+    const DeviceTensor& out = shape.in_place        ? device_x
+                              : shape.over_residual ? device_residual
+                                                    : separate;
     constexpr float kEps = 1e-5F;
     device.backend().RmsNorm(device.stream(),
                              {.x = device_x.view(),
@@ -145,14 +148,16 @@ OpCase RmsNormCase(const NormShape& shape) {
         double bound = std::abs(want) * ((n / 2 + 6) * kU) + OutputRounding(shape.dtype, want);
         if (shape.residual) bound += Roundoff(shape.dtype) * std::abs(want);
         result.Add(got.at(t, i), want, bound);
+        if (shape.over_residual) continue;
         result.Add(got_residual.at(t, i), shape.residual ? stored : residual.at(t, i), 0);
       }
     }
     return result;
   };
-  OpCase op{fmt::format("RmsNorm/{}_weight_{}_{}x{}{}{}{}", DTypeName(shape.dtype),
+  OpCase op{fmt::format("RmsNorm/{}_weight_{}_{}x{}{}{}{}{}", DTypeName(shape.dtype),
                         DTypeName(shape.weight), shape.tokens, shape.hidden,
                         shape.residual ? "_residual" : "", shape.in_place ? "_in_place" : "",
+                        shape.over_residual ? "_over_residual" : "",
                         shape.deviation == 1 ? "" : fmt::format("_deviation{}", shape.deviation)),
             run,
             {}};
@@ -437,6 +442,8 @@ std::vector<OpCase> RowOpCases() {
       RmsNormCase({f32, f32, 1, 1, false, false}),
       RmsNormCase({f32, f32, 3, 64, false, true}),
       RmsNormCase({f32, bf16, 5, 77, true, false}),
+      RmsNormCase({f32, f32, 3, 300, true, false, 1, true}),
+      RmsNormCase({bf16, bf16, 6, 1024, true, false, 1, true}),
       RmsNormCase({f32, f32, 130, 1000, true, true}),
       RmsNormCase({f32, f32, 2, 129, false, false, 1e-6}),  // eps rules
       RmsNormCase({f32, f32, 2, 257, false, false, 1e15}),  // squares near f32's end

@@ -42,7 +42,7 @@ __device__ __forceinline__ void Store(T* address, const float (&x)[kWidth]) {
 }
 
 /// One block a row. The second pass reads what the first one left: a thread reads only elements
-/// that it wrote itself, so `out` may be `x`.
+/// that it wrote itself, so `out` may be `x` or `residual`.
 /// Cost: 2 or 4 times tokens * hidden elements of memory; the second pass hits the cache.
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads) RmsNormKernel(NormParams<T> p) {
