@@ -54,14 +54,14 @@ CASES = {
         torch.float32, "1GB"),
     "qwen2_gqa3": (
         transformers.Qwen2Config,
-        dict(vocab_size=139, hidden_size=72, intermediate_size=80, num_hidden_layers=3,
+        dict(vocab_size=139, hidden_size=48, intermediate_size=60, num_hidden_layers=3,
              num_attention_heads=6, num_key_value_heads=2, max_position_embeddings=256,
              tie_word_embeddings=False, use_sliding_window=False, sliding_window=64,
              max_window_layers=2, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
         torch.bfloat16, "1GB"),
     "qwen2_tied": (
         transformers.Qwen2Config,
-        dict(vocab_size=101, hidden_size=48, intermediate_size=56, num_hidden_layers=3,
+        dict(vocab_size=101, hidden_size=32, intermediate_size=84, num_hidden_layers=3,
              num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=128,
              tie_word_embeddings=True),
         torch.float32, "1GB"),
