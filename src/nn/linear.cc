@@ -49,7 +49,10 @@ Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
                     }
                     return {};
                   });
-  if (bias) builder.Declare(MakeSpec(parts, {".bias", {shape_.out}, shape_.dtype}, shape_), &bias_);
+  if (!bias) return;
+  ParamSpec spec = MakeSpec(parts, {".bias", {shape_.out}, shape_.dtype}, shape_);
+  spec.dummy_std = 1;  // as large as what it is added to
+  builder.Declare(std::move(spec), &bias_);
 }
 
 Status Linear::Bind(BindContext& context, const LinearWeight& weight) {

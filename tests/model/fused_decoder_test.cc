@@ -84,7 +84,8 @@ TEST_P(FusedDecoderTest, RowsDoNotDependOnTheirNeighbours) {
   for (size_t i = 0; i < vocab; ++i) ASSERT_EQ(together[2 * vocab + i], alone[i]) << "logit " << i;
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, FusedDecoderTest, testing::Values("qwen3_dim64", "llama_dim128"),
+INSTANTIATE_TEST_SUITE_P(Models, FusedDecoderTest,
+                         testing::Values("qwen3_dim64", "llama_dim128", "qwen2_dim128"),
                          [](const auto& test) { return test.param; });
 
 }  // namespace
