@@ -136,6 +136,7 @@ All prompts of a case start together and stay together: --batch-size 1 is one us
 case is the median of the repeats; lists (1,8,16) make a table of cases in one process:
   first ms   from the request to its first token
   step ms    from token to token after that (one decode step of the batch), sampling included
+  busy ms    a GPU's own time for a step, that of the prompt among them
   gap us     how long a GPU had nothing to do between two of these steps
   as         how most steps ran: by a fused decoder, as a captured graph, or op by op
   GB/step    weights, keys and values that a step must read

@@ -50,6 +50,9 @@ Spread StepSpread(const CaseResult& result) {
 Spread FirstTokenSpread(const CaseResult& result) {
   return SpreadOver(result.repeats, [](const Repeat& repeat) { return repeat.first_token_s; });
 }
+Spread BusySpread(const CaseResult& result) {
+  return SpreadOver(result.repeats, [](const Repeat& repeat) { return repeat.busy_s; });
+}
 Spread GapSpread(const CaseResult& result) {
   return SpreadOver(result.repeats, [](const Repeat& repeat) { return repeat.gap_s; });
 }
@@ -114,6 +117,7 @@ json::object LatencyRecord(const CaseResult& result) {
   record["token_s"] = Record(step);
   record["total_s"] = Record(TotalSpread(result));
   record["tokens_per_s"] = result.what.prompts / step.median;
+  record["step_busy_s"] = Record(BusySpread(result));
   record["step_gap_s"] = Record(GapSpread(result));
   record["fused_share"] = Shares(result).fused;
   record["graph_share"] = Shares(result).graph;
@@ -147,21 +151,22 @@ json::object LimitsRecord(const std::vector<DeviceSpeed>& limits) {
 }
 
 std::string LatencyHeader() {
-  return fmt::format("{:<18} {:>5} {:>5} {:>5} {:>9} {:>8} {:>17} {:>6} {:>5} {:>9} {:>7} {:>7}\n",
-                     "model", "batch", "in", "out", "first ms", "step ms", "min to max", "gap us",
-                     "as", "tok/s", "GB/step", "of read");
+  return fmt::format(
+      "{:<16} {:>5} {:>4} {:>4} {:>8} {:>8} {:>17} {:>8} {:>6} {:>5} {:>9} {:>7} {:>7}\n", "model",
+      "batch", "in", "out", "first ms", "step ms", "min to max", "busy ms", "gap us", "as", "tok/s",
+      "GB/step", "of read");
 }
 
 std::string LatencyRow(const std::string& model, const CaseResult& result) {
   const Spread step = StepSpread(result);
   return fmt::format(
-      "{:<18} {:>5} {:>5} {:>5} {:>9.3f} {:>8.4f} {:>17} {:>6.1f} {:>5} {:>9.1f} {:>7.3f} "
+      "{:<16} {:>5} {:>4} {:>4} {:>8.3f} {:>8.4f} {:>17} {:>8.4f} {:>6.1f} {:>5} {:>9.1f} {:>7.3f} "
       "{:>7.3f}\n",
       std::filesystem::path(model).filename().string(), result.what.prompts,
       result.what.prompt_tokens, result.what.output_tokens, FirstTokenSpread(result).median * 1e3,
       step.median * 1e3, fmt::format("{:.4f}-{:.4f}", step.min * 1e3, step.max * 1e3),
-      GapSpread(result).median * 1e6, Shares(result).Text(), result.what.prompts / step.median,
-      result.step_bytes / 1e9, StepLimit(result) / step.median);
+      BusySpread(result).median * 1e3, GapSpread(result).median * 1e6, Shares(result).Text(),
+      result.what.prompts / step.median, result.step_bytes / 1e9, StepLimit(result) / step.median);
 }
 
 std::string WhyVoid(const std::string& device, const std::vector<DeviceSpeed>& limits) {

@@ -48,6 +48,7 @@ Result<Repeat> RunOnce(LlmEngine& engine, const BenchCase& what, std::mt19937_64
   repeat.step_s = SpreadOf(std::move(step_s)).median;
   const EngineStats after = engine.stats();
   const auto steps = static_cast<double>(after.steps - before.steps);
+  repeat.busy_s = (after.device_busy_s - before.device_busy_s) / steps;
   repeat.fused_share = static_cast<double>(after.fused_steps - before.fused_steps) / steps;
   repeat.graph_share = static_cast<double>(after.graph_steps - before.graph_steps) / steps;
   if (const uint64_t overlapped = after.overlapped_steps - before.overlapped_steps) {

@@ -29,6 +29,7 @@ struct Repeat {
   double total_s = 0;
   double first_token_s = 0;  ///< mean over the prompts
   double step_s = 0;         ///< from token to token after the first; median over the prompts
+  double busy_s = 0;         ///< what a step took on an accelerator, mean over all steps
   double gap_s = 0;          ///< an accelerator had nothing to do for so long between two steps
   double fused_share = 0;    ///< of the steps, run by a fused decoder
   double graph_share = 0;    ///< of the steps, run as captured graphs
