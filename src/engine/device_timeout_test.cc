@@ -1,5 +1,7 @@
 // A device that hangs in mid-step: what is in flight fails with one clear error, and the process
 // lives.
+#include <cmath>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -46,6 +48,18 @@ TEST(DeviceTimeoutTest, AHungStepFailsItsRequestsAndAllThatFollow) {
   EXPECT_EQ((*engine)->stats().running_seqs, 0);
   engine->reset();  // does not wait for the device
   FreezeDeferredDevice(false);
+}
+
+TEST(DeviceTimeoutTest, MustBeSomeTime) {
+  EngineConfig config;
+  config.model = "m";
+  EXPECT_TRUE(config.Validate());
+  for (const double seconds : {0.0, -1.0, std::nan("")}) {
+    config.device_timeout_s = seconds;
+    const Status status = config.Validate();
+    ASSERT_FALSE(status);
+    EXPECT_THAT(status.error().message, HasSubstr("device_timeout_s"));
+  }
 }
 
 }  // namespace
