@@ -21,26 +21,32 @@ enum class ModelDType { kAuto, kF32, kBf16 };  ///< kAuto: the checkpoint's own
 /// The numerics contract.
 enum class Numerics {
   kFast,            ///< logits agree within the derived tolerance whatever the batch
-  kBatchInvariant,  ///< one reduction order per row, whatever the batch, chunk, graph bucket or draft
+  kBatchInvariant,  ///< one reduction order per row, whatever the batch, chunk, graph bucket or
+                    ///< draft
 };
 
 struct EngineConfig {
-  std::string model;                        ///< checkpoint folder, config.json, or a preset name with kDummy
+  std::string model;  ///< checkpoint folder, config.json, or a preset name with kDummy
   LoadFormat load_format = LoadFormat::kAuto;
   ModelDType dtype = ModelDType::kAuto;
-  std::string device = "auto";              ///< "auto", "cpu"
-  std::optional<Numerics> numerics;         ///< unset: kBatchInvariant on the CPU, where it costs nothing, kFast elsewhere
-  int threads = 0;                          ///< CPU compute threads; 0 = what the cgroup quota allows
-  int max_model_len = 0;                    ///< prompt + generated tokens of one sequence; 0 = the model's own, or what the KV cache holds
-  size_t kv_cache_bytes = 0;                ///< 0 = room for max_num_seqs full sequences, at most a quarter of free memory
-  int block_tokens = 16;                    ///< tokens of one KV block
-  int max_num_seqs = 64;                    ///< sequences running at once
-  int max_num_batched_tokens = 512;         ///< token budget of one step
-  int max_queued_requests = 4096;           ///< unfinished beside max_num_seqs; further ones are refused with kResourceExhausted
+  std::string device = "auto";       ///< "auto", "cpu"
+  std::optional<Numerics> numerics;  ///< unset: kBatchInvariant on the CPU, where it costs nothing,
+                                     ///< kFast elsewhere
+  int threads = 0;                   ///< CPU compute threads; 0 = what the cgroup quota allows
+  int max_model_len = 0;  ///< prompt + generated tokens of one sequence; 0 = the model's own, or
+                          ///< what the KV cache holds
+  size_t kv_cache_bytes = 0;  ///< 0 = room for max_num_seqs full sequences, at most a quarter of
+                              ///< free memory
+  int block_tokens = 16;      ///< tokens of one KV block
+  int max_num_seqs = 64;      ///< sequences running at once
+  int max_num_batched_tokens = 512;  ///< token budget of one step
+  int max_queued_requests = 4096;    ///< unfinished beside max_num_seqs; further ones are refused
+                                     ///< with kResourceExhausted
   bool enable_prefix_cache = true;
-  bool overlap = true;                      ///< launch step n+1 before step n's tokens are read
-  double device_timeout_s = 30;             ///< a step that takes longer is given up, and the device with it; the CPU is waited for
-  uint64_t seed = 0;                        ///< of requests without a seed, and of dummy weights
+  bool overlap = true;           ///< launch step n+1 before step n's tokens are read
+  double device_timeout_s = 30;  ///< a step that takes longer is given up, and the device with it;
+                                 ///< the CPU is waited for
+  uint64_t seed = 0;             ///< of requests without a seed, and of dummy weights
 
   Status Validate() const;
 };

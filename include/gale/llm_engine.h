@@ -24,19 +24,19 @@ struct EngineStats {
   int running_seqs = 0;
   int waiting_seqs = 0;
   int total_blocks = 0;
-  int free_blocks = 0;          ///< cached blocks count as free: they can be taken at once
+  int free_blocks = 0;  ///< cached blocks count as free: they can be taken at once
   uint64_t steps = 0;
   uint64_t fused_steps = 0;       ///< of these, run by a device's fused decoder
   uint64_t graph_steps = 0;       ///< of these, run as captured graphs
   uint64_t overlapped_steps = 0;  ///< of these, launched on a device that had not finished the last
   double device_busy_s = 0;       ///< what steps took on an asynchronous device
   double device_idle_s = 0;       ///< between the overlapped steps and those before them
-  uint64_t prompt_tokens = 0;   ///< computed, not read from the prefix cache
+  uint64_t prompt_tokens = 0;     ///< computed, not read from the prefix cache
   uint64_t cached_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t preemptions = 0;
-  uint64_t mapped_bytes = 0;    ///< weights used in place from mapped files
-  uint64_t private_bytes = 0;   ///< weights, KV cache and scratch in memory of the process's own
+  uint64_t mapped_bytes = 0;   ///< weights used in place from mapped files
+  uint64_t private_bytes = 0;  ///< weights, KV cache and scratch in memory of the process's own
 };
 
 /// Thread-safe. One engine thread schedules and steps; tokenizing and detokenizing run beside it.
@@ -59,7 +59,7 @@ class LlmEngine {
   virtual const Tokenizer* tokenizer() const = 0;         ///< null when the model folder has none
   virtual const ChatTemplate* chat_template() const = 0;  ///< null when the model has none
   virtual const ModelInfo& model_info() const = 0;
-  virtual const EngineConfig& config() const = 0;         ///< resolved: no zeros, no "auto"
+  virtual const EngineConfig& config() const = 0;  ///< resolved: no zeros, no "auto"
   /// What it runs on, and why, where that was left to choose: "NVIDIA H200, ...".
   virtual const std::string& device() const = 0;
   virtual EngineStats stats() const = 0;

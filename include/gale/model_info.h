@@ -12,8 +12,8 @@
 namespace gale {
 
 struct ModelInfo {
-  std::string architecture;      ///< "Qwen3ForCausalLM"
-  std::string dtype;             ///< "bf16"
+  std::string architecture;  ///< "Qwen3ForCausalLM"
+  std::string dtype;         ///< "bf16"
   int num_layers = 0;
   int hidden_size = 0;
   int num_heads = 0;
@@ -23,8 +23,8 @@ struct ModelInfo {
   int vocab_size = 0;
   int max_position = 0;
   bool tied_embeddings = false;
-  uint64_t num_parameters = 0;   ///< tied weights counted once
-  uint64_t weight_bytes = 0;     ///< in the checkpoint's dtype
+  uint64_t num_parameters = 0;  ///< tied weights counted once
+  uint64_t weight_bytes = 0;    ///< in the checkpoint's dtype
   uint64_t kv_bytes_per_token = 0;
   std::vector<TokenId> eos_token_ids;
   SamplingParams default_sampling;  ///< generation_config.json's, or the defaults

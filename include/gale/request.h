@@ -17,11 +17,12 @@ using RequestId = uint64_t;  ///< unique in one engine, never reused
 
 struct RequestParams {
   std::variant<std::string, std::vector<TokenId>> prompt;  ///< text, or ids taken as they are
-  bool add_special_tokens = true;  ///< text prompts: add what the tokenizer's post-processor adds (BOS)
-  bool parse_special = false;      ///< text prompts: "<|im_end|>" in the text becomes the special token
+  bool add_special_tokens = true;  ///< text prompts: add what the tokenizer's post-processor adds
+                                   ///< (BOS)
+  bool parse_special = false;  ///< text prompts: "<|im_end|>" in the text becomes the special token
   SamplingParams sampling;
-  int priority = 0;                ///< smaller is sooner among waiting requests
-  std::string cache_salt;          ///< requests share cached prefixes only under an equal salt
+  int priority = 0;        ///< smaller is sooner among waiting requests
+  std::string cache_salt;  ///< requests share cached prefixes only under an equal salt
 };
 
 enum class FinishReason {
@@ -45,10 +46,10 @@ struct PositionLogprobs {
 
 /// News of one sample since the last output. Deltas: concatenating them gives the whole.
 struct SampleOutput {
-  int index = 0;                            ///< which of the request's n samples
-  std::string text;                         ///< whole characters only; held back while a stop string may be forming
+  int index = 0;     ///< which of the request's n samples
+  std::string text;  ///< whole characters only; held back while a stop string may be forming
   std::vector<TokenId> tokens;
-  std::vector<PositionLogprobs> logprobs;   ///< one per token, when asked for
+  std::vector<PositionLogprobs> logprobs;  ///< one per token, when asked for
   FinishReason finish_reason = FinishReason::kNone;
 };
 
@@ -62,11 +63,12 @@ struct RequestTimes {
 struct RequestOutput {
   RequestId id = 0;
   bool finished = false;
-  std::vector<SampleOutput> samples;                ///< only those with news
+  std::vector<SampleOutput> samples;  ///< only those with news
   int prompt_tokens = 0;
-  int cached_tokens = 0;                            ///< prompt tokens read from the prefix cache
-  std::vector<PositionLogprobs> prompt_logprobs;    ///< final output only; entry i is for prompt token i + 1
-  std::optional<Error> error;                       ///< set with kError
+  int cached_tokens = 0;                          ///< prompt tokens read from the prefix cache
+  std::vector<PositionLogprobs> prompt_logprobs;  ///< final output only; entry i is for prompt
+                                                  ///< token i + 1
+  std::optional<Error> error;                     ///< set with kError
   RequestTimes times;
 };
 

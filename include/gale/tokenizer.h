@@ -15,9 +15,9 @@ namespace gale {
 
 struct EncodeOptions {
   bool add_special_tokens = true;  ///< what the post-processor adds, such as BOS
-  bool parse_special =
-      false;  ///< special tokens spelled out in the text become their ids; off: they stay text
-  int threads = 1;        ///< at most; texts of megabytes are cut where that changes no id
+  bool parse_special = false;  ///< special tokens spelled out in the text become their ids; off:
+                               ///< they stay text
+  int threads = 1;             ///< at most; texts of megabytes are cut where that changes no id
   bool truncate = false;  ///< cuts to what "truncation" of tokenizer.json allows, if it has one
 };
 

@@ -17,12 +17,12 @@ class Stream;
 
 struct AttentionSpec {
   KvKind kind = KvKind::kFull;
-  int layers = 0;    ///< in this group
+  int layers = 0;  ///< in this group
   int q_heads = 0;
   int kv_heads = 0;  ///< divides q_heads
   int head_dim = 0;
-  int window = 0;    ///< kSlidingWindow: positions seen, the current one included
-  float scale = 1;   ///< multiplies q.k before the softmax
+  int window = 0;              ///< kSlidingWindow: positions seen, the current one included
+  float scale = 1;             ///< multiplies q.k before the softmax
   DType dtype = DType::kBf16;  ///< of q and out
   DType kv = DType::kBf16;
   Numerics numerics = Numerics::kBatchInvariant;
@@ -35,13 +35,15 @@ struct AttentionSpec {
 struct AttentionBatch {
   std::span<const int32_t> cu_seqlens_q;    ///< host [seqs + 1]
   std::span<const int32_t> seq_lens_upper;  ///< host [seqs]: bound on seq_lens, for the plan only
-  TensorView seq_lens;                      ///< i32 [seqs]: positions visible to the last query; the truth
-  TensorView block_tables;                  ///< i32 [seqs, max_blocks]; entries past a sequence's end are unread
-  TensorView slot_mapping;                  ///< i32 [tokens]: block * block_tokens + offset of each new KV row; -1: not written
-  std::span<std::byte> host_plan = {};      ///< PlanBytes that Plan writes, in host memory
-  void* device_plan = nullptr;              ///< where Run finds a copy of them, made by the caller
+  TensorView seq_lens;      ///< i32 [seqs]: positions visible to the last query; the truth
+  TensorView block_tables;  ///< i32 [seqs, max_blocks]; entries past a sequence's end are unread
+  TensorView slot_mapping;  ///< i32 [tokens]: block * block_tokens + offset of each new KV row; -1:
+                            ///< not written
+  std::span<std::byte> host_plan = {};  ///< PlanBytes that Plan writes, in host memory
+  void* device_plan = nullptr;          ///< where Run finds a copy of them, made by the caller
   /// For a captured graph: what is launched must follow from the number of sequences alone. Each
-  /// has one query; those that only fill up the graph have a seq_len of 0, and outputs of no meaning.
+  /// has one query; those that only fill up the graph have a seq_len of 0, and outputs of no
+  /// meaning.
   bool fixed_launches = false;
 };
 
@@ -69,9 +71,9 @@ class AttentionBackend {
  public:
   virtual ~AttentionBackend() = default;
 
-  virtual std::span<const int> BlockTokens() const = 0;             ///< allowed block sizes, preferred first
-  virtual size_t BytesPerBlock(int block_tokens) const = 0;         ///< of all layers of the group
-  virtual void BindCache(const KvCacheView& cache) = 0;             ///< once, before the first Plan
+  virtual std::span<const int> BlockTokens() const = 0;  ///< allowed block sizes, preferred first
+  virtual size_t BytesPerBlock(int block_tokens) const = 0;  ///< of all layers of the group
+  virtual void BindCache(const KvCacheView& cache) = 0;      ///< once, before the first Plan
   /// Bytes that plans of such steps take; 0 when the device needs none.
   virtual size_t PlanBytes(int max_tokens, int max_seqs) const = 0;
   /// Splits the step's work, on the host; keeps `batch` until the next Plan (its views must live

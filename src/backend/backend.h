@@ -24,8 +24,8 @@ struct DeviceInfo {
   std::string name;         ///< "cpu"
   std::string description;  ///< "AMD EPYC, avx512, 2 threads"
   size_t total_bytes = 0;
-  size_t free_bytes = 0;        ///< now
-  bool is_host_memory = false;  ///< device pointers may be read by the host
+  size_t free_bytes = 0;         ///< now
+  bool is_host_memory = false;   ///< device pointers may be read by the host
   bool is_asynchronous = false;  ///< ops return before they are done
   size_t workspace_bytes = 0;    ///< what ops and graphs may take beside what they are given
 };

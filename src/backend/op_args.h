@@ -79,17 +79,17 @@ struct SampleArgs {
 /// Log-softmax of chosen tokens and of the likeliest ones, from raw logits. Results may be pinned
 /// host memory.
 struct LogprobsArgs {
-  TensorView logits;         ///< f32 [rows, vocab]
-  TensorView tokens;         ///< i32 [rows]; a negative id leaves its chosen logprob unset
-  TensorView chosen;         ///< f32 [rows]
-  TensorView top_ids;        ///< i32 [rows, k]; best first, ties by lower id; k may be 0 (empty view)
-  TensorView top_logprobs;   ///< f32 [rows, k]
+  TensorView logits;   ///< f32 [rows, vocab]
+  TensorView tokens;   ///< i32 [rows]; a negative id leaves its chosen logprob unset
+  TensorView chosen;   ///< f32 [rows]
+  TensorView top_ids;  ///< i32 [rows, k]; best first, ties by lower id; k may be 0 (empty view)
+  TensorView top_logprobs;  ///< f32 [rows, k]
 };
 
 /// out[i] = mean + std * table[draw i], where draw i is 16 bits of Philox (base/rng.h): half-word
 /// i % 8, low halves first, of the block with key `seed` and counter {i / 8, stream}. A function of
-/// seed, stream and i alone, so that memory of any device can be filled alike, up to the rounding of
-/// one multiply-add. Cost: one Philox block for eight elements; memory-bound on a GPU.
+/// seed, stream and i alone, so that memory of any device can be filled alike, up to the rounding
+/// of one multiply-add. Cost: one Philox block for eight elements; memory-bound on a GPU.
 struct FillRandomArgs {
   TensorView table;  ///< f32 [65536]: quantiles of the distribution wanted
   uint64_t seed = 0;

@@ -12,7 +12,8 @@ namespace gale {
 
 struct BackendOptions {
   int threads = 0;        ///< CPU compute threads; 0 = what the cgroup quota allows
-  std::string note = {};  ///< ends the device's description: why it was chosen, when that was left open
+  std::string note = {};  ///< ends the device's description: why it was chosen, when that was left
+                          ///< open
 };
 
 using BackendFactory = Result<std::unique_ptr<Backend>> (*)(const BackendOptions& options);

@@ -17,22 +17,22 @@ std::string CompareFailure(const char* expression, const A& a, const B& b) {
 
 }  // namespace gale::internal
 
-#define GALE_CHECK(condition)                                               \
-  do {                                                                      \
-    if (!(condition)) [[unlikely]] {                                        \
-      ::gale::internal::CheckFailed(__FILE__, __LINE__, #condition);        \
-    }                                                                       \
+#define GALE_CHECK(condition)                                        \
+  do {                                                               \
+    if (!(condition)) [[unlikely]] {                                 \
+      ::gale::internal::CheckFailed(__FILE__, __LINE__, #condition); \
+    }                                                                \
   } while (false)
 
-#define GALE_CHECK_OP(a, op, b)                                                                  \
-  do {                                                                                           \
-    const auto& gale_a = (a);                                                                    \
-    const auto& gale_b = (b);                                                                    \
-    if (!(gale_a op gale_b)) [[unlikely]] {                                                      \
-      ::gale::internal::CheckFailed(                                                             \
-          __FILE__, __LINE__,                                                                    \
-          ::gale::internal::CompareFailure(#a " " #op " " #b, gale_a, gale_b));                  \
-    }                                                                                            \
+#define GALE_CHECK_OP(a, op, b)                                                 \
+  do {                                                                          \
+    const auto& gale_a = (a);                                                   \
+    const auto& gale_b = (b);                                                   \
+    if (!(gale_a op gale_b)) [[unlikely]] {                                     \
+      ::gale::internal::CheckFailed(                                            \
+          __FILE__, __LINE__,                                                   \
+          ::gale::internal::CompareFailure(#a " " #op " " #b, gale_a, gale_b)); \
+    }                                                                           \
   } while (false)
 
 #define GALE_CHECK_EQ(a, b) GALE_CHECK_OP(a, ==, b)

@@ -1,5 +1,6 @@
-// What this process may use of the machine: processors and memory, as the kernel and the container's
-// control group allow. Layer L0; read at start-up by the thread pool and before large allocations.
+// What this process may use of the machine: processors and memory, as the kernel and the
+// container's control group allow. Layer L0; read at start-up by the thread pool and before large
+// allocations.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,7 @@ namespace gale {
 int AvailableCpus(const std::string& root = "");
 
 struct HostMemory {
-  size_t total_bytes = 0;      ///< of the machine, or the control group's limit when that is smaller
+  size_t total_bytes = 0;  ///< of the machine, or the control group's limit when that is smaller
   size_t available_bytes = 0;  ///< what can still be taken without swapping or being killed
 };
 HostMemory ReadHostMemory(const std::string& root = "");

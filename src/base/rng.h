@@ -1,5 +1,5 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011). A draw is a pure function of
-// seed and counter, so it depends on no neighbour and can be repeated anywhere. Layer L0; also
+// Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011). A draw is a pure function
+// of seed and counter, so it depends on no neighbour and can be repeated anywhere. Layer L0; also
 // compiled into device code.
 #pragma once
 

@@ -38,9 +38,9 @@ Status EngineConfig::Validate() const {
   GALE_RETURN_IF_ERROR(
       CheckRange("max_num_batched_tokens", max_num_batched_tokens, 1, kMaxBatchedTokens));
   if (!(device_timeout_s > 0)) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("device_timeout_s: expected seconds above 0, got {}",
-                                 device_timeout_s));
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("device_timeout_s: expected seconds above 0, got {}", device_timeout_s));
   }
   return CheckRange("max_queued_requests", max_queued_requests, 1, 1 << 24);
 }

@@ -23,8 +23,7 @@ Result<std::unique_ptr<Worker>> LoadWorker(EngineConfig& config, const LoadProgr
   GALE_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
                         CreateBackend(config.device, {.threads = config.threads}));
   if (!config.numerics) {
-    config.numerics =
-        backend->info().name == "cpu" ? Numerics::kBatchInvariant : Numerics::kFast;
+    config.numerics = backend->info().name == "cpu" ? Numerics::kBatchInvariant : Numerics::kFast;
   }
   const LoadOptions options{.model = config.model,
                             .format = config.load_format,

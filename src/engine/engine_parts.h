@@ -13,7 +13,7 @@ namespace gale {
 struct EngineParts {
   EngineConfig config;  ///< resolved
   ModelInfo info;
-  std::string device;  ///< as LlmEngine::device
+  std::string device;                           ///< as LlmEngine::device
   std::unique_ptr<Tokenizer> tokenizer;         ///< may be null
   std::unique_ptr<ChatTemplate> chat_template;  ///< may be null
   std::unique_ptr<Executor> executor;

@@ -205,9 +205,9 @@ Status LlmEngineImpl::CheckParams(const RequestParams& params) const {
           "prompt: this model has no tokenizer, so prompts must be token ids; got text"));
     }
     if (!params.sampling.stop.empty()) {
-      return tl::unexpected(InvalidArgument(
-          "stop: this model has no tokenizer, so there is no text to stop at; use "
-          "stop_token_ids"));
+      return tl::unexpected(
+          InvalidArgument("stop: this model has no tokenizer, so there is no text to stop at; use "
+                          "stop_token_ids"));
     }
   }
   for (const TokenId token : params.sampling.stop_token_ids) {

@@ -14,7 +14,8 @@ class RmsNorm {
   RmsNorm(const RmsNorm&) = delete;
   RmsNorm& operator=(const RmsNorm&) = delete;
 
-  /// out = norm(x), or, with a residual, residual += x and out = norm(residual). out may alias either.
+  /// out = norm(x), or, with a residual, residual += x and out = norm(residual). out may alias
+  /// either.
   void Forward(ForwardContext& context, const TensorView& x, const TensorView& residual,
                const TensorView& out) const;
   const TensorView& weight() const { return weight_; }  ///< [hidden], for ops that fuse the norm

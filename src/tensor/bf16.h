@@ -10,7 +10,9 @@ struct Bf16 {
   uint16_t bits = 0;
 };
 
-constexpr float ToFloat(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+constexpr float ToFloat(Bf16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
 
 /// Round to nearest, ties to even; NaN stays NaN.
 constexpr Bf16 ToBf16(float x) {

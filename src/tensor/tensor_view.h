@@ -45,7 +45,9 @@ struct TensorView {
     for (int i = 0; i < rank; ++i) n *= dims[i];
     return n;
   }
-  size_t Bytes() const { return static_cast<size_t>(NumElements()) * DTypeBytes(dtype); }  ///< of the elements alone
+  size_t Bytes() const {
+    return static_cast<size_t>(NumElements()) * DTypeBytes(dtype);
+  }  ///< of the elements alone
 
   template <class T>
   T* As() const {
@@ -57,7 +59,8 @@ struct TensorView {
   TensorView Slice(int axis, int64_t begin, int64_t end) const {
     GALE_CHECK_LE(end, dims[axis]);
     TensorView view = *this;
-    view.data = static_cast<char*>(data) + begin * strides[axis] * static_cast<int64_t>(DTypeBytes(dtype));
+    view.data =
+        static_cast<char*>(data) + begin * strides[axis] * static_cast<int64_t>(DTypeBytes(dtype));
     view.dims[axis] = end - begin;
     return view;
   }

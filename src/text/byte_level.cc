@@ -7,8 +7,8 @@
 namespace gale::text {
 namespace {
 
-constexpr int kLastSpelling =
-    0x143;  // 0x100 + the 68 bytes that have no printable Latin-1 form - 1
+constexpr int kLastSpelling = 0x143;  // 0x100 + the 68 bytes that have no printable Latin-1 form -
+                                      // 1
 
 struct Tables {
   std::array<std::array<char, 2>, 256> spelling{};

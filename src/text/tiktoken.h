@@ -15,11 +15,11 @@ namespace gale::text {
 
 /// What such a file does not tell.
 struct TiktokenEncoding {
-  std::string_view name;     ///< "cl100k_base"
-  std::string_view pattern;  ///< what cuts text into words
-  std::vector<std::string>
-      special;           ///< of ids from the first one behind the ranks; "" are left out
-  std::string_view bos;  ///< what a text begins with; empty for nothing
+  std::string_view name;             ///< "cl100k_base"
+  std::string_view pattern;          ///< what cuts text into words
+  std::vector<std::string> special;  ///< of ids from the first one behind the ranks; "" are left
+                                     ///< out
+  std::string_view bos;              ///< what a text begins with; empty for nothing
 };
 
 /// The encoding of a file by its name ("cl100k_base.tiktoken"), else by what "tokenizer_class"

@@ -52,8 +52,8 @@ struct AttentionParams {
   int group;   // query heads of a kv head
   int window;  // 0: none
   float scale;
-  float* partial_out;     // [partial row, padded_dim], not divided by the sum
-  float2* partial_stats;  // [partial row]: maximum (of scores * log2 e) and sum
+  float* partial_out;       // [partial row, padded_dim], not divided by the sum
+  float2* partial_stats;    // [partial row]: maximum (of scores * log2 e) and sum
   int32_t* chunk_counters;  // [split sequence, kv head]: chunks done in this layer; 0 in between
 
   __device__ __forceinline__ int NumItems() const {

@@ -121,14 +121,15 @@ Error WhyNoDevice(cudaError_t error) {
     return Unusable(fmt::format("no NVIDIA driver; install one for CUDA {} or newer", needed));
   }
   if (driver < CUDART_VERSION) {
-    return Unusable(fmt::format("the NVIDIA driver is for CUDA {}, this build needs {} or newer; "
-                                "update the driver",
-                                Version(driver), needed));
+    return Unusable(
+        fmt::format("the NVIDIA driver is for CUDA {}, this build needs {} or newer; "
+                    "update the driver",
+                    Version(driver), needed));
   }
-  return Unusable(
-      fmt::format("the NVIDIA driver (for CUDA {}) shows no GPU to this process: {}; see nvidia-smi "
-                  "and CUDA_VISIBLE_DEVICES",
-                  Version(driver), cudaGetErrorString(error)));
+  return Unusable(fmt::format(
+      "the NVIDIA driver (for CUDA {}) shows no GPU to this process: {}; see nvidia-smi "
+      "and CUDA_VISIBLE_DEVICES",
+      Version(driver), cudaGetErrorString(error)));
 }
 
 Result<std::unique_ptr<Backend>> CreateCudaBackend(const BackendOptions& options) {

@@ -1,10 +1,11 @@
 // The few PTX instructions that have no CUDA C++ spelling: barriers in shared memory, bulk copies,
-// matrix fragments, programmatic dependent launch. Hopper (sm_90a) for the bulk copies; the rest sm_80.
+// matrix fragments, programmatic dependent launch. Hopper (sm_90a) for the bulk copies; the rest
+// sm_80.
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include <cstdint>
+
+#include <cuda_bf16.h>
 
 namespace gale::cuda {
 
@@ -19,7 +20,8 @@ __device__ __forceinline__ void LaunchDependents() {
 #endif
 }
 
-/// Waits until the kernels before this one on the stream have finished and their writes are visible.
+/// Waits until the kernels before this one on the stream have finished and their writes are
+/// visible.
 __device__ __forceinline__ void WaitForPrerequisites() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -42,8 +44,10 @@ __device__ __forceinline__ void MmaBf16(float (&d)[4], uint32_t a0, uint32_t a1,
 
 /// Asynchronous copy of 16 aligned bytes, past L1.
 __device__ __forceinline__ void CopyAsync16(void* shared_dst, const void* src) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(SharedAddress(shared_dst)), "l"(src)
-               : "memory");
+  asm volatile(
+      "cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(SharedAddress(shared_dst)),
+      "l"(src)
+      : "memory");
 }
 
 /// Waits until no more than kPending calls of this are left whose copies have not landed.
@@ -55,7 +59,8 @@ __device__ __forceinline__ void AwaitCopiesBut() {
 #if __CUDA_ARCH__ >= 900 || !defined(__CUDA_ARCH__)
 
 __device__ __forceinline__ void MbarrierInit(uint64_t* barrier, uint32_t arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(SharedAddress(barrier)), "r"(arrivals)
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(SharedAddress(barrier)),
+               "r"(arrivals)
                : "memory");
 }
 
@@ -64,9 +69,10 @@ __device__ __forceinline__ void MbarrierArrive(uint64_t* barrier) {
 }
 
 __device__ __forceinline__ void MbarrierArriveExpect(uint64_t* barrier, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(SharedAddress(barrier)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(SharedAddress(barrier)),
+      "r"(bytes)
+      : "memory");
 }
 
 __device__ __forceinline__ void MbarrierWait(uint64_t* barrier, uint32_t parity) {
@@ -83,7 +89,8 @@ __device__ __forceinline__ void MbarrierWait(uint64_t* barrier, uint32_t parity)
 
 /// The barrier counts one arrival of this thread once all its copies so far have landed.
 __device__ __forceinline__ void MbarrierArriveWhenCopied(uint64_t* barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(SharedAddress(barrier)) : "memory");
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(SharedAddress(barrier))
+               : "memory");
 }
 
 #endif
