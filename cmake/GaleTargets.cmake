@@ -49,6 +49,7 @@ function(gale_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} gale_flags GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE GALE_SOURCE_DIR="${GALE_TEST_ROOT}")
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)  # tests/support
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300)
   if(GALE_TEST_ROOT STREQUAL ".")

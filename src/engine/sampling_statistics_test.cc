@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "engine/engine_parts.h"
+#include "support/chi_square.h"
 
 namespace gale {
 namespace {
@@ -102,7 +103,7 @@ std::vector<double> Filtered(const std::vector<double>& logprobs, const Sampling
   return p;
 }
 
-std::vector<int> Draw(LlmEngine& engine, SamplingParams sampling, int num_draws) {
+std::vector<int64_t> Draw(LlmEngine& engine, SamplingParams sampling, int num_draws) {
   sampling.max_tokens = 1;
   sampling.n = kSamplesPerRequest;
   std::vector<RequestParams> requests;
@@ -112,45 +113,13 @@ std::vector<int> Draw(LlmEngine& engine, SamplingParams sampling, int num_draws)
     request.sampling = sampling;
     request.sampling.seed = static_cast<uint64_t>(1000 + i);
   }
-  std::vector<int> counts(kVocab);
+  std::vector<int64_t> counts(kVocab);
   for (const RequestOutput& output : engine.Generate(std::move(requests))) {
     for (const SampleOutput& sample : output.samples) {
       ++counts[static_cast<size_t>(sample.tokens.at(0))];
     }
   }
   return counts;
-}
-
-/// Probability of a chi-square value at least this large (Wilson & Hilferty 1931).
-double UpperTail(double chi_square, int degrees_of_freedom) {
-  const double k = degrees_of_freedom;
-  const double z = (std::cbrt(chi_square / k) - (1 - 2 / (9 * k))) / std::sqrt(2 / (9 * k));
-  return 0.5 * std::erfc(z / std::sqrt(2.0));
-}
-
-/// p-value of the counts; 0 when a token was drawn that has no probability. Tokens expected fewer
-/// than ten times are counted together.
-double PValue(const std::vector<int>& counts, const std::vector<double>& p) {
-  const double n = std::accumulate(counts.begin(), counts.end(), 0.0);
-  double chi_square = 0;
-  double rest_expected = 0;
-  double rest_counted = 0;
-  int cells = 0;
-  for (size_t token = 0; token < p.size(); ++token) {
-    if (p[token] == 0 && counts[token] > 0) return 0;
-    if (n * p[token] < 10) {
-      rest_expected += n * p[token];
-      rest_counted += counts[token];
-      continue;
-    }
-    chi_square += std::pow(counts[token] - n * p[token], 2) / (n * p[token]);
-    ++cells;
-  }
-  if (rest_expected >= 10) {
-    chi_square += std::pow(rest_counted - rest_expected, 2) / rest_expected;
-    ++cells;
-  }
-  return UpperTail(chi_square, cells - 1);
 }
 
 SamplingParams Sampling(float temperature, int top_k, float top_p, float min_p) {
@@ -170,7 +139,7 @@ TEST(SamplingStatisticsTest, DrawsFollowTheExactDistribution) {
        {Sampling(1, 0, 1, 0), Sampling(0.7F, 0, 1, 0), Sampling(1.5F, 12, 1, 0),
         Sampling(1, 0, 0.8F, 0), Sampling(1, 0, 1, 0.1F), Sampling(1.2F, 30, 0.9F, 0.05F)}) {
     const std::vector<double> p = Filtered(logprobs, sampling);
-    const double p_value = PValue(Draw(**engine, sampling, 3000), p);
+    const double p_value = test::ChiSquareP(Draw(**engine, sampling, 3000), p);
     EXPECT_GT(p_value, kMinP) << fmt::format("temperature {}, top_k {}, top_p {}, min_p {}",
                                              sampling.temperature, sampling.top_k, sampling.top_p,
                                              sampling.min_p);
@@ -188,8 +157,8 @@ TEST(SamplingStatisticsTest, SamplerBiasedByThreePercentIsFoundOut) {
   ASSERT_TRUE(parts) << parts.error().message;
   parts->executor = std::make_unique<BiasedExecutor>(std::move(parts->executor), 0.03, likeliest);
   const auto biased = StartEngine(*std::move(parts));
-  EXPECT_LT(PValue(Draw(*biased, sampling, 8000), p), kMinP);
-  EXPECT_GT(PValue(Draw(**healthy, sampling, 8000), p), kMinP);
+  EXPECT_LT(test::ChiSquareP(Draw(*biased, sampling, 8000), p), kMinP);
+  EXPECT_GT(test::ChiSquareP(Draw(**healthy, sampling, 8000), p), kMinP);
 }
 
 TEST(SamplingStatisticsTest, ZeroTemperatureTakesTheLikeliest) {
@@ -197,7 +166,7 @@ TEST(SamplingStatisticsTest, ZeroTemperatureTakesTheLikeliest) {
   ASSERT_TRUE(engine) << engine.error().message;
   const std::vector<double> logprobs = ExactLogprobs(**engine);
   const auto likeliest = std::ranges::max_element(logprobs) - logprobs.begin();
-  const std::vector<int> counts = Draw(**engine, Sampling(0, 0, 1, 0), kSamplesPerRequest);
+  const std::vector<int64_t> counts = Draw(**engine, Sampling(0, 0, 1, 0), kSamplesPerRequest);
   EXPECT_EQ(counts[static_cast<size_t>(likeliest)], kSamplesPerRequest);
 }
 
