@@ -30,7 +30,12 @@ struct ModelInfo {
   SamplingParams default_sampling;  ///< generation_config.json's, or the defaults
 };
 
-/// Reads headers and configuration only. `model` as in EngineConfig.
+/// The path that `model` (as in EngineConfig) stands for: of ORG/NAME and ORG/NAME@REVISION the
+/// folder in the Hugging Face cache of this machine, of anything else `model` itself.
+/// Errors: kNotFound, with the command that downloads what is missing; kDummy needs no weights.
+Result<std::string> ResolveModel(const std::string& model, LoadFormat format = LoadFormat::kAuto);
+
+/// Reads headers and configuration only. `model` is resolved first.
 Result<ModelInfo> ReadModelInfo(const std::string& model, LoadFormat format = LoadFormat::kAuto);
 
 /// Names accepted by LoadFormat::kDummy beside a folder or a config.json.

@@ -213,7 +213,7 @@ Status Chat(const ChatCommandOptions& options) {
   });
   if (!engine) return tl::unexpected(engine.error());
   Result<ChatPrompter> prompter =
-      ChatPrompter::Load(options.chat_flags, options.engine.model, (*engine)->chat_template());
+      ChatPrompter::Load(options.chat_flags, (*engine)->config().model, (*engine)->chat_template());
   if (!prompter) return tl::unexpected(prompter.error());
   Conversation conversation(options, **engine, *std::move(prompter), interrupts);
   return Converse(conversation, interrupts);

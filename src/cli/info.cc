@@ -44,7 +44,8 @@ json::object SamplingRecord(const SamplingParams& sampling) {
           {"max_tokens", sampling.max_tokens}};
 }
 
-json::object ModelRecord(const std::string& model, const ModelInfo& info) {
+json::object ModelRecord(const std::string& model, const std::string& folder,
+                         const ModelInfo& info) {
   return {{"model", model},
           {"architecture", info.architecture},
           {"dtype", info.dtype},
@@ -62,11 +63,11 @@ json::object ModelRecord(const std::string& model, const ModelInfo& info) {
           {"tied_embeddings", info.tied_embeddings},
           {"eos_token_ids", json::value_from(info.eos_token_ids)},
           {"default_sampling", SamplingRecord(info.default_sampling)},
-          {"has_tokenizer", Tokenizer::FromFolder(model).has_value()},
-          {"has_chat_template", ChatTemplate::FromFolder(model).has_value()}};
+          {"has_tokenizer", Tokenizer::FromFolder(folder).has_value()},
+          {"has_chat_template", ChatTemplate::FromFolder(folder).has_value()}};
 }
 
-std::string ModelTable(const std::string& model, const ModelInfo& info) {
+std::string ModelTable(const std::string& model, const std::string& folder, const ModelInfo& info) {
   const SamplingParams& sampling = info.default_sampling;
   std::string table;
   const auto row = [&table](std::string_view name, const std::string& value) {
@@ -92,8 +93,8 @@ std::string ModelTable(const std::string& model, const ModelInfo& info) {
           ? "greedy"
           : fmt::format("temperature {}, top-k {}, top-p {}, min-p {}", sampling.temperature,
                         sampling.top_k, sampling.top_p, sampling.min_p));
-  row("tokenizer", Presence(Tokenizer::FromFolder(model)));
-  row("chat template", Presence(ChatTemplate::FromFolder(model)));
+  row("tokenizer", Presence(Tokenizer::FromFolder(folder)));
+  row("chat template", Presence(ChatTemplate::FromFolder(folder)));
   return table;
 }
 
@@ -113,11 +114,13 @@ Status Info(const InfoOptions& options) {
   const std::vector<std::string> presets = ModelPresets();
   const bool is_preset = !std::filesystem::exists(options.model) &&
                          std::find(presets.begin(), presets.end(), options.model) != presets.end();
+  const Result<std::string> path = ResolveModel(options.model);
+  if (!path) return tl::unexpected(path.error());
   const Result<ModelInfo> info =
-      ReadModelInfo(options.model, is_preset ? LoadFormat::kDummy : LoadFormat::kAuto);
+      ReadModelInfo(*path, is_preset ? LoadFormat::kDummy : LoadFormat::kAuto);
   if (!info) return tl::unexpected(info.error());
-  return WriteOut(options.json ? JsonIndented(ModelRecord(options.model, *info))
-                               : ModelTable(options.model, *info));
+  return WriteOut(options.json ? JsonIndented(ModelRecord(options.model, *path, *info))
+                               : ModelTable(options.model, *path, *info));
 }
 
 constexpr const char* kFooter = R"(
@@ -131,7 +134,9 @@ Examples:
 void AddInfoCommand(CLI::App& app, Action& action) {
   auto options = std::make_shared<InfoOptions>();
   CLI::App* command = app.add_subcommand("info", "Describe a model without loading it");
-  command->add_option("model", options->model, "Model folder or preset; none: what is supported");
+  command->add_option("model", options->model,
+                      "Model folder, ORG/NAME[@REVISION] of the Hugging Face cache, or preset; "
+                      "none: what is supported");
   command->add_flag("--json", options->json, "As JSON");
   command->footer(kFooter);
   command->callback([options, &action] { action = [options] { return Info(*options); }; });

@@ -157,8 +157,8 @@ Status Run(const RunOptions& options) {
 
   std::optional<ChatPrompter> prompter;
   if (options.chat) {
-    Result<ChatPrompter> loaded =
-        ChatPrompter::Load(options.chat_flags, options.engine.model, (*engine)->chat_template());
+    Result<ChatPrompter> loaded = ChatPrompter::Load(options.chat_flags, (*engine)->config().model,
+                                                     (*engine)->chat_template());
     if (!loaded) return tl::unexpected(loaded.error());
     prompter = *std::move(loaded);
   }

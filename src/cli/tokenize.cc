@@ -17,6 +17,7 @@
 #include "cli/json_text.h"
 #include "cli/standard_io.h"
 #include "cli/whole_number.h"
+#include "gale/model_info.h"
 #include "gale/tokenizer.h"
 
 namespace gale::cli {
@@ -86,17 +87,17 @@ json::array MessagesOf(const std::string& text) {
   return {json::object{{"role", "user"}, {"content", text}}};
 }
 
-Status TokenizeChat(const TokenizeOptions& options, const Tokenizer& tokenizer,
-                    const std::string& text) {
+Status TokenizeChat(const TokenizeOptions& options, const std::string& folder,
+                    const Tokenizer& tokenizer, const std::string& text) {
   std::unique_ptr<ChatTemplate> own;
   if (options.chat_flags.chat_template.empty()) {
-    auto loaded = ChatTemplate::FromFolder(options.model);
+    auto loaded = ChatTemplate::FromFolder(folder);
     if (!loaded && loaded.error().code != ErrorCode::kNotFound) {
       return tl::unexpected(loaded.error());
     }
     if (loaded) own = *std::move(loaded);
   }
-  const auto prompter = ChatPrompter::Load(options.chat_flags, options.model, own.get());
+  const auto prompter = ChatPrompter::Load(options.chat_flags, folder, own.get());
   if (!prompter) return tl::unexpected(prompter.error());
   const Result<RenderedPrompt> prompt = prompter->Render(MessagesOf(text));
   if (!prompt) return tl::unexpected(prompt.error());
@@ -112,7 +113,9 @@ Status TokenizeChat(const TokenizeOptions& options, const Tokenizer& tokenizer,
 }
 
 Status Tokenize(const TokenizeOptions& options) {
-  const Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromFolder(options.model);
+  const Result<std::string> folder = ResolveModel(options.model, LoadFormat::kDummy);
+  if (!folder) return tl::unexpected(folder.error());
+  const Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromFolder(*folder);
   if (!tokenizer) return tl::unexpected(tokenizer.error());
   if (!options.decode.empty()) return WriteOut((*tokenizer)->Decode(options.decode, false) + "\n");
   std::string text;
@@ -123,7 +126,7 @@ Status Tokenize(const TokenizeOptions& options) {
     if (!read) return tl::unexpected(read.error());
     text = *std::move(read);
   }
-  if (options.use_template) return TokenizeChat(options, **tokenizer, text);
+  if (options.use_template) return TokenizeChat(options, *folder, **tokenizer, text);
   return PrintTokens(**tokenizer, options,
                      (*tokenizer)
                          ->Encode(text, {.add_special_tokens = !options.no_special,
@@ -151,8 +154,10 @@ void AddTokenizeCommand(CLI::App& app, Action& action) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of a text, or the reverse");
   command->add_option("text", options->text, "Text; without it, --file or standard input");
-  command->add_option("-m,--model", options->model, "Model folder with a tokenizer.json")
-      ->type_name("DIR")
+  command
+      ->add_option("-m,--model", options->model,
+                   "Folder with a tokenizer, or ORG/NAME[@REVISION] of the Hugging Face cache")
+      ->type_name("MODEL")
       ->required();
   command->add_option("--file", options->file, "Read the text from a file; - is standard input")
       ->type_name("FILE")

@@ -50,9 +50,11 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   GALE_RETURN_IF_ERROR(config.Validate());
   EngineParts parts;
   parts.config = config;
-  GALE_ASSIGN_OR_RETURN(parts.info, ReadModelInfo(config.model, config.load_format));
-  GALE_RETURN_IF_ERROR(LoadOptional(Tokenizer::FromFolder(config.model), parts.tokenizer));
-  GALE_RETURN_IF_ERROR(LoadOptional(ChatTemplate::FromFolder(config.model), parts.chat_template));
+  GALE_ASSIGN_OR_RETURN(const std::string path, ResolveModel(config.model, config.load_format));
+  parts.config.model = path;
+  GALE_ASSIGN_OR_RETURN(parts.info, ReadModelInfo(path, config.load_format));
+  GALE_RETURN_IF_ERROR(LoadOptional(Tokenizer::FromFolder(path), parts.tokenizer));
+  GALE_RETURN_IF_ERROR(LoadOptional(ChatTemplate::FromFolder(path), parts.chat_template));
   GALE_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, LoadWorker(parts.config, progress));
 
   const Model& model = worker->model();

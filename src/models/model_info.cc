@@ -56,7 +56,8 @@ Result<std::optional<StoredWeights>> ReadStoredWeights(const std::string& folder
 }  // namespace
 
 Result<ModelInfo> ReadModelInfo(const std::string& model, LoadFormat format) {
-  GALE_ASSIGN_OR_RETURN(const ModelSource source, ReadModelSource(model));
+  GALE_ASSIGN_OR_RETURN(const std::string path, ResolveModel(model, format));
+  GALE_ASSIGN_OR_RETURN(const ModelSource source, ReadModelSource(path));
   const HfConfig& config = source.config;
   std::optional<StoredWeights> stored;
   if (format == LoadFormat::kAuto && !source.folder.empty()) {

@@ -7,6 +7,8 @@
 
 #include "base/status_macros.h"
 #include "gale/model_info.h"
+#include "weights/gguf_model.h"
+#include "weights/hub_cache.h"
 #include "weights/json_file.h"
 #include "weights/presets.h"
 
@@ -57,6 +59,13 @@ Result<ModelSource> ReadModelSource(const std::string& model) {
     }
     return source;
   }
+  if (fs::exists(model, ignored) && IsGgufPath(model)) {
+    GALE_ASSIGN_OR_RETURN(const GgufModel gguf, GgufModel::Open(model));
+    GALE_ASSIGN_OR_RETURN(source.config, gguf.Config(DescribedArchitectures()));
+    source.folder = model;
+    source.generation.eos_token_ids = source.config.eos_token_ids;
+    return source;
+  }
   if (fs::exists(model, ignored)) {
     GALE_RETURN_IF_ERROR(ReadConfigFile(model, source));
     return source;
@@ -65,12 +74,19 @@ Result<ModelSource> ReadModelSource(const std::string& model) {
   if (preset.empty()) {
     return MakeError(
         ErrorCode::kNotFound,
-        fmt::format("{}: no such model: expected a checkpoint folder, a config.json or "
-                    "one of the presets {}",
+        fmt::format("{}: no such model: expected a checkpoint folder, a config.json, ORG/NAME of "
+                    "the Hugging Face hub or one of the presets {}",
                     model, fmt::join(PresetNames(), ", ")));
   }
   GALE_RETURN_IF_ERROR(ReadConfig(preset, model, source));
   return source;
+}
+
+Result<std::string> ResolveModel(const std::string& model, LoadFormat format) {
+  std::error_code ignored;
+  const std::optional<HubModel> hub_model = ParseHubModel(model);
+  if (fs::exists(model, ignored) || !hub_model) return model;
+  return FindSnapshot(*hub_model, HubCacheFolder(), format != LoadFormat::kDummy);
 }
 
 DType ResolveDType(ModelDType asked, DType checkpoint) {

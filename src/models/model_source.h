@@ -10,12 +10,13 @@
 namespace gale {
 
 struct ModelSource {
-  std::string folder;  ///< of the checkpoint; empty for a preset or a config.json given by itself
+  std::string folder;  ///< of the checkpoint, or its GGUF file; empty for a preset or config.json
   HfConfig config;
   GenerationConfig generation;  ///< eos_token_ids fall back to config.json's
 };
 
-/// Also reads architectures that Gale can describe but not run yet.
+/// `model` is a path or a preset: what ResolveModel gives. Also reads architectures that Gale can
+/// describe but not run yet.
 /// Errors: kNotFound, listing the presets; those of ParseHfConfig and ParseGenerationConfig.
 Result<ModelSource> ReadModelSource(const std::string& model);
 

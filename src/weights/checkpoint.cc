@@ -2,12 +2,12 @@
 
 #include <filesystem>
 #include <map>
-#include <set>
 
 #include <fmt/format.h>
 
 #include "base/json.h"
 #include "base/status_macros.h"
+#include "weights/gguf_model.h"
 #include "weights/json_file.h"
 
 namespace gale {
@@ -41,8 +41,27 @@ Result<std::map<std::string, std::string>> ReadIndex(const std::string& path) {
 
 }  // namespace
 
+Result<std::set<std::string>> WeightFileNames(const std::string& folder) {
+  const std::filesystem::path path(folder);
+  std::error_code ignored;
+  if (std::filesystem::exists(path / kSingleFile, ignored))
+    return std::set{std::string(kSingleFile)};
+  std::set<std::string> names;
+  if (!std::filesystem::exists(path / kIndexFile, ignored)) return names;
+  GALE_ASSIGN_OR_RETURN(const auto index, ReadIndex(path / kIndexFile));
+  for (const auto& [tensor, file_name] : index) names.insert(file_name);
+  return names;
+}
+
 Result<std::unique_ptr<const Checkpoint>> Checkpoint::Open(const std::string& folder) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint(folder));
+  if (IsGgufPath(folder)) {
+    GALE_ASSIGN_OR_RETURN(GgufModel model, GgufModel::Open(folder));
+    GALE_ASSIGN_OR_RETURN(checkpoint->tensors_, model.Tensors());
+    checkpoint->files_ = std::move(model.files);
+    checkpoint->BuildNameTable();
+    return checkpoint;
+  }
   const std::filesystem::path path(folder);
   std::error_code ignored;
   if (std::filesystem::exists(path / kSingleFile, ignored)) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -14,10 +15,15 @@
 
 namespace gale {
 
+/// The files that Checkpoint::Open would read, which may be missing; empty when there is neither
+/// model.safetensors nor an index. Errors: kDataCorrupt for an index that cannot be read.
+Result<std::set<std::string>> WeightFileNames(const std::string& folder);
+
 /// Immutable. The entries' bytes live in mappings that this object holds.
 class Checkpoint {
  public:
-  /// Reads model.safetensors, or all files that model.safetensors.index.json names.
+  /// Reads model.safetensors, or all files that model.safetensors.index.json names; or a GGUF file
+  /// with its shards when `folder` ends in ".gguf".
   /// Errors: kNotFound; kDataCorrupt for a bad file or an index that contradicts its files.
   static Result<std::unique_ptr<const Checkpoint>> Open(const std::string& folder);
 
