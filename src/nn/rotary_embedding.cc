@@ -31,6 +31,7 @@ std::vector<float> RotaryInvFreq(const RopeConfig& config, int rotary_dim) {
     const float exponent = static_cast<float>(i) / static_cast<float>(rotary_dim);
     float frequency = 1 / std::pow(static_cast<float>(config.theta), exponent);
     if (config.type == RopeType::kLlama3) frequency = ScaleLlama3(frequency, config);
+    if (!config.divisors.empty()) frequency /= config.divisors[static_cast<size_t>(i) / 2];
     inv_freq.push_back(frequency);
   }
   return inv_freq;

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/status_macros.h"
+#include "weights/gguf_model.h"
 #include "weights/json_file.h"
 
 namespace gale {
@@ -54,6 +55,13 @@ Result<std::set<std::string>> WeightFileNames(const std::string& folder) {
 
 Result<std::unique_ptr<const Checkpoint>> Checkpoint::Open(const std::string& folder) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint(folder));
+  if (IsGgufPath(folder)) {
+    GALE_ASSIGN_OR_RETURN(GgufModel model, GgufModel::Open(folder));
+    GALE_ASSIGN_OR_RETURN(checkpoint->tensors_, model.Tensors());
+    checkpoint->files_ = std::move(model.files);
+    checkpoint->BuildNameTable();
+    return checkpoint;
+  }
   const std::filesystem::path path(folder);
   std::error_code ignored;
   if (std::filesystem::exists(path / kSingleFile, ignored)) {

@@ -22,7 +22,8 @@ Result<std::set<std::string>> WeightFileNames(const std::string& folder);
 /// Immutable. The entries' bytes live in mappings that this object holds.
 class Checkpoint {
  public:
-  /// Reads model.safetensors, or all files that model.safetensors.index.json names.
+  /// Reads model.safetensors, or all files that model.safetensors.index.json names; or a GGUF file
+  /// with its shards when `folder` ends in ".gguf".
   /// Errors: kNotFound; kDataCorrupt for a bad file or an index that contradicts its files.
   static Result<std::unique_ptr<const Checkpoint>> Open(const std::string& folder);
 

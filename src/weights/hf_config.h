@@ -26,6 +26,7 @@ struct RopeConfig {
   double low_freq_factor = 1;
   double high_freq_factor = 4;
   int original_max_position = 0;
+  std::vector<float> divisors;  ///< [head_dim / 2] of the frequencies, in GGUF files; or empty
 };
 
 /// A decoder-only transformer. Every field is validated: positive where it counts something,

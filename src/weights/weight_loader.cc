@@ -1,6 +1,7 @@
 #include "weights/weight_loader.h"
 
 #include <algorithm>
+#include <cstring>
 #include <unordered_set>
 
 #include <fmt/format.h>
@@ -71,6 +72,7 @@ TensorView ViewInPlace(const ParamSpec& spec, const Checkpoint& checkpoint) {
   const std::byte* next = nullptr;
   for (const ParamPart& part : spec.parts) {
     const SafetensorsEntry& entry = *FindPart(checkpoint, part);
+    if (entry.interleaved_head_dim != 0) return {};
     if (entry.dtype != spec.dtype || (next != nullptr && entry.data.data() != next)) return {};
     if (begin == nullptr) begin = entry.data.data();
     next = entry.data.data() + entry.data.size();
@@ -87,6 +89,21 @@ Result<RawParam> AllocateParam(const ParamSpec& spec, Backend& backend, MemoryKi
   return param;
 }
 
+/// The rows of interleaved heads in Hugging Face's order, where the halves of a head are rotated
+/// against each other and not its neighbours.
+std::vector<std::byte> SeparateHalves(const SafetensorsEntry& entry) {
+  std::vector<std::byte> rows(entry.data.size());
+  const auto head_rows = static_cast<size_t>(entry.interleaved_head_dim);
+  const auto num_rows = static_cast<size_t>(entry.shape[0]);
+  const size_t row_bytes = num_rows == 0 ? 0 : entry.data.size() / num_rows;
+  for (size_t row = 0; row < num_rows; ++row) {
+    const size_t in_head = row % head_rows;
+    const size_t target = row - in_head + in_head / 2 + in_head % 2 * (head_rows / 2);
+    std::memcpy(&rows[target * row_bytes], &entry.data[row * row_bytes], row_bytes);
+  }
+  return rows;
+}
+
 Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, Backend& backend,
                            ThreadPool& threads) {
   if (const TensorView view = ViewInPlace(spec, checkpoint)) return RawParam{view, {}};
@@ -96,7 +113,12 @@ Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, 
   int64_t row = 0;
   for (const ParamPart& part : spec.parts) {
     const SafetensorsEntry& entry = *FindPart(checkpoint, part);
-    ConvertElements(entry.data, *entry.dtype, param.view.Rows(row, row + part.rows), threads);
+    const TensorView rows = param.view.Rows(row, row + part.rows);
+    if (entry.interleaved_head_dim != 0) {
+      ConvertElements(SeparateHalves(entry), *entry.dtype, rows, threads);
+    } else {
+      ConvertElements(entry.data, *entry.dtype, rows, threads);
+    }
     row += part.rows;
   }
   return param;

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Writes some checkpoints of tests/data/models as GGUF files into tests/data/gguf.
+
+    python3 tools/goldens/gguf_goldens.py
+
+Needs no packages. Follows what llama.cpp's converter does to these architectures: its names, f32
+for tensors of one dimension, the rows of q and k of llama interleaved, llama 3's rope scaling as the
+tensor rope_freqs.weight. The tests compare the files with the checkpoints that they come from.
+"""
+
+import json
+import math
+import pathlib
+import re
+import struct
+
+DATA = pathlib.Path(__file__).resolve().parents[2] / "tests" / "data"
+ALIGNMENT = 32
+UINT32, FLOAT32, STRING = 4, 6, 8
+TENSOR_TYPES = {"F32": 0, "F16": 1, "BF16": 30}
+
+# checkpoint: number of files
+CASES = {"llama_bias": 1, "llama_gqa5": 1, "qwen2_gqa3": 1, "qwen3_tied": 1, "qwen3_gqa5": 2}
+
+MODEL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+LAYER_NAMES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def read_tensors(folder):
+    """(name, dtype, shape, bytes) of all tensors of a checkpoint."""
+    for path in sorted(folder.glob("model*.safetensors")):
+        file = path.read_bytes()
+        (length,) = struct.unpack_from("<Q", file)
+        for name, info in json.loads(file[8 : 8 + length]).items():
+            if name != "__metadata__":
+                begin, end = (8 + length + offset for offset in info["data_offsets"])
+                yield name, info["dtype"], info["shape"], file[begin:end]
+
+
+def gguf_name(name):
+    stem, kind = name.rsplit(".", 1)
+    if stem in MODEL_NAMES:
+        return f"{MODEL_NAMES[stem]}.{kind}"
+    layer, part = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem).groups()
+    return f"blk.{layer}.{LAYER_NAMES[part]}.{kind}"
+
+
+def to_f32(dtype, data):
+    if dtype == "BF16":
+        return b"".join(b"\0\0" + data[i : i + 2] for i in range(0, len(data), 2))
+    if dtype == "F16":
+        return b"".join(struct.pack("<f", value) for (value,) in struct.iter_unpack("<e", data))
+    return data
+
+
+def interleave(data, rows, head_dim):
+    """Row i of a head's first half is followed by row i of its second."""
+    size = len(data) // rows
+    row = [data[i * size : (i + 1) * size] for i in range(rows)]
+    half = head_dim // 2
+    order = (head + i + j * half for head in range(0, rows, head_dim) for i in range(half) for j in (0, 1))
+    return b"".join(row[i] for i in order)
+
+
+def rope_factors(rope, head_dim):
+    """What llama 3 divides each frequency by."""
+    for i in range(0, head_dim, 2):
+        wavelength = 2 * math.pi * rope["rope_theta"] ** (i / head_dim)
+        turns = rope["original_max_position_embeddings"] / wavelength
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        kept = min(max((turns - low) / (high - low), 0), 1)
+        yield 1 / ((1 - kept) / rope["factor"] + kept)
+
+
+def text(value):
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def pair(key, value):
+    if isinstance(value, str):
+        return text(key) + struct.pack("<I", STRING) + text(value)
+    if isinstance(value, float):
+        return text(key) + struct.pack("<If", FLOAT32, value)
+    return text(key) + struct.pack("<II", UINT32, value)
+
+
+def pad(data):
+    return data + b"\0" * (-len(data) % ALIGNMENT)
+
+
+def gguf_file(metadata, tensors):
+    infos = data = b""
+    for name, dtype, shape, values in tensors:
+        infos += text(name) + struct.pack("<I", len(shape))
+        infos += b"".join(struct.pack("<Q", dim) for dim in reversed(shape))
+        infos += struct.pack("<IQ", TENSOR_TYPES[dtype], len(data))
+        data += pad(values)
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
+    return pad(header + b"".join(pair(*item) for item in metadata.items()) + infos) + data
+
+
+def metadata_of(config):
+    name = config["model_type"]
+    metadata = {
+        "general.architecture": name,
+        f"{name}.context_length": config["max_position_embeddings"],
+        f"{name}.embedding_length": config["hidden_size"],
+        f"{name}.block_count": config["num_hidden_layers"],
+        f"{name}.feed_forward_length": config["intermediate_size"],
+        f"{name}.attention.head_count": config["num_attention_heads"],
+        f"{name}.attention.head_count_kv": config["num_key_value_heads"],
+        f"{name}.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
+        f"{name}.rope.freq_base": config["rope_parameters"]["rope_theta"],
+    }
+    if "head_dim" in config:
+        metadata[f"{name}.attention.key_length"] = config["head_dim"]
+        metadata[f"{name}.attention.value_length"] = config["head_dim"]
+    eos = config["eos_token_id"]
+    for key, token in zip(("eos", "eot"), eos if isinstance(eos, list) else [eos]):
+        if token is not None:
+            metadata[f"tokenizer.ggml.{key}_token_id"] = token
+    return metadata
+
+
+def tensors_of(folder, config):
+    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    tensors = []
+    for name, dtype, shape, data in read_tensors(folder):
+        if config["model_type"] == "llama" and re.search(r"[qk]_proj\.", name):
+            data = interleave(data, shape[0], head_dim)
+        if len(shape) == 1:
+            dtype, data = "F32", to_f32(dtype, data)
+        tensors.append((gguf_name(name), dtype, shape, data))
+    rope = config["rope_parameters"]
+    if rope["rope_type"] == "llama3":
+        factors = list(rope_factors(rope, head_dim))
+        data = b"".join(struct.pack("<f", factor) for factor in factors)
+        tensors.append(("rope_freqs.weight", "F32", [len(factors)], data))
+    return tensors
+
+
+def main():
+    folder = DATA / "gguf"
+    folder.mkdir(exist_ok=True)
+    for name, num_files in CASES.items():
+        checkpoint = DATA / "models" / name
+        config = json.loads((checkpoint / "config.json").read_text())
+        metadata = metadata_of(config)
+        tensors = tensors_of(checkpoint, config)
+        if num_files == 1:
+            (folder / f"{name}.gguf").write_bytes(gguf_file(metadata, tensors))
+            continue
+        share = -(-len(tensors) // num_files)
+        for i in range(num_files):
+            split = {"split.no": i, "split.count": num_files, "split.tensors.count": len(tensors)}
+            path = folder / f"{name}-{i + 1:05}-of-{num_files:05}.gguf"
+            part = tensors[i * share : (i + 1) * share]
+            path.write_bytes(gguf_file({**(metadata if i == 0 else {}), **split}, part))
+
+
+if __name__ == "__main__":
+    main()
