@@ -7,6 +7,7 @@
 
 #include "base/status_macros.h"
 #include "gale/model_info.h"
+#include "weights/gguf_model.h"
 #include "weights/hub_cache.h"
 #include "weights/json_file.h"
 #include "weights/presets.h"
@@ -56,6 +57,13 @@ Result<ModelSource> ReadModelSource(const std::string& model) {
     if (fs::exists(generation, ignored)) {
       GALE_RETURN_IF_ERROR(ReadGenerationConfig(generation, source));
     }
+    return source;
+  }
+  if (fs::exists(model, ignored) && IsGgufPath(model)) {
+    GALE_ASSIGN_OR_RETURN(const GgufModel gguf, GgufModel::Open(model));
+    GALE_ASSIGN_OR_RETURN(source.config, gguf.Config(DescribedArchitectures()));
+    source.folder = model;
+    source.generation.eos_token_ids = source.config.eos_token_ids;
     return source;
   }
   if (fs::exists(model, ignored)) {

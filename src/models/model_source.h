@@ -10,7 +10,7 @@
 namespace gale {
 
 struct ModelSource {
-  std::string folder;  ///< of the checkpoint; empty for a preset or a config.json given by itself
+  std::string folder;  ///< of the checkpoint, or its GGUF file; empty for a preset or config.json
   HfConfig config;
   GenerationConfig generation;  ///< eos_token_ids fall back to config.json's
 };

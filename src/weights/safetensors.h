@@ -20,8 +20,8 @@ struct SafetensorsEntry {
   std::optional<DType> dtype;  ///< unset for element types that Gale has no code for
   std::vector<int64_t> shape;
   std::span<const std::byte> data;
-  /// Not 0 for queries and keys of GGUF's llama: row 2i + j of each so many rows is, in the order of
-  /// Hugging Face, row i + j * head_dim / 2.
+  /// Not 0 for queries and keys of GGUF's llama: of each so many rows, row 2i + j is row
+  /// i + j * head_dim / 2 in Hugging Face's order.
   int interleaved_head_dim = 0;
 };
 
