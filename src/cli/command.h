@@ -18,6 +18,8 @@ void AddRunCommand(CLI::App& app, Action& action);
 void AddChatCommand(CLI::App& app, Action& action);
 void AddTokenizeCommand(CLI::App& app, Action& action);
 void AddInfoCommand(CLI::App& app, Action& action);
+void AddDoctorCommand(CLI::App& app, Action& action);
+void AddCompletionCommand(CLI::App& app, Action& action);
 void AddEvalPerplexityCommand(CLI::App& eval, Action& action);
 void AddEvalLogprobsCommand(CLI::App& eval, Action& action);
 void AddBenchLatencyCommand(CLI::App& bench, Action& action);

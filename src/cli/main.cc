@@ -21,6 +21,7 @@ Examples:
   gale run "Once upon a time" --model models/gale-tales-10m
   gale chat --model models/gale-tales-10m
   gale info models/gale-tales-10m
+  gale doctor
 
 gale COMMAND --help shows a command's flags and more examples.
 Exit codes: 0 done, 1 failed, 2 wrong command line.)";
@@ -30,6 +31,8 @@ void AddCommands(CLI::App& app, Action& action) {
   AddChatCommand(app, action);
   AddTokenizeCommand(app, action);
   AddInfoCommand(app, action);
+  AddDoctorCommand(app, action);
+  AddCompletionCommand(app, action);
   CLI::App* eval = app.add_subcommand("eval", "Measure what a model predicts");
   AddEvalPerplexityCommand(*eval, action);
   AddEvalLogprobsCommand(*eval, action);

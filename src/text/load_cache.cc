@@ -23,7 +23,20 @@ struct Header {
 };
 static_assert(sizeof(Header) % kCacheAlignment == 0);
 
-std::optional<std::filesystem::path> Directory() {
+}  // namespace
+
+std::optional<std::string_view> CacheReader::NextArray(size_t element_size) {
+  uint64_t num_bytes = 0;
+  if (left_.size() < sizeof(num_bytes)) return std::nullopt;
+  std::memcpy(&num_bytes, left_.data(), sizeof(num_bytes));
+  left_.remove_prefix(sizeof(num_bytes));
+  if (num_bytes > left_.size() || num_bytes % element_size != 0) return std::nullopt;
+  const std::string_view bytes = left_.substr(0, num_bytes);
+  left_.remove_prefix(std::min(left_.size(), num_bytes + -num_bytes % kCacheAlignment));
+  return bytes;
+}
+
+std::optional<std::filesystem::path> LoadCache::Folder() {
   const auto variable = [](const char* name) {
     const char* value = std::getenv(name);
     return std::string_view(value == nullptr ? "" : value);
@@ -38,25 +51,12 @@ std::optional<std::filesystem::path> Directory() {
   return std::nullopt;
 }
 
-}  // namespace
-
-std::optional<std::string_view> CacheReader::NextArray(size_t element_size) {
-  uint64_t num_bytes = 0;
-  if (left_.size() < sizeof(num_bytes)) return std::nullopt;
-  std::memcpy(&num_bytes, left_.data(), sizeof(num_bytes));
-  left_.remove_prefix(sizeof(num_bytes));
-  if (num_bytes > left_.size() || num_bytes % element_size != 0) return std::nullopt;
-  const std::string_view bytes = left_.substr(0, num_bytes);
-  left_.remove_prefix(std::min(left_.size(), num_bytes + -num_bytes % kCacheAlignment));
-  return bytes;
-}
-
 std::optional<LoadCache> LoadCache::For(std::string_view source) {
   if (source.size() < kMinSourceBytes) return std::nullopt;
-  const auto directory = Directory();
-  if (!directory) return std::nullopt;
+  const auto folder = Folder();
+  if (!folder) return std::nullopt;
   const auto [low, high] = HashBytes128(source);
-  return LoadCache(*directory / fmt::format("{:016x}{:016x}.tokenizer", high, low));
+  return LoadCache(*folder / fmt::format("{:016x}{:016x}.tokenizer", high, low));
 }
 
 std::optional<CacheReader> LoadCache::Open() const {

@@ -68,9 +68,12 @@ class CacheReader {
 /// that it cannot be out of date.
 class LoadCache {
  public:
-  /// Nothing when the source is so small that parsing it is fast, when there is no cache directory
-  /// ($XDG_CACHE_HOME/gale or ~/.cache/gale), or when GALE_TOKENIZER_CACHE is "off".
+  /// Nothing when the source is so small that parsing it is fast, or when there is no Folder.
   static std::optional<LoadCache> For(std::string_view source);
+
+  /// $XDG_CACHE_HOME/gale or ~/.cache/gale; nothing when neither variable is an absolute path, or
+  /// when GALE_TOKENIZER_CACHE is "off".
+  static std::optional<std::filesystem::path> Folder();
 
   /// Nothing when the file is absent, of another version or not as it was written.
   std::optional<CacheReader> Open() const;

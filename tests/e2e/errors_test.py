@@ -48,8 +48,9 @@ class Usage(unittest.TestCase):
         self.assertIn("Usage: gale", run.err)
 
     def test_help_and_version(self):
-        for command in (["run"], ["chat"], ["tokenize"], ["info"], ["eval", "perplexity"],
-                        ["eval", "logprobs"], ["bench", "latency"], ["bench", "throughput"]):
+        for command in (["run"], ["chat"], ["tokenize"], ["info"], ["doctor"], ["completion"],
+                        ["eval", "perplexity"], ["eval", "logprobs"], ["bench", "latency"],
+                        ["bench", "throughput"]):
             run = gale(*command, "--help")
             self.assertEqual((run.code, run.err), (0, ""))
             self.assertIn("Usage: gale " + " ".join(command), run.out)
