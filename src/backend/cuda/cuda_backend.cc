@@ -149,10 +149,10 @@ Result<std::unique_ptr<Backend>> CreateCudaBackend(const BackendOptions& options
   }
   int driver = 0;
   cudaDriverGetVersion(&driver);
-  return std::make_unique<CudaBackend>(
-      fmt::format("{}, compute capability {}.{}, {} SMs, driver for CUDA {}{}", properties.name,
-                  properties.major, properties.minor, properties.multiProcessorCount,
-                  Version(driver), options.note));
+  return std::make_unique<CudaBackend>(fmt::format(
+      "{}, compute capability {}.{}, {} SMs, driver for CUDA {}, runtime {}{}", properties.name,
+      properties.major, properties.minor, properties.multiProcessorCount, Version(driver),
+      Version(CUDART_VERSION), options.note));
 }
 
 const bool kRegistered = RegisterBackend("cuda", CreateCudaBackend);
