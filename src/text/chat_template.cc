@@ -7,7 +7,9 @@
 #include <fmt/ranges.h>
 #include <simdjson.h>
 
+#include "base/gguf.h"
 #include "base/json.h"
+#include "base/mapped_file.h"
 #include "base/status_macros.h"
 #include "gale/chat.h"
 #include "text/builtin_templates.h"
@@ -202,6 +204,8 @@ struct ChatTemplate::Impl {
 
   /// Reads the files of a model folder: its special tokens, and its template unless there is one.
   Status ReadFolder(const std::string& folder, bool has_template);
+  /// As ReadFolder, for a GGUF file.
+  Status ReadGguf(const std::string& path, bool has_template);
   /// Reads "chat_template": a source, or a list of {name, template}.
   Status ReadTemplates(const JsonValue& value);
   Status ReadSpecialTokens(const JsonObject& config);
@@ -287,8 +291,38 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::FromFileOrName(const std::st
   return chat;
 }
 
+Status ChatTemplate::Impl::ReadGguf(const std::string& path, bool has_template) {
+  GALE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+  GALE_ASSIGN_OR_RETURN(const Gguf gguf, Gguf::Parse(file.bytes(), path));
+  constexpr std::string_view kTemplate = "tokenizer.chat_template";
+  if (!has_template && !gguf.Has(kTemplate)) {
+    return MakeError(ErrorCode::kNotFound,
+                     fmt::format("{}: the model has no chat template ({})", path, kTemplate));
+  }
+  if (!has_template) {
+    GALE_ASSIGN_OR_RETURN(const std::string_view source, gguf.String(kTemplate));
+    GALE_ASSIGN_OR_RETURN(body, Compile(source));
+  }
+  constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
+  if (!gguf.Has(kTokens)) return {};
+  GALE_ASSIGN_OR_RETURN(const auto tokens, gguf.Strings(kTokens));
+  for (const auto& [name, key] : {std::pair("bos_token", "tokenizer.ggml.bos_token_id"),
+                                  std::pair("eos_token", "tokenizer.ggml.eos_token_id"),
+                                  std::pair("unk_token", "tokenizer.ggml.unknown_token_id"),
+                                  std::pair("pad_token", "tokenizer.ggml.padding_token_id")}) {
+    if (!gguf.Has(key)) continue;
+    GALE_ASSIGN_OR_RETURN(const int64_t id,
+                          gguf.Int(key, 0, static_cast<int64_t>(tokens.size()) - 1));
+    special_tokens.emplace_back(name, tokens[static_cast<size_t>(id)]);
+  }
+  return {};
+}
+
 Status ChatTemplate::Impl::ReadFolder(const std::string& folder, bool has_template) {
   const std::filesystem::path path(folder);
+  if (folder.ends_with(".gguf") && std::filesystem::is_regular_file(path)) {
+    return ReadGguf(folder, has_template);
+  }
   if (!has_template) {
     GALE_ASSIGN_OR_RETURN(const auto source, ReadFile(path / "chat_template.jinja"));
     if (source) {

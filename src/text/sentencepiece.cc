@@ -22,17 +22,7 @@ tl::unexpected<Error> Corrupt(std::string_view what) {
   return MakeError(ErrorCode::kDataCorrupt, fmt::format("SentencePiece model: {}", what));
 }
 
-Result<Piece> ParsePiece(std::string_view message) {
-  Piece piece;
-  ProtobufReader reader(message);
-  for (ProtobufField field; reader.Next(&field);) {
-    if (field.number == 1 && field.is_bytes()) piece.text = field.bytes;
-    if (field.number == 2 && field.wire == ProtobufField::Wire::kFixed32) {
-      piece.score = field.AsFloat();
-    }
-    if (field.number == 3 && field.is_varint()) piece.type = static_cast<Piece::Type>(field.value);
-  }
-  if (!reader.ok()) return Corrupt("a piece is cut off");
+Status CheckPiece(const Piece& piece) {
   if (piece.text.empty() || piece.text.size() > kMaxPieceBytes || !IsValidUtf8(piece.text)) {
     return Corrupt(fmt::format("expected pieces of 1 to {} bytes of UTF-8", kMaxPieceBytes));
   }
@@ -44,6 +34,20 @@ Result<Piece> ParsePiece(std::string_view message) {
   if (!(piece.score >= -1e30F && piece.score <= 1e30F)) {
     return Corrupt(fmt::format("piece \"{}\" has no finite score", piece.text));
   }
+  return {};
+}
+
+Result<Piece> ParsePiece(std::string_view message) {
+  Piece piece;
+  ProtobufReader reader(message);
+  for (ProtobufField field; reader.Next(&field);) {
+    if (field.number == 1 && field.is_bytes()) piece.text = field.bytes;
+    if (field.number == 2 && field.wire == ProtobufField::Wire::kFixed32) {
+      piece.score = field.AsFloat();
+    }
+    if (field.number == 3 && field.is_varint()) piece.type = static_cast<Piece::Type>(field.value);
+  }
+  if (!reader.ok()) return Corrupt("a piece is cut off");
   return piece;
 }
 
@@ -89,27 +93,27 @@ Status ParseNormalizer(std::string_view message, SentencePieceNormalizer* normal
   return {};
 }
 
-/// Exactly one piece is for what is unknown, and no piece is there twice.
-Status CheckPieces(SentencePieceModel* model) {
+}  // namespace
+
+Status SentencePieceModel::CheckPieces() {
   std::unordered_set<std::string_view, StringHash> seen;
   int num_unknown = 0;
-  for (size_t i = 0; i < model->pieces.size(); ++i) {
-    const Piece& piece = model->pieces[i];
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& piece = pieces[i];
+    GALE_RETURN_IF_ERROR(CheckPiece(piece));
     if (!seen.insert(piece.text).second) {
       return Corrupt(fmt::format("piece \"{}\" is there twice", piece.text));
     }
     if (piece.type == Piece::Type::kUserDefined) {
-      model->normalizer.kept.Insert(piece.text, static_cast<int>(i));
+      normalizer.kept.Insert(piece.text, static_cast<int>(i));
     }
     if (piece.type != Piece::Type::kUnknown) continue;
-    model->unk = static_cast<TokenId>(i);
+    unk = static_cast<TokenId>(i);
     ++num_unknown;
   }
   if (num_unknown == 1) return {};
   return Corrupt(fmt::format("expected one piece for unknown characters, got {}", num_unknown));
 }
-
-}  // namespace
 
 Result<SentencePieceModel> SentencePieceModel::Parse(std::string_view file) {
   SentencePieceModel model;
@@ -130,7 +134,7 @@ Result<SentencePieceModel> SentencePieceModel::Parse(std::string_view file) {
     }
   }
   if (!reader.ok()) return Corrupt("the file is cut off, or not of this format");
-  GALE_RETURN_IF_ERROR(CheckPieces(&model));
+  GALE_RETURN_IF_ERROR(model.CheckPieces());
   if (training.model_type != 1 && training.model_type != 2) {
     return MakeError(ErrorCode::kUnsupported,
                      fmt::format("SentencePiece model: model_type {} is not supported; known are "

@@ -39,6 +39,11 @@ struct SentencePieceModel {
   /// Errors: kDataCorrupt when the file contradicts itself or the format; kUnsupported for word and
   /// character models.
   static Result<SentencePieceModel> Parse(std::string_view file);
+
+  /// For pieces that did not come through Parse: sets what follows from them, `unk` and the
+  /// normalizer's. Errors: kDataCorrupt unless each is text of a sane length with a score, none is
+  /// there twice, and exactly one is for unknown characters.
+  Status CheckPieces();
 };
 
 }  // namespace gale::text

@@ -8,6 +8,7 @@
 
 #include "base/status_macros.h"
 #include "text/bpe.h"
+#include "text/builtin_parts.h"
 #include "text/sentencepiece.h"
 #include "text/tiktoken.h"
 #include "text/tokenizer_impl.h"
@@ -19,34 +20,11 @@ namespace gale {
 namespace {
 
 using text::AddedToken;
+using text::PartFromJson;
 using text::SentencePieceModel;
 using text::TokenizerConfig;
+using text::WordsOf;
 using PieceType = SentencePieceModel::Piece::Type;
-
-/// One part of a tokenizer, written as in tokenizer.json.
-template <class Part>
-Result<Part> PartFromJson(const std::string& json) {
-  GALE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(json, "built-in part"));
-  return Part::Parse(document.root());
-}
-
-std::string JsonString(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '\\' || c == '"') out.push_back('\\');
-    out.push_back(c);
-  }
-  return out + "\"";
-}
-
-/// Cuts text by `pattern` into words of byte-level spelling.
-Result<text::PreTokenizer> WordsOf(std::string_view pattern) {
-  return PartFromJson<text::PreTokenizer>(fmt::format(
-      R"({{"type": "Sequence", "pretokenizers": [
-          {{"type": "Split", "pattern": {{"Regex": {}}}, "behavior": "Isolated"}},
-          {{"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}}]}})",
-      JsonString(pattern)));
-}
 
 /// The highest score has rank 0; equal scores have equal ranks, so that the left pair goes first.
 std::vector<uint32_t> RanksByScore(const SentencePieceModel& model) {
@@ -132,6 +110,11 @@ void Tokenizer::Impl::AddEnds(const TokenizerConfig& config, bool add_bos, bool 
 Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::FromSentencePiece(
     std::string_view file, TokenizerConfig config) {
   GALE_ASSIGN_OR_RETURN(SentencePieceModel model, SentencePieceModel::Parse(file));
+  return FromSentencePiece(std::move(model), std::move(config));
+}
+
+Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::FromSentencePiece(
+    SentencePieceModel model, TokenizerConfig config) {
   auto impl = std::make_unique<Impl>();
   GALE_ASSIGN_OR_RETURN(impl->model, ModelOf(model));
   std::vector<AddedToken> tokens;
@@ -260,6 +243,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& fold
   const auto wrap = [](std::unique_ptr<Impl> impl) {
     return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
   };
+  if (folder.ends_with(".gguf") && fs::is_regular_file(path))
+    return Impl::FromGguf(folder).map(wrap);
   if (is_there("tokenizer.json")) return FromJsonFile((path / "tokenizer.json").string());
 
   GALE_ASSIGN_OR_RETURN(const TokenizerConfig config, TokenizerConfig::FromFolder(folder));

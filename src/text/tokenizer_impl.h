@@ -9,6 +9,7 @@
 #include "text/normalizer.h"
 #include "text/post_processor.h"
 #include "text/pre_tokenizer.h"
+#include "text/sentencepiece.h"
 #include "text/token_model.h"
 #include "text/tokenizer_config.h"
 
@@ -37,6 +38,9 @@ struct Tokenizer::Impl {
   static Result<std::unique_ptr<Impl>> ParseCached(std::string_view json);
   static Result<std::unique_ptr<Impl>> FromSentencePiece(std::string_view file,
                                                          text::TokenizerConfig config);
+  static Result<std::unique_ptr<Impl>> FromSentencePiece(text::SentencePieceModel model,
+                                                         text::TokenizerConfig config);
+  static Result<std::unique_ptr<Impl>> FromGguf(const std::string& path);
   static Result<std::unique_ptr<Impl>> FromTiktoken(std::string_view file,
                                                     std::string_view file_name,
                                                     text::TokenizerConfig config);

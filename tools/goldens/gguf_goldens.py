@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes some checkpoints of tests/data/models as GGUF files into tests/data/gguf.
+"""Writes some checkpoints and tokenizers of tests/data as GGUF files into tests/data/gguf.
 
     python3 tools/goldens/gguf_goldens.py
 
 Needs no packages. Follows what llama.cpp's converter does to these architectures: its names, f32
-for tensors of one dimension, the rows of q and k of llama interleaved, llama 3's rope scaling as the
-tensor rope_freqs.weight. The tests compare the files with the checkpoints that they come from.
+for tensors of one dimension, the rows of q and k of llama interleaved, llama 3's rope scaling as
+the tensor rope_freqs.weight. The tests compare the files with what they come from.
 """
 
 import json
@@ -16,7 +16,8 @@ import struct
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "tests" / "data"
 ALIGNMENT = 32
-UINT32, FLOAT32, STRING = 4, 6, 8
+UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # types of tokens
 TENSOR_TYPES = {"F32": 0, "F16": 1, "BF16": 30}
 
 # checkpoint: number of files
@@ -70,8 +71,8 @@ def interleave(data, rows, head_dim):
     size = len(data) // rows
     row = [data[i * size : (i + 1) * size] for i in range(rows)]
     half = head_dim // 2
-    order = (head + i + j * half for head in range(0, rows, head_dim) for i in range(half) for j in (0, 1))
-    return b"".join(row[i] for i in order)
+    heads = range(0, rows, head_dim)
+    return b"".join(row[head + i + j * half] for head in heads for i in range(half) for j in (0, 1))
 
 
 def rope_factors(rope, head_dim):
@@ -88,9 +89,22 @@ def text(value):
     return struct.pack("<Q", len(value.encode())) + value.encode()
 
 
+def array(values):
+    if isinstance(values[0], str):
+        return STRING, b"".join(map(text, values))
+    if isinstance(values[0], float):
+        return FLOAT32, struct.pack(f"<{len(values)}f", *values)
+    return INT32, struct.pack(f"<{len(values)}i", *values)
+
+
 def pair(key, value):
     if isinstance(value, str):
         return text(key) + struct.pack("<I", STRING) + text(value)
+    if isinstance(value, list):
+        kind, items = array(value)
+        return text(key) + struct.pack("<IIQ", ARRAY, kind, len(value)) + items
+    if isinstance(value, bool):
+        return text(key) + struct.pack("<IB", BOOL, value)
     if isinstance(value, float):
         return text(key) + struct.pack("<If", FLOAT32, value)
     return text(key) + struct.pack("<II", UINT32, value)
@@ -151,9 +165,95 @@ def tensors_of(folder, config):
     return tensors
 
 
+def byte_level_tokenizer(path, pre):
+    """The metadata of a tokenizer.json."""
+    tokenizer = json.loads(path.read_text())
+    ids = dict(tokenizer["model"]["vocab"])
+    types = {}
+    for token in tokenizer["added_tokens"]:
+        ids[token["content"]] = token["id"]
+        types[token["id"]] = CONTROL if token["special"] else USER_DEFINED
+    tokens = {id: token for token, id in ids.items()}
+    merges = tokenizer["model"]["merges"]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": [tokens[id] for id in range(len(tokens))],
+        "tokenizer.ggml.token_type": [types.get(id, NORMAL) for id in range(len(tokens))],
+        "tokenizer.ggml.merges": [m if isinstance(m, str) else " ".join(m) for m in merges],
+    }
+
+
+def fields(message):
+    """(number, value) of the fields of a protocol buffer."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(message):
+        tag = varint()
+        wire = tag & 7
+        if wire == 0:
+            yield tag >> 3, varint()
+        else:
+            size = {1: 8, 5: 4}[wire] if wire != 2 else varint()
+            yield tag >> 3, message[at : at + size]
+            at += size
+
+
+def sentencepiece_tokenizer(path):
+    """The metadata of a tokenizer.model."""
+    model = list(fields(path.read_bytes()))
+    pieces = [dict(fields(value)) for number, value in model if number == 1]
+    scores = [struct.unpack("<f", piece.get(2, bytes(4)))[0] for piece in pieces]
+    normalizer = dict(fields(dict(model).get(3, b"")))
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [piece[1].decode() for piece in pieces],
+        "tokenizer.ggml.scores": scores,
+        "tokenizer.ggml.token_type": [piece.get(3, NORMAL) for piece in pieces],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.add_space_prefix": bool(normalizer.get(3, 1)),
+        "tokenizer.ggml.remove_extra_whitespaces": bool(normalizer.get(4, 1)),
+    }
+
+
+def write_tokenizers(folder):
+    """Files without tensors."""
+    for name, pre in {"llama3": "llama-bpe", "qwen2": "qwen2"}.items():
+        metadata = byte_level_tokenizer(DATA / "text" / "tokenizers" / f"{name}.json", pre)
+        (folder / f"tokenizer_{name}.gguf").write_bytes(gguf_file(metadata, []))
+    metadata = sentencepiece_tokenizer(DATA / "text" / "folders" / "sp_bpe" / "tokenizer.model")
+    (folder / "tokenizer_sp_bpe.gguf").write_bytes(gguf_file(metadata, []))
+
+
+def write_chat_model(folder):
+    checkpoint = DATA / "e2e" / "tiny-chat"
+    config = json.loads((checkpoint / "config.json").read_text())
+    metadata = {
+        **metadata_of(config),
+        **byte_level_tokenizer(checkpoint / "tokenizer.json", "gpt-2"),
+        "tokenizer.chat_template": (checkpoint / "chat_template.jinja").read_text(),
+    }
+    file = gguf_file(metadata, tensors_of(checkpoint, config))
+    (folder / "tiny-chat.gguf").write_bytes(file)
+
+
 def main():
     folder = DATA / "gguf"
     folder.mkdir(exist_ok=True)
+    write_tokenizers(folder)
+    write_chat_model(folder)
     for name, num_files in CASES.items():
         checkpoint = DATA / "models" / name
         config = json.loads((checkpoint / "config.json").read_text())
