@@ -67,10 +67,10 @@ size_t ParseByteSize(const std::string& text) {
 
 void AddEngineFlags(CLI::App& command, EngineConfig& config) {
   command
-      .add_option(
-          "-m,--model", config.model,
-          "Model folder, or ORG/NAME[@REVISION] of the Hugging Face cache; with --load-format "
-          "dummy also a config.json or a preset")
+      .add_option("-m,--model", config.model,
+                  "Model folder, GGUF file, or ORG/NAME[@REVISION] of the Hugging Face cache; with "
+                  "--load-format "
+                  "dummy also a config.json or a preset")
       ->type_name("MODEL")
       ->required()
       ->group(kGroup);

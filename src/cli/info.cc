@@ -134,9 +134,10 @@ Examples:
 void AddInfoCommand(CLI::App& app, Action& action) {
   auto options = std::make_shared<InfoOptions>();
   CLI::App* command = app.add_subcommand("info", "Describe a model without loading it");
-  command->add_option("model", options->model,
-                      "Model folder, ORG/NAME[@REVISION] of the Hugging Face cache, or preset; "
-                      "none: what is supported");
+  command->add_option(
+      "model", options->model,
+      "Model folder, GGUF file, ORG/NAME[@REVISION] of the Hugging Face cache, or preset; "
+      "none: what is supported");
   command->add_flag("--json", options->json, "As JSON");
   command->footer(kFooter);
   command->callback([options, &action] { action = [options] { return Info(*options); }; });
