@@ -1,5 +1,7 @@
 #include "support/model_harness.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/status_macros.h"
 
@@ -84,6 +86,19 @@ TensorView ModelHarness::Upload(const std::vector<int32_t>& values) {
   uploads_.push_back(Must(backend_.Allocate(bytes, MemoryKind::kDevice)));
   backend_.Copy(*stream_, uploads_.back().data(), values.data(), bytes);
   return TensorView(uploads_.back().data(), DType::kI32, {static_cast<int64_t>(values.size())});
+}
+
+std::vector<TokenId> ModelHarness::Greedy(const std::vector<TokenId>& prompt, size_t count) {
+  Reset();
+  std::vector<TokenId> next = prompt;
+  std::vector<TokenId> greedy;
+  while (greedy.size() < count) {
+    const std::vector<float> logits = Step({{0, next}});
+    const auto last = logits.end() - vocab_size();
+    next = {static_cast<TokenId>(std::max_element(last, logits.end()) - last)};
+    greedy.push_back(next[0]);
+  }
+  return greedy;
 }
 
 std::vector<float> ModelHarness::Step(const std::vector<Piece>& pieces) {

@@ -44,6 +44,8 @@ class ModelHarness {
 
   /// Runs one step over all pieces; returns the logits of their tokens, [tokens][vocab] flat.
   std::vector<float> Step(const std::vector<Piece>& pieces);
+  /// The likeliest `count` tokens after `prompt`, one by one; forgets all sequences before.
+  std::vector<TokenId> Greedy(const std::vector<TokenId>& prompt, size_t count);
   /// Forgets all sequences.
   void Reset() { lengths_.assign(lengths_.size(), 0); }
 
