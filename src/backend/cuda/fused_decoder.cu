@@ -1,7 +1,6 @@
 // The persistent decoder kernel behind FusedDecoder: what it supports, its buffers, its launch.
 #include <algorithm>
 #include <bit>
-#include <cmath>
 
 #include "backend/cuda/fused_decoder_kernel.cuh"
 #include "backend/cuda/ops.h"
@@ -87,7 +86,7 @@ class CudaFusedDecoder final : public FusedDecoder {
     constexpr int kMaxRounds = 8;
     int64_t items = 0;
     for (size_t seq = 0; seq < batch.seq_lens_upper.size(); ++seq) {
-      const int splits = NumSplits(batch.seq_lens_upper[seq]);
+      const int splits = fused::NumSplits(batch.seq_lens_upper[seq]);
       if (splits > kFusedMaxSplits) return false;
       const int seq_rows = batch.cu_seqlens_q[seq + 1] - batch.cu_seqlens_q[seq];
       items += int64_t{splits} * seq_rows * params_.q_heads;
@@ -102,7 +101,7 @@ class CudaFusedDecoder final : public FusedDecoder {
     params.rows = batch.cu_seqlens_q.back();
     params.max_splits = 1;
     for (size_t seq = 0; seq + 1 < batch.cu_seqlens_q.size(); ++seq) {
-      params.max_splits = std::max(params.max_splits, NumSplits(batch.seq_lens_upper[seq]));
+      params.max_splits = std::max(params.max_splits, fused::NumSplits(batch.seq_lens_upper[seq]));
       for (int row = batch.cu_seqlens_q[seq]; row < batch.cu_seqlens_q[seq + 1]; ++row) {
         params.row_seq[row] = static_cast<int>(seq);
         params.row_first[row] = batch.cu_seqlens_q[seq];
@@ -156,8 +155,6 @@ class CudaFusedDecoder final : public FusedDecoder {
     int64_t stale_bytes;
     size_t bytes;
   };
-
-  static int NumSplits(int length) { return (length + kFusedSplitTokens - 1) / kFusedSplitTokens; }
 
   StepBuffers Layout(char* base, int64_t rows, int64_t max_splits) const {
     const int64_t q_width = int64_t{params_.q_heads} * head_dim_;

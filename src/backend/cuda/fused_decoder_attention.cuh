@@ -53,10 +53,6 @@ __device__ inline void PrepareRows(const FusedParams& p, const SharedLayout& s) 
   NamedBarrierSync(kConsumerBarrier, kConsumers);
 }
 
-__device__ inline int NumSplits(int cached) {
-  return max(1, (cached + kFusedSplitTokens - 1) / kFusedSplitTokens);
-}
-
 /// One head's vector: lane holds elements lane + 32 i. Norm (if any), then rotary embedding.
 template <int kHeadDim>
 __device__ inline void NormAndRotate(const FusedParams& p, const bf16* norm, const float2* rope,

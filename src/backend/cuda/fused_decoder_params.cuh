@@ -72,6 +72,11 @@ constexpr int kStageBytes = 16 * kStageRowBytes;
 constexpr int kMaxStages = 16;
 constexpr int kConsumerBarrier = 1;
 
+/// Work items that a row's positions of one head are cut into.
+__host__ __device__ inline int NumSplits(int positions) {
+  return max(1, (positions + kFusedSplitTokens - 1) / kFusedSplitTokens);
+}
+
 /// Columns that are summed in one go. A phase of more adds such sums one after another, the same
 /// whatever the number of rows.
 __host__ __device__ inline int SumColumns(const FusedParams& p, int head_dim) {

@@ -1,6 +1,6 @@
-// The few PTX instructions that have no CUDA C++ spelling: barriers in shared memory, bulk copies,
-// matrix fragments, programmatic dependent launch. Hopper (sm_90a) for the bulk copies; the rest
-// sm_80.
+// The few PTX instructions that have no CUDA C++ spelling: barriers in shared memory, asynchronous
+// copies, matrix products, programmatic dependent launch. Hopper (sm_90a) for the barriers; the
+// rest sm_80.
 #pragma once
 
 #include <cstdint>
@@ -66,13 +66,6 @@ __device__ __forceinline__ void MbarrierInit(uint64_t* barrier, uint32_t arrival
 
 __device__ __forceinline__ void MbarrierArrive(uint64_t* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(SharedAddress(barrier)) : "memory");
-}
-
-__device__ __forceinline__ void MbarrierArriveExpect(uint64_t* barrier, uint32_t bytes) {
-  asm volatile(
-      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(SharedAddress(barrier)),
-      "r"(bytes)
-      : "memory");
 }
 
 __device__ __forceinline__ void MbarrierWait(uint64_t* barrier, uint32_t parity) {
