@@ -151,7 +151,7 @@ class Bench {
       for (const int64_t tokens : {1, 512}) {
         RmsNorm(dtype, tokens, 2048);
         QkvRope(dtype, tokens);
-        SiluMul(dtype, tokens, 8192);
+        GatedActivation(dtype, tokens, 8192);
       }
       Attention(dtype, 1, 4096);
       Attention(dtype, 512, 512);
@@ -362,13 +362,15 @@ class Bench {
             [&](int) { backend_.QkvRope(*stream_, args); }});
   }
 
-  void SiluMul(DType dtype, int64_t tokens, int64_t n) {
+  void GatedActivation(DType dtype, int64_t tokens, int64_t n) {
     const std::string name = fmt::format("silu_mul {} {} x {}", DTypeName(dtype), tokens, n);
     if (!Wanted(name)) return;
     Tensors tensors(backend_, *stream_, numbers_);
-    const SiluMulArgs args{tensors.Make(dtype, {tokens, 2 * n}), tensors.Make(dtype, {tokens, n})};
+    const GatedActivationArgs args{tensors.Make(dtype, {tokens, 2 * n}),
+                                   tensors.Make(dtype, {tokens, n})};
     Report({name, 1.5 * static_cast<double>(args.gate_up.Bytes()),
-            5.0 * static_cast<double>(tokens * n), [&](int) { backend_.SiluMul(*stream_, args); }});
+            5.0 * static_cast<double>(tokens * n),
+            [&](int) { backend_.GatedActivation(*stream_, args); }});
   }
 
   /// One sequence, its last `queries` positions, 16 query heads on 8 kv heads of 128.

@@ -23,6 +23,7 @@ struct AttentionSpec {
   int head_dim = 0;
   int window = 0;              ///< kSlidingWindow: positions seen, the current one included
   float scale = 1;             ///< multiplies q.k before the softmax
+  float softcap = 0;           ///< then scores become softcap * tanh(score / softcap); 0: they stay
   DType dtype = DType::kBf16;  ///< of q and out
   DType kv = DType::kBf16;
   Numerics numerics = Numerics::kBatchInvariant;
@@ -36,7 +37,8 @@ struct AttentionBatch {
   std::span<const int32_t> cu_seqlens_q;    ///< host [seqs + 1]
   std::span<const int32_t> seq_lens_upper;  ///< host [seqs]: bound on seq_lens, for the plan only
   TensorView seq_lens;      ///< i32 [seqs]: positions visible to the last query; the truth
-  TensorView block_tables;  ///< i32 [seqs, max_blocks]; entries past a sequence's end are unread
+  TensorView block_tables;  ///< i32 [seqs, max_blocks]; entries past a sequence's end are unread,
+                            ///< and those of blocks wholly out of the first query's window
   TensorView slot_mapping;  ///< i32 [tokens]: block * block_tokens + offset of each new KV row; -1:
                             ///< not written
   std::span<std::byte> host_plan = {};  ///< PlanBytes that Plan writes, in host memory
@@ -65,6 +67,9 @@ struct AttentionArgs {
   int layer = 0;
   TensorView q;    ///< [tokens, q_heads, head_dim]; strided
   TensorView out;  ///< [tokens, q_heads, head_dim]; strided
+  /// f32 [q_heads] or empty: a logit for each head that takes its share of the softmax and has no
+  /// value (arXiv:2309.17453 and gpt-oss).
+  TensorView sinks = {};
 };
 
 class AttentionBackend {

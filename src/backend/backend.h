@@ -157,7 +157,8 @@ class Backend {
   virtual void Embedding(Stream& stream, const EmbeddingArgs& args) = 0;
   virtual void RmsNorm(Stream& stream, const RmsNormArgs& args) = 0;
   virtual void QkvRope(Stream& stream, const QkvRopeArgs& args) = 0;
-  virtual void SiluMul(Stream& stream, const SiluMulArgs& args) = 0;
+  virtual void GatedActivation(Stream& stream, const GatedActivationArgs& args) = 0;
+  virtual void Softcap(Stream& stream, const SoftcapArgs& args) = 0;
   virtual void GatherRows(Stream& stream, const GatherRowsArgs& args) = 0;
   virtual void Sample(Stream& stream, const SampleArgs& args) = 0;
   virtual void Logprobs(Stream& stream, const LogprobsArgs& args) = 0;

@@ -8,17 +8,18 @@
 
 namespace gale {
 
-/// out[t] = table[tokens[t]]. A token that the host does not know yet, because the step before is
-/// still drawing it, is given as ~slot, a negative number: it is last_tokens[slot].
-/// Cost: reads and writes tokens * hidden elements.
+/// out[t] = scale * table[tokens[t]]. A token that the host does not know yet, because the step
+/// before is still drawing it, is given as ~slot, a negative number: it is last_tokens[slot]. Cost:
+/// reads and writes tokens * hidden elements.
 struct EmbeddingArgs {
   TensorView tokens;            ///< i32 [tokens]; ids in [0, vocab), or ~slot
   TensorView table;             ///< [vocab, hidden], any float dtype
   TensorView out;               ///< [tokens, hidden]
   TensorView last_tokens = {};  ///< i32 [slots], where Sample put them; may be empty
+  float scale = 1;
 };
 
-/// out = (x [+ residual]) / rms * weight, row by row (arXiv:1910.07467).
+/// out = (x [+ residual]) / rms * (weight_offset + weight), row by row (arXiv:1910.07467).
 struct RmsNormArgs {
   TensorView x;         ///< [tokens, hidden]
   TensorView weight;    ///< [hidden]
@@ -26,10 +27,11 @@ struct RmsNormArgs {
                         ///< (rounded to its dtype; the norm may see the sum before or after that)
   TensorView out;       ///< [tokens, hidden]; may alias x, or residual, whose sum is then lost
   float eps = 1e-6F;
+  float weight_offset = 0;  ///< 1 where a checkpoint stores how much a weight differs from 1
 };
 
-/// What follows the QKV projection: per-head norms, rotary embedding (half-split pairs) and the
-/// KV cache write, fused so that a device may do it in one pass. In place on `qkv`.
+/// What follows the QKV projection: per-head norms, rotary embedding and the KV cache write, fused
+/// so that a device may do it in one pass. In place on `qkv`.
 struct QkvRopeArgs {
   TensorView qkv;        ///< [tokens, (q_heads + 2 * kv_heads) * head_dim]
   TensorView positions;  ///< i32 [tokens]
@@ -39,15 +41,30 @@ struct QkvRopeArgs {
                          ///< angle is position * inv_freq rounded to f32
   float rope_scale = 1;  ///< multiplies cos and sin (YaRN's attention factor)
   float norm_eps = 1e-6F;
+  float norm_weight_offset = 0;  ///< as RmsNormArgs::weight_offset
+  /// Pairs of elements that are rotated: (2i, 2i + 1), else (i, i + rotary_dim / 2).
+  bool interleaved = false;
   int q_heads = 0;
   int kv_heads = 0;
   int head_dim = 0;
 };
 
-/// out = silu(gate) * up, where gate_up rows are [gate | up].
-struct SiluMulArgs {
+enum class Activation {
+  kSilu,      ///< x / (1 + exp(-x))
+  kGeluTanh,  ///< GELU with its tanh in place of the error function (arXiv:1606.08415)
+};
+
+/// out = activation(gate) * up, where gate_up rows are [gate | up] (arXiv:2002.05202).
+struct GatedActivationArgs {
   TensorView gate_up;  ///< [tokens, 2 * intermediate]
   TensorView out;      ///< [tokens, intermediate]
+  Activation activation = Activation::kSilu;
+};
+
+/// x = cap * tanh(x / cap), in place: keeps logits within cap (arXiv:2408.00118).
+struct SoftcapArgs {
+  TensorView x;  ///< f32 [rows, n]
+  float cap = 0;
 };
 
 /// out[i] = x[rows[i]]; used to pick the rows that need logits.

@@ -26,7 +26,7 @@ class Mlp {
   /// In place on x [tokens, hidden].
   void Forward(ForwardContext& context, const MlpIo& io, const TensorView& x) const {
     gate_up_.Forward(context, x, io.gate_up);
-    context.backend->SiluMul(*context.stream, {io.gate_up, io.product});
+    context.backend->GatedActivation(*context.stream, {io.gate_up, io.product});
     down_.Forward(context, io.product, x);
   }
   /// Fills in this layer's weights, for a back end that fuses the whole decoder.

@@ -38,6 +38,8 @@ std::vector<Step> Steps(const AttentionProblem& problem) {
   return steps;
 }
 
+constexpr double kUnread = -1;  // entries of a block table past a sequence's end or out of a window
+
 class Runner {
  public:
   Runner(Device& device, const AttentionProblem& problem, const AttentionInputs& inputs)
@@ -51,6 +53,7 @@ class Runner {
     HostTensor pool = Zeros(DType::kU8, {num_blocks_ + 1, bytes});
     std::ranges::fill(pool.values, 255);
     pool_ = device.Upload(pool);
+    if (problem.sinks) sinks_ = device.Upload(inputs.sinks);
     // A write for padding, to slot -1, would fall into the block before those of the sequences.
     attention_->BindCache({pool_.view().Rows(1, num_blocks_ + 1), problem.block_tokens});
   }
@@ -82,7 +85,6 @@ class Runner {
     std::mt19937_64 random(8);
     std::ranges::shuffle(order, random);
     size_t next = 0;
-    constexpr double kUnread = -1;  // entries past a sequence's end
     block_tables_ = Zeros(DType::kI32, {static_cast<int64_t>(tables_.size()), widest + 1});
     std::ranges::fill(block_tables_.values, kUnread);
     for (size_t s = 0; s < tables_.size(); ++s) {
@@ -125,6 +127,8 @@ class Runner {
       }
       const auto row = block_tables_.values.begin() + piece.sequence * block_tables_.dim(1);
       tables.values.insert(tables.values.end(), row, row + block_tables_.dim(1));
+      const int freed = FirstVisible(piece.first) / problem_.block_tokens;
+      std::fill_n(tables.values.end() - block_tables_.dim(1), freed, kUnread);
     }
     for (int i = 0; i < padding_; ++i) {
       cu_seqlens.push_back(cu_seqlens.back() + 1);
@@ -168,7 +172,7 @@ class Runner {
     const DeviceTensor k = device_.Upload(Concatenate(step, inputs_.k), 24);
     const DeviceTensor v = device_.Upload(Concatenate(step, inputs_.v), 16);
     attention_->WriteKv(device_.stream(), {layer(), k.view(), v.view(), slots});
-    attention_->Run(device_.stream(), {layer(), q.view(), out});
+    attention_->Run(device_.stream(), Args(q.view(), out));
     device_.Synchronize();  // the inputs die here
   }
 
@@ -203,11 +207,20 @@ class Runner {
     q.rank = 3;
     q.dims = {tokens, spec.q_heads, spec.head_dim};
     q.strides = {device_qkv.view().strides[0], spec.head_dim, 1};
-    attention_->Run(device_.stream(), {layer(), q, out});
+    attention_->Run(device_.stream(), Args(q, out));
     device_.Synchronize();  // the inputs die here
   }
 
   int layer() const { return problem_.spec.layers - 1; }
+
+  int FirstVisible(int position) const {
+    if (problem_.spec.kind != KvKind::kSlidingWindow) return 0;
+    return std::max(position - problem_.spec.window + 1, 0);
+  }
+
+  AttentionArgs Args(const TensorView& q, const TensorView& out) const {
+    return {.layer = layer(), .q = q, .out = out, .sinks = sinks_.view()};
+  }
 
   static std::vector<HostTensor> Split(const Step& step, const HostTensor& out) {
     std::vector<HostTensor> parts;
@@ -230,6 +243,7 @@ class Runner {
   int64_t num_blocks_ = 0;
   int padding_ = 0;  ///< sequences of this step
   DeviceTensor pool_;
+  DeviceTensor sinks_;  ///< empty: none
 };
 
 }  // namespace
@@ -243,6 +257,11 @@ AttentionInputs RandomInputs(const AttentionProblem& problem, uint64_t seed) {
     inputs.q.push_back(RandomTensor(random, spec.dtype, {positions, spec.q_heads, spec.head_dim}));
     inputs.k.push_back(RandomTensor(random, spec.dtype, {positions, spec.kv_heads, spec.head_dim}));
     inputs.v.push_back(RandomTensor(random, spec.dtype, {positions, spec.kv_heads, spec.head_dim}));
+  }
+  if (problem.sinks) {
+    inputs.sinks = RandomTensor(random, DType::kF32, {spec.q_heads}, 2);
+    constexpr double kShare = 5;  // as much as some hundred positions
+    for (double& sink : inputs.sinks.values) sink = RoundTo(DType::kF32, sink + kShare);
   }
   return inputs;
 }

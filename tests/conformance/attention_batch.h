@@ -22,17 +22,20 @@ struct AttentionProblem {
   int extra_block_bytes = 0;  ///< rows of the pool wider than the group needs
   bool fused_write = false;   ///< through QkvRopeWrite, with rotary angles of zero
   int graph_padding = 0;      ///< the last step has fixed launches and so many sequences of nothing
+  bool sinks = false;
 };
 
 /// Inputs of all positions of every sequence: q, k, v [positions, heads, head_dim].
 struct AttentionInputs {
   std::vector<HostTensor> q, k, v;  ///< [sequence]
+  HostTensor sinks = {};            ///< [q_heads], where the problem has them
 };
 
 AttentionInputs RandomInputs(const AttentionProblem& problem, uint64_t seed);
 
 /// Runs all steps through WriteKv, Plan and Run; returns the outputs of every sequence's last step,
-/// [queries, q_heads, head_dim] each. Blocks are dealt in a scrambled order and begin as NaNs.
+/// [queries, q_heads, head_dim] each. Blocks are dealt in a scrambled order and begin as NaNs;
+/// those wholly out of a step's windows are not in its tables.
 std::vector<HostTensor> RunAttention(Device& device, const AttentionProblem& problem,
                                      const AttentionInputs& inputs);
 

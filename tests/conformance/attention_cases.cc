@@ -2,7 +2,9 @@
 //
 // Bound: a score of D products in f32 is off by e <= (D + 4) u scale sum |q k|. The weights
 // exp(s - max) / sum are then off by a factor of at most 1 + 2 max e + (n + 32) u for n positions
-// (rescaling and summation), and so is every output relative to sum p |v|. A device may round its
+// (rescaling and summation), and so is every output relative to sum p |v|. A soft cap does not
+// enlarge an error (its slope is at most 1) and adds 8 u of what it yields.
+// A device may round its
 // weights to the activation dtype before the product with V (tensor cores do): + v sum p |v|.
 #include <algorithm>
 #include <cmath>
@@ -46,11 +48,19 @@ void AddRow(const AttentionProblem& problem, const AttentionInputs& inputs, size
         score += product;
         magnitude += std::abs(product);
       }
+      double error = (dim + 4) * u * magnitude;
+      if (spec.softcap > 0 && mutation != Mutation::kNoSoftcap) {
+        score = spec.softcap * std::tanh(score / spec.softcap);
+        error += 8 * u * std::abs(score);
+      }
       weights.push_back(score);
-      score_error = std::max(score_error, (dim + 4) * u * magnitude);
+      score_error = std::max(score_error, error);
     }
     const double max = weights.empty() ? 0 : *std::ranges::max_element(weights);
     double sum = 0;
+    if (problem.sinks && mutation != Mutation::kNoSinks) {
+      sum = std::exp(inputs.sinks.values[static_cast<size_t>(head)] - max);
+    }
     for (double& weight : weights) sum += weight = std::exp(weight - max);
     const auto n = static_cast<double>(weights.size());
     for (int d = 0; d < dim; ++d) {
@@ -106,13 +116,15 @@ std::vector<OpCase> AttentionCases() {
     std::vector<Mutation> must_fail = {Mutation::kMaskOffByOne};
     if (problem.spec.kv_heads > 1) must_fail.push_back(Mutation::kSwapKvHeads);
     if (problem.spec.window > 0) must_fail.push_back(Mutation::kWindowOffByOne);
+    if (problem.spec.softcap > 0) must_fail.push_back(Mutation::kNoSoftcap);
+    if (problem.sinks) must_fail.push_back(Mutation::kNoSinks);
     cases.push_back(AttentionCase(std::move(name), std::move(problem), std::move(must_fail)));
   };
   for (int group = 1; group <= 8; ++group) {
     add(fmt::format("group{}", group),
         {Spec(2 * group, 2, 64, f32, f32), 16, {{20, 1, {}}, {0, 19, {}}}});
   }
-  for (const int head_dim : {8, 20, 64, 80, 128}) {
+  for (const int head_dim : {8, 20, 64, 80, 96, 112, 128, 256}) {
     add(fmt::format("dim{}_f32", head_dim),
         {Spec(4, 2, head_dim, f32, f32), 16, {{0, 33, {}}, {47, 2, {}}}});
     add(fmt::format("dim{}_bf16", head_dim),
@@ -137,9 +149,28 @@ std::vector<OpCase> AttentionCases() {
         {Spec(4, 2, 64, f32, f32, window), 16, {{70, 40, {}}, {50, 1, {}}, {41, 2, {}}}});
   }
   // Long enough for devices that split the cached positions of a decode.
+  const std::vector<SequenceShape> long_decodes = {{700, 1, {}}, {255, 2, {}}, {511, 1, {}}};
   for (const DType dtype : {f32, bf16}) {
-    add(fmt::format("long_{}", DTypeName(dtype)),
-        {Spec(4, 2, 64, dtype, dtype), 16, {{700, 1, {}}, {255, 2, {}}, {511, 1, {}}}});
+    const std::string name(DTypeName(dtype));
+    add("long_" + name, {Spec(4, 2, 64, dtype, dtype), 16, long_decodes});
+    add("long_dim256_" + name, {Spec(4, 2, 256, dtype, dtype), 16, long_decodes});
+    for (const int window : {40, 300}) {
+      add(fmt::format("long_window{}_{}", window, name),
+          {Spec(4, 2, 64, dtype, dtype, window), 16, long_decodes});
+    }
+    for (const bool is_long : {false, true}) {
+      const auto sequences = is_long ? long_decodes : std::vector<SequenceShape>{{20, 40, {}}};
+      const std::string suffix = (is_long ? "_long_" : "_") + name;
+      AttentionProblem problem{Spec(6, 2, 64, dtype, dtype), 16, sequences};
+      problem.spec.softcap = 0.8F;
+      add("softcap" + suffix, problem);
+      problem.spec.softcap = 0;
+      problem.sinks = true;
+      add("sinks" + suffix, problem);
+    }
+    AttentionProblem windowed_sinks{Spec(6, 2, 64, dtype, dtype, 24), 16, {{90, 30, {}}}};
+    windowed_sinks.sinks = true;
+    add("window_sinks_" + name, windowed_sinks);
   }
   // As captured in a graph: from few sequences, which are split, to enough to be left whole.
   for (const DType dtype : {f32, bf16}) {

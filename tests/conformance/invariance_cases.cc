@@ -74,12 +74,12 @@ RowOp RmsNormOp(DType dtype, int64_t hidden) {
           }};
 }
 
-RowOp SiluMulOp(DType dtype, int64_t n) {
-  return {fmt::format("SiluMul_{}_{}", DTypeName(dtype), n), dtype, 2 * n,
+RowOp GatedActivationOp(DType dtype, int64_t n) {
+  return {fmt::format("GatedActivation_{}_{}", DTypeName(dtype), n), dtype, 2 * n,
           [=](Device& device, const HostTensor& x) {
             const DeviceTensor device_x = device.Upload(x);
             const DeviceTensor out = device.Upload(Zeros(dtype, {x.dim(0), n}));
-            device.backend().SiluMul(device.stream(), {device_x.view(), out.view()});
+            device.backend().GatedActivation(device.stream(), {device_x.view(), out.view()});
             return device.Download(out);
           }};
 }
@@ -90,7 +90,7 @@ std::vector<RowOp> RowOps() {
   return {LinearOp(f32, f32, 300, 61), LinearOp(bf16, bf16, 257, 130),
           LinearOp(bf16, f32, 64, 50), LinearOp(DType::kF16, f32, 100, 31),
           RmsNormOp(f32, 333),         RmsNormOp(bf16, 256),
-          SiluMulOp(f32, 100),         SiluMulOp(bf16, 4100)};
+          GatedActivationOp(f32, 100), GatedActivationOp(bf16, 4100)};
 }
 
 /// Slices of a batch against the same rows of the whole.
@@ -131,6 +131,7 @@ OpCase ThreadsCase(const RowOp& op) {
 
 // ---- attention ----
 
+/// With sinks, which every part of a softmax must count once.
 AttentionProblem Problem(DType dtype, int group, int window, std::vector<SequenceShape> sequences) {
   AttentionSpec spec{.kind = window > 0 ? KvKind::kSlidingWindow : KvKind::kFull,
                      .layers = 1,
@@ -141,7 +142,9 @@ AttentionProblem Problem(DType dtype, int group, int window, std::vector<Sequenc
                      .scale = 0.125F,
                      .dtype = dtype,
                      .kv = dtype};
-  return {spec, 16, std::move(sequences)};
+  AttentionProblem problem{spec, 16, std::move(sequences)};
+  problem.sinks = true;
+  return problem;
 }
 
 /// One sequence, its end computed after different chunks.
@@ -180,7 +183,8 @@ OpCase NeighboursCase(DType dtype, int group) {
     for (size_t s = 0; s < want.size(); ++s) {
       Device other(device.name(), {.threads = static_cast<int>(s) + 1});
       const AttentionProblem alone = Problem(dtype, group, 0, {together.sequences[s]});
-      AddEqual(RunAttention(other, alone, {{inputs.q[s]}, {inputs.k[s]}, {inputs.v[s]}})[0],
+      AddEqual(RunAttention(other, alone,
+                            {{inputs.q[s]}, {inputs.k[s]}, {inputs.v[s]}, inputs.sinks})[0],
                want[s], &result);
     }
     return result;

@@ -33,8 +33,14 @@ enum class Mutation {
   kWrongTheta,
   kMaskOffByOne,  ///< a query does not see itself
   kWindowOffByOne,
+  kNoSoftcap,
+  kNoSinks,
   kSwapKvHeads,
-  kSwapHalves,  ///< gate taken for up
+  kSwapHalves,       ///< gate taken for up
+  kOtherActivation,  ///< SiLU for GELU and the reverse
+  kNoScale,
+  kNoWeightOffset,
+  kOtherPairs,  ///< of the rotary embedding
   kSkipBias,
   kOtherInput,  ///< the last bit of one input differs
 };

@@ -5,6 +5,7 @@
 // sign. The result is then rounded once to the output dtype: + v |want|.
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -25,7 +26,7 @@ double OutputRounding(DType dtype, double want) {
 // ---- look-ups: exact up to the conversion ----
 
 OpCase EmbeddingCase(DType table_dtype, DType out_dtype, int64_t tokens, int64_t vocab,
-                     int64_t hidden, int64_t padding) {
+                     int64_t hidden, int64_t padding, float scale = 1) {
   const auto run = [=](Device& device, Mutation mutation) {
     std::mt19937_64 random(1);
     const HostTensor table = RandomTensor(random, table_dtype, {vocab, hidden});
@@ -46,23 +47,27 @@ OpCase EmbeddingCase(DType table_dtype, DType out_dtype, int64_t tokens, int64_t
     device.backend().Embedding(device.stream(), {.tokens = device_ids.view(),
                                                  .table = device_table.view(),
                                                  .out = out.view(),
-                                                 .last_tokens = device_last_tokens.view()});
+                                                 .last_tokens = device_last_tokens.view(),
+                                                 .scale = scale});
     const HostTensor got = device.Download(out);
+    const double factor = mutation == Mutation::kNoScale ? 1 : scale;
     OpResult result;
     for (int64_t t = 0; t < tokens; ++t) {
       auto id = static_cast<int64_t>(ids.values[static_cast<size_t>(t)]);
       if (mutation == Mutation::kWrongRow) id = (id + 1) % vocab;
       for (int64_t i = 0; i < hidden; ++i) {
-        result.Add(got.at(t, i), RoundTo(out_dtype, table.at(id, i)), 0);
+        result.Add(got.at(t, i), RoundTo(out_dtype, RoundTo(DType::kF32, factor * table.at(id, i))),
+                   0);
       }
     }
     return result;
   };
-  OpCase op{fmt::format("Embedding/{}_to_{}_{}x{}_of_{}_pad{}", DTypeName(table_dtype),
-                        DTypeName(out_dtype), tokens, hidden, vocab, padding),
+  OpCase op{fmt::format("Embedding/{}_to_{}_{}x{}_of_{}_pad{}_scale{}", DTypeName(table_dtype),
+                        DTypeName(out_dtype), tokens, hidden, vocab, padding, scale),
             run,
             {}};
   if (tokens > 0) op.must_fail = {Mutation::kWrongRow};
+  if (scale != 1) op.must_fail.push_back(Mutation::kNoScale);
   return op;
 }
 
@@ -102,6 +107,7 @@ struct NormShape {
   bool in_place;
   double deviation = 1;
   bool over_residual = false;  ///< the output replaces the residual
+  float weight_offset = 0;
 };
 
 OpCase RmsNormCase(const NormShape& shape) {
@@ -124,10 +130,12 @@ OpCase RmsNormCase(const NormShape& shape) {
                               .weight = device_weight.view(),
                               .residual = shape.residual ? device_residual.view() : TensorView(),
                               .out = out.view(),
-                              .eps = kEps});
+                              .eps = kEps,
+                              .weight_offset = shape.weight_offset});
     const HostTensor got = device.Download(out);
     const HostTensor got_residual = device.Download(device_residual);
     const auto n = static_cast<double>(shape.hidden);
+    const double offset = mutation == Mutation::kNoWeightOffset ? 0 : shape.weight_offset;
     OpResult result;
     for (int64_t t = 0; t < shape.tokens; ++t) {
       std::vector<double> row(static_cast<size_t>(shape.hidden));
@@ -142,10 +150,12 @@ OpCase RmsNormCase(const NormShape& shape) {
       const double scale = 1 / std::sqrt(squares / n + kEps);
       for (int64_t i = 0; i < shape.hidden; ++i) {
         const double stored = row[static_cast<size_t>(i)];
-        const double want = stored * scale * weight.values[static_cast<size_t>(i)];
+        const double factor = offset + weight.values[static_cast<size_t>(i)];
+        const double want = stored * scale * factor;
         // The root halves the relative error of the sum. A device may norm x + residual before or
         // after it is rounded to storage: one more v.
         double bound = std::abs(want) * ((n / 2 + 6) * kU) + OutputRounding(shape.dtype, want);
+        bound += std::abs(stored * scale) * kU * offset;  // of the factor's sum
         if (shape.residual) bound += Roundoff(shape.dtype) * std::abs(want);
         result.Add(got.at(t, i), want, bound);
         if (shape.over_residual) continue;
@@ -154,11 +164,12 @@ OpCase RmsNormCase(const NormShape& shape) {
     }
     return result;
   };
-  OpCase op{fmt::format("RmsNorm/{}_weight_{}_{}x{}{}{}{}{}", DTypeName(shape.dtype),
+  OpCase op{fmt::format("RmsNorm/{}_weight_{}_{}x{}{}{}{}{}{}", DTypeName(shape.dtype),
                         DTypeName(shape.weight), shape.tokens, shape.hidden,
                         shape.residual ? "_residual" : "", shape.in_place ? "_in_place" : "",
                         shape.over_residual ? "_over_residual" : "",
-                        shape.deviation == 1 ? "" : fmt::format("_deviation{}", shape.deviation)),
+                        shape.deviation == 1 ? "" : fmt::format("_deviation{}", shape.deviation),
+                        shape.weight_offset == 0 ? "" : "_offset"),
             run,
             {}};
   // In bf16, and where eps rules, one of many squares is below the rounding of the output.
@@ -166,6 +177,7 @@ OpCase RmsNormCase(const NormShape& shape) {
     op.must_fail.push_back(Mutation::kDropLastTerm);
   }
   if (shape.tokens > 0 && shape.residual) op.must_fail.push_back(Mutation::kSkipResidual);
+  if (shape.weight_offset != 0) op.must_fail.push_back(Mutation::kNoWeightOffset);
   return op;
 }
 
@@ -180,6 +192,8 @@ struct RopeShape {
   int rotary_dim;
   bool norms;
   float scale = 1;
+  bool interleaved = false;
+  float norm_weight_offset = 0;
 };
 
 /// One head, normed and rotated, with the bound of each element.
@@ -193,15 +207,20 @@ HeadResult RotatedHead(const RopeShape& shape, std::vector<double> head, const H
   const auto dim = static_cast<double>(shape.head_dim);
   constexpr double kEps = 1e-6F;
   double relative = 4 * kU;
+  double absolute = 0;
   if (shape.norms && mutation != Mutation::kSkipHeadNorm) {
+    const double offset =
+        mutation == Mutation::kNoWeightOffset ? 0 : double{shape.norm_weight_offset};
     const double squares = std::inner_product(head.begin(), head.end(), head.begin(), 0.0);
     const double scale = 1 / std::sqrt(squares / dim + kEps);
-    for (size_t i = 0; i < head.size(); ++i) head[i] *= scale * norm.values[i];
+    for (size_t i = 0; i < head.size(); ++i) head[i] *= scale * (offset + norm.values[i]);
     relative += (dim / 2 + 6) * kU;
+    absolute = 8 * kU * offset;  // a factor's sum may cancel, what it multiplies is below 8
   }
   HeadResult result{head, {}};
   for (const double value : head) {
-    result.bound.push_back(std::abs(value) * relative + OutputRounding(shape.dtype, value));
+    result.bound.push_back(std::abs(value) * relative + absolute +
+                           OutputRounding(shape.dtype, value));
   }
   const auto half = static_cast<size_t>(shape.rotary_dim / 2);
   for (size_t i = 0; i < half && mutation != Mutation::kNoRope; ++i) {
@@ -210,14 +229,18 @@ HeadResult RotatedHead(const RopeShape& shape, std::vector<double> head, const H
     const double angle = static_cast<float>(position) * static_cast<float>(frequency);
     const double c = std::cos(angle) * shape.scale;
     const double s = std::sin(angle) * shape.scale;
-    const double a = head[i];
-    const double b = head[i + half];
-    result.want[i] = a * c - b * s;
-    result.want[i + half] = b * c + a * s;
+    const bool interleaved = shape.interleaved != (mutation == Mutation::kOtherPairs);
+    const size_t first = interleaved ? 2 * i : i;
+    const size_t second = interleaved ? 2 * i + 1 : i + half;
+    const double a = head[first];
+    const double b = head[second];
+    result.want[first] = a * c - b * s;
+    result.want[second] = b * c + a * s;
     // A sine in f32 is off by at most 2 units of 1.
-    const double bound = (std::abs(a) + std::abs(b)) * shape.scale * (relative + 8 * kU);
-    result.bound[i] = bound + OutputRounding(shape.dtype, result.want[i]);
-    result.bound[i + half] = bound + OutputRounding(shape.dtype, result.want[i + half]);
+    const double bound = (std::abs(a) + std::abs(b)) * shape.scale * (relative + 8 * kU) +
+                         2 * absolute * shape.scale;
+    result.bound[first] = bound + OutputRounding(shape.dtype, result.want[first]);
+    result.bound[second] = bound + OutputRounding(shape.dtype, result.want[second]);
   }
   return result;
 }
@@ -251,6 +274,8 @@ OpCase QkvRopeCase(const RopeShape& shape) {
                               .k_norm = shape.norms ? device_k_norm.view() : TensorView(),
                               .inv_freq = device_freq.view(),
                               .rope_scale = shape.scale,
+                              .norm_weight_offset = shape.norm_weight_offset,
+                              .interleaved = shape.interleaved,
                               .q_heads = shape.q_heads,
                               .kv_heads = shape.kv_heads,
                               .head_dim = shape.head_dim});
@@ -275,26 +300,31 @@ OpCase QkvRopeCase(const RopeShape& shape) {
     }
     return result;
   };
-  OpCase op{
-      fmt::format("QkvRope/{}_{}tokens_{}q_{}kv_dim{}_rotary{}{}{}", DTypeName(shape.dtype),
-                  shape.tokens, shape.q_heads, shape.kv_heads, shape.head_dim, shape.rotary_dim,
-                  shape.norms ? "_norms" : "", shape.scale == 1 ? "" : "_scaled"),
-      run,
-      {}};
+  OpCase op{fmt::format("QkvRope/{}_{}tokens_{}q_{}kv_dim{}_rotary{}{}{}{}{}",
+                        DTypeName(shape.dtype), shape.tokens, shape.q_heads, shape.kv_heads,
+                        shape.head_dim, shape.rotary_dim, shape.norms ? "_norms" : "",
+                        shape.scale == 1 ? "" : "_scaled", shape.interleaved ? "_interleaved" : "",
+                        shape.norm_weight_offset == 0 ? "" : "_offset"),
+            run,
+            {}};
   if (shape.tokens > 0) op.must_fail = {Mutation::kNoRope, Mutation::kWrongTheta};
   if (shape.tokens > 0 && shape.norms) op.must_fail.push_back(Mutation::kSkipHeadNorm);
+  if (shape.interleaved) op.must_fail.push_back(Mutation::kOtherPairs);
+  if (shape.norm_weight_offset != 0) op.must_fail.push_back(Mutation::kNoWeightOffset);
   return op;
 }
 
-// ---- SiluMul ----
+// ---- GatedActivation ----
 
-OpCase SiluMulCase(DType dtype, int64_t tokens, int64_t n, double deviation) {
+OpCase GatedActivationCase(DType dtype, int64_t tokens, int64_t n, double deviation,
+                           Activation activation = Activation::kSilu) {
   const auto run = [=](Device& device, Mutation mutation) {
     std::mt19937_64 random(5);
     const HostTensor gate_up = RandomTensor(random, dtype, {tokens, 2 * n}, deviation);
     const DeviceTensor device_gate_up = device.Upload(gate_up, 3);
     const DeviceTensor out = device.Upload(Zeros(dtype, {tokens, n}), 4);
-    device.backend().SiluMul(device.stream(), {device_gate_up.view(), out.view()});
+    device.backend().GatedActivation(device.stream(),
+                                     {device_gate_up.view(), out.view(), activation});
     const HostTensor got = device.Download(out);
     OpResult result;
     for (int64_t t = 0; t < tokens; ++t) {
@@ -302,18 +332,53 @@ OpCase SiluMulCase(DType dtype, int64_t tokens, int64_t n, double deviation) {
         double gate = gate_up.at(t, i);
         double up = gate_up.at(t, n + i);
         if (mutation == Mutation::kSwapHalves) std::swap(gate, up);
-        const double want = gate / (1 + std::exp(-gate)) * up;
-        // exp: its argument is exact, so a few units; below -87 f32 cannot hold exp(gate).
-        const double bound =
-            16 * kU * std::abs(want) + OutputRounding(dtype, want) + 1e-35 * std::abs(up);
+        const bool is_silu =
+            (activation == Activation::kSilu) != (mutation == Mutation::kOtherActivation);
+        // GELU: (1 + tanh(t)) / 2 is 1 / (1 + exp(-2 t)).
+        const double steepness =
+            is_silu ? gate
+                    : 2 * std::sqrt(2 / std::numbers::pi) * (gate + 0.044715 * gate * gate * gate);
+        const double want = gate / (1 + std::exp(-steepness)) * up;
+        // exp: a few units, and those of its argument (SiLU's is exact); below -87 f32 cannot hold
+        // exp(gate).
+        const double argument = is_silu ? 0 : 8 * std::abs(steepness);
+        const double bound = (16 + argument) * kU * std::abs(want) + OutputRounding(dtype, want) +
+                             1e-35 * std::abs(gate * up);
         result.Add(got.at(t, i), want, bound);
       }
     }
     return result;
   };
-  OpCase op{
-      fmt::format("SiluMul/{}_{}x{}_deviation{}", DTypeName(dtype), tokens, n, deviation), run, {}};
+  OpCase op{fmt::format("GatedActivation/{}_{}_{}x{}_deviation{}",
+                        activation == Activation::kSilu ? "silu" : "gelu_tanh", DTypeName(dtype),
+                        tokens, n, deviation),
+            run,
+            {}};
   if (tokens > 0) op.must_fail = {Mutation::kSwapHalves};
+  if (tokens > 0 && n > 1) op.must_fail.push_back(Mutation::kOtherActivation);
+  return op;
+}
+
+// ---- Softcap ----
+
+OpCase SoftcapCase(int64_t rows, int64_t n, float cap, double deviation) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    std::mt19937_64 random(10);
+    const HostTensor x = RandomTensor(random, DType::kF32, {rows, n}, deviation);
+    const DeviceTensor device_x = device.Upload(x, 3);
+    device.backend().Softcap(device.stream(), {device_x.view(), cap});
+    const HostTensor got = device.Download(device_x);
+    OpResult result;
+    for (size_t i = 0; i < x.values.size(); ++i) {
+      const double want = mutation == Mutation::kNoSoftcap
+                              ? x.values[i]
+                              : cap * std::tanh(x.values[i] / double{cap});
+      result.Add(got.values[i], want, 8 * kU * std::abs(want));
+    }
+    return result;
+  };
+  OpCase op{fmt::format("Softcap/{}x{}_cap{}_deviation{}", rows, n, cap, deviation), run, {}};
+  if (rows > 0) op.must_fail = {Mutation::kNoSoftcap};
   return op;
 }
 
@@ -434,6 +499,8 @@ std::vector<OpCase> RowOpCases() {
       EmbeddingCase(f16, f32, 4, 9, 130, 0),
       EmbeddingCase(f16, bf16, 4, 9, 17, 0),
       EmbeddingCase(f32, f32, 0, 9, 8, 0),
+      EmbeddingCase(f32, f32, 5, 11, 64, 0, 7.75F),
+      EmbeddingCase(bf16, bf16, 5, 11, 64, 0, 55.5F),
 
       GatherCase(f32, 6, 19, {5, 0, 0, 3}),
       GatherCase(bf16, 4, 64, {3}),
@@ -452,6 +519,8 @@ std::vector<OpCase> RowOpCases() {
       RmsNormCase({bf16, bf16, 7, 1023, false, false}),
       RmsNormCase({bf16, f32, 1, 4096, true, false}),
       RmsNormCase({f32, f32, 0, 64, true, false}),
+      RmsNormCase({f32, bf16, 3, 77, true, false, 1, false, 1}),
+      RmsNormCase({bf16, bf16, 3, 256, true, true, 1, false, 1}),
 
       QkvRopeCase({f32, 3, 4, 2, 64, 64, false}),
       QkvRopeCase({f32, 9, 5, 1, 80, 80, true}),
@@ -462,14 +531,26 @@ std::vector<OpCase> RowOpCases() {
       QkvRopeCase({bf16, 6, 6, 2, 128, 128, true}),
       QkvRopeCase({bf16, 6, 6, 2, 36, 36, false}),
       QkvRopeCase({f32, 0, 4, 2, 64, 64, true}),
+      QkvRopeCase({f32, 3, 3, 1, 256, 256, true, 1, false, 1}),
+      QkvRopeCase({f32, 5, 4, 2, 64, 32, false, 1, true}),
+      QkvRopeCase({bf16, 5, 4, 2, 128, 64, false, 1, true}),
+      QkvRopeCase({bf16, 5, 4, 2, 96, 72, false, 1.2F}),
 
-      SiluMulCase(f32, 1, 1, 1),
-      SiluMulCase(f32, 7, 100, 1),
-      SiluMulCase(f32, 2, 9001, 3),
-      SiluMulCase(f32, 3, 64, 60),
-      SiluMulCase(bf16, 5, 768, 2),
-      SiluMulCase(bf16, 1, 13, 40),
-      SiluMulCase(f32, 0, 16, 1),
+      GatedActivationCase(f32, 1, 1, 1),
+      GatedActivationCase(f32, 7, 100, 1),
+      GatedActivationCase(f32, 2, 9001, 3),
+      GatedActivationCase(f32, 3, 64, 60),
+      GatedActivationCase(bf16, 5, 768, 2),
+      GatedActivationCase(bf16, 1, 13, 40),
+      GatedActivationCase(f32, 0, 16, 1),
+      GatedActivationCase(f32, 7, 100, 1, Activation::kGeluTanh),
+      GatedActivationCase(f32, 3, 64, 6, Activation::kGeluTanh),
+      GatedActivationCase(bf16, 5, 768, 2, Activation::kGeluTanh),
+
+      SoftcapCase(3, 77, 30, 1),
+      SoftcapCase(2, 5000, 30, 40),
+      SoftcapCase(1, 1, 2, 5),
+      SoftcapCase(0, 8, 30, 1),
 
       LogprobsCase(1, 5, 5, 1, false),
       LogprobsCase(4, 1000, 20, 3, false),

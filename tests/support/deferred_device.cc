@@ -197,8 +197,11 @@ class DeferredBackend final : public Backend {
   void QkvRope(Stream& stream, const QkvRopeArgs& args) override {
     Defer(stream, &Backend::QkvRope, args);
   }
-  void SiluMul(Stream& stream, const SiluMulArgs& args) override {
-    Defer(stream, &Backend::SiluMul, args);
+  void GatedActivation(Stream& stream, const GatedActivationArgs& args) override {
+    Defer(stream, &Backend::GatedActivation, args);
+  }
+  void Softcap(Stream& stream, const SoftcapArgs& args) override {
+    Defer(stream, &Backend::Softcap, args);
   }
   void GatherRows(Stream& stream, const GatherRowsArgs& args) override {
     Defer(stream, &Backend::GatherRows, args);

@@ -1,11 +1,11 @@
-// The gated activation of the MLP.
+// The gated activation of the MLP, and the soft cap of logits.
 #include <algorithm>
 
 #include "backend/cpu/ops.h"
 
 namespace gale::cpu {
 
-void SiluMul(Context& context, const SiluMulArgs& args) {
+void GatedActivation(Context& context, const GatedActivationArgs& args) {
   const int64_t tokens = args.out.dim(0);
   const int64_t n = args.out.dim(1);
   CheckActivation(args.gate_up);
@@ -13,6 +13,8 @@ void SiluMul(Context& context, const SiluMulArgs& args) {
   CheckShape(args.gate_up, {tokens, 2 * n});
   CheckShape(args.out, {tokens, n});
   const CpuKernels& kernels = context.kernels;
+  const auto activate =
+      args.activation == Activation::kSilu ? kernels.silu_mul : kernels.gelu_tanh_mul;
   // Wide rows are cut too, so that one token keeps every thread busy.
   constexpr int64_t kColumns = 4096;
   const int64_t pieces = (n + kColumns - 1) / kColumns;
@@ -27,11 +29,22 @@ void SiluMul(Context& context, const SiluMulArgs& args) {
               const TensorView row = args.gate_up.Rows(t, t + 1);
               kernels.to_f32(row.Slice(1, first, first + width).data, row.dtype, gate, width);
               kernels.to_f32(row.Slice(1, n + first, n + first + width).data, row.dtype, up, width);
-              kernels.silu_mul(gate, up, gate, width);
+              activate(gate, up, gate, width);
               kernels.from_f32(gate, args.out.Rows(t, t + 1).Slice(1, first, first + width).data,
                                args.out.dtype, width);
             }
           });
+}
+
+void Softcap(Context& context, const SoftcapArgs& args) {
+  const int64_t n = args.x.dim(1);
+  CheckArray(args.x, DType::kF32, {args.x.dim(0), n});
+  GALE_CHECK_GT(args.cap, 0.0F);
+  ForRows(context, args.x.dim(0), n, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      context.kernels.softcap(static_cast<float*>(RowAt(args.x, r)), args.cap, n);
+    }
+  });
 }
 
 }  // namespace gale::cpu

@@ -95,6 +95,7 @@ class CpuAttention final : public AttentionBackend {
     CheckActivation(args.out);
     CheckShape(args.q, {tokens, spec_.q_heads, spec_.head_dim});
     CheckShape(args.out, {tokens, spec_.q_heads, spec_.head_dim});
+    if (args.sinks) CheckArray(args.sinks, DType::kF32, {spec_.q_heads});
     context_.pool.ParallelFor(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int thread) {
       RunTask(args, tasks_[static_cast<size_t>(i)], thread);
     });
@@ -162,14 +163,14 @@ class CpuAttention final : public AttentionBackend {
     float* sum = max + rows;
     LoadQueries(args.q, task, q);
     std::fill_n(acc, rows * padded_dim_, 0.0F);
-    std::fill_n(max, rows, -std::numeric_limits<float>::infinity());
-    std::fill_n(sum, rows, 0.0F);
+    BeginSoftmax(args.sinks, task, max, sum);
 
     std::vector<int32_t> begins(static_cast<size_t>(rows));
     std::vector<int32_t> ends(static_cast<size_t>(rows));
     AttentionTile tile{.head_dim = static_cast<int>(padded_dim_),
                        .rows = rows,
                        .q = q,
+                       .softcap = spec_.softcap,
                        .begin = begins.data(),
                        .end = ends.data(),
                        .max = max,
@@ -188,6 +189,16 @@ class CpuAttention final : public AttentionBackend {
       context_.kernels.attend(tile);
     }
     StoreOutput(args.out, task, acc, sum);
+  }
+
+  /// A sink is a score that comes before all others and has no value.
+  void BeginSoftmax(const TensorView& sinks, const Task& task, float* max, float* sum) const {
+    const int rows = (task.last - task.first) * group_;
+    for (int r = 0; r < rows; ++r) {
+      max[r] = sinks ? sinks.As<float>()[task.kv_head * group_ + r % group_]
+                     : -std::numeric_limits<float>::infinity();
+      sum[r] = sinks ? 1.0F : 0.0F;
+    }
   }
 
   /// Position of query token `token` of the task's sequence.

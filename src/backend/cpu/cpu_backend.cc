@@ -90,7 +90,10 @@ class CpuBackend final : public Backend {
   void Embedding(Stream&, const EmbeddingArgs& args) override { Run(cpu::Embedding, args); }
   void RmsNorm(Stream&, const RmsNormArgs& args) override { Run(cpu::RmsNorm, args); }
   void QkvRope(Stream&, const QkvRopeArgs& args) override { Run(cpu::QkvRope, args); }
-  void SiluMul(Stream&, const SiluMulArgs& args) override { Run(cpu::SiluMul, args); }
+  void GatedActivation(Stream&, const GatedActivationArgs& args) override {
+    Run(cpu::GatedActivation, args);
+  }
+  void Softcap(Stream&, const SoftcapArgs& args) override { Run(cpu::Softcap, args); }
   void GatherRows(Stream&, const GatherRowsArgs& args) override { Run(cpu::GatherRows, args); }
   void Sample(Stream&, const SampleArgs& args) override { Run(cpu::Sample, args); }
   void Logprobs(Stream&, const LogprobsArgs& args) override { Run(cpu::Logprobs, args); }

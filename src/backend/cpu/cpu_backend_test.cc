@@ -85,8 +85,9 @@ TEST(CpuBackendDeathTest, WrongShapesAreProgrammerErrors) {
   const auto stream = backend->CreateStream();
   std::vector<float> data(64);
   const TensorView out(data.data(), DType::kF32, {2, 8});
-  EXPECT_DEATH(backend->SiluMul(*stream, {TensorView(data.data(), DType::kF32, {2, 8}), out}),
-               "f32 \\[2, 8\\] vs f32 \\[2, 16\\]");
+  EXPECT_DEATH(
+      backend->GatedActivation(*stream, {TensorView(data.data(), DType::kF32, {2, 8}), out}),
+      "f32 \\[2, 8\\] vs f32 \\[2, 16\\]");
   const TensorView tokens(data.data(), DType::kI64, {2});
   EXPECT_DEATH(
       backend->Embedding(*stream, {tokens, TensorView(data.data(), DType::kF32, {4, 8}), out}),

@@ -6,16 +6,19 @@
 namespace gale::cpu {
 namespace {
 
-void CopyRow(Context& context, const TensorView& src, int64_t src_row, const TensorView& dst,
-             int64_t dst_row, int thread) {
+void CopyRow(Context& context, const EmbeddingArgs& args, int64_t src_row, int64_t dst_row,
+             int thread) {
+  const TensorView& src = args.table;
+  const TensorView& dst = args.out;
   const int64_t n = dst.dim(1);
-  if (src.dtype == dst.dtype) {
+  if (src.dtype == dst.dtype && args.scale == 1) {
     std::memcpy(RowAt(dst, dst_row), RowAt(src, src_row),
                 static_cast<size_t>(n) * DTypeBytes(src.dtype));
     return;
   }
   float* row = context.thread_scratch[static_cast<size_t>(thread)].Floats(n);
   context.kernels.to_f32(RowAt(src, src_row), src.dtype, row, n);
+  for (int64_t i = 0; i < n; ++i) row[i] *= args.scale;
   context.kernels.from_f32(row, RowAt(dst, dst_row), dst.dtype, n);
 }
 
@@ -34,7 +37,7 @@ void Embedding(Context& context, const EmbeddingArgs& args) {
               }
               GALE_CHECK_GE(id, 0);
               GALE_CHECK_LT(id, args.table.dim(0));
-              CopyRow(context, args.table, id, args.out, i, thread);
+              CopyRow(context, args, id, i, thread);
             }
           });
 }

@@ -39,6 +39,7 @@ struct AttentionTile {
   int head_dim = 0;          ///< a multiple of kAttentionTile
   int rows = 0;
   const float* q = nullptr;        ///< [rows, head_dim], scaled
+  float softcap = 0;               ///< of scores; 0: none
   const int32_t* begin = nullptr;  ///< [rows] first visible position of the tile
   const int32_t* end = nullptr;    ///< [rows] one past the last; none is visible if end <= begin
   float* max = nullptr;            ///< [rows] running maximum of the scores; -inf at first
@@ -67,6 +68,10 @@ struct CpuKernels {
   void (*rotate_half)(float* x, const float* cos, const float* sin, int64_t half);
   /// out = gate / (1 + exp(-gate)) * up.
   void (*silu_mul)(const float* gate, const float* up, float* out, int64_t n);
+  /// out = gate / 2 * (1 + tanh(sqrt(2 / pi) * (gate + 0.044715 gate^3))) * up.
+  void (*gelu_tanh_mul)(const float* gate, const float* up, float* out, int64_t n);
+  /// x = cap * tanh(x / cap).
+  void (*softcap)(float* x, float cap, int64_t n);
 
   void (*attend)(const AttentionTile& tile);
 

@@ -175,17 +175,36 @@ inline void RotateHalf(float* x, const float* cos, const float* sin, int64_t hal
   }
 }
 
-inline void SiluMul(const float* gate, const float* up, float* out, int64_t n) {
-  const auto silu_mul = [](Vec g, Vec u) {
-    const Vec one = Broadcast(1.0F);
-    return Mul(Div(g, Add(one, Exp(Sub(Zero(), g)))), u);
-  };
+/// out = f(gate, up), vector by vector.
+template <class Function>
+GALE_INLINE void MapPairs(const float* gate, const float* up, float* out, int64_t n, Function f) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) Store(out + i, silu_mul(Load(gate + i), Load(up + i)));
+  for (; i + kLanes <= n; i += kLanes) Store(out + i, f(Load(gate + i), Load(up + i)));
   if (i < n) {
-    StorePartial(out + i, silu_mul(LoadPartial(gate + i, n - i), LoadPartial(up + i, n - i)),
-                 n - i);
+    StorePartial(out + i, f(LoadPartial(gate + i, n - i), LoadPartial(up + i, n - i)), n - i);
   }
+}
+
+/// x / (1 + exp(-steepness))
+GALE_INLINE Vec Sigmoidal(Vec x, Vec steepness) {
+  return Div(x, Add(Broadcast(1.0F), Exp(Sub(Zero(), steepness))));
+}
+
+inline void SiluMul(const float* gate, const float* up, float* out, int64_t n) {
+  MapPairs(gate, up, out, n, [](Vec g, Vec u) { return Mul(Sigmoidal(g, g), u); });
+}
+
+/// (1 + tanh(t)) / 2 is 1 / (1 + exp(-2 t)).
+inline void GeluTanhMul(const float* gate, const float* up, float* out, int64_t n) {
+  MapPairs(gate, up, out, n, [](Vec g, Vec u) {
+    const Vec cubic = Fma(Mul(Broadcast(0.044715F), Mul(g, g)), g, g);
+    return Mul(Sigmoidal(g, Mul(Broadcast(1.59576912F), cubic)), u);
+  });
+}
+
+inline void Softcap(float* x, float cap, int64_t n) {
+  const Vec caps = Broadcast(cap);
+  MapPairs(x, x, x, n, [&](Vec a, Vec) { return Mul(caps, Tanh(Div(a, caps))); });
 }
 
 inline float MaxOf(const float* x, int64_t n) {
@@ -299,10 +318,12 @@ inline void Attend(const AttentionTile& tile) {
   int row = 0;
   for (; row + kRows <= tile.rows; row += kRows) {
     Scores<kRows>(tile, row, scores);
+    if (tile.softcap > 0) Softcap(scores, tile.softcap, kRows * kAttentionTile);
     for (int r = 0; r < kRows; ++r) Accumulate(tile, row + r, scores + r * kAttentionTile);
   }
   for (; row < tile.rows; ++row) {
     Scores<1>(tile, row, scores);
+    if (tile.softcap > 0) Softcap(scores, tile.softcap, kAttentionTile);
     Accumulate(tile, row, scores);
   }
 }
@@ -317,6 +338,8 @@ inline constexpr CpuKernels MakeKernels(std::string_view name) {
           .rms_norm = RmsNorm,
           .rotate_half = RotateHalf,
           .silu_mul = SiluMul,
+          .gelu_tanh_mul = GeluTanhMul,
+          .softcap = Softcap,
           .attend = Attend,
           .max = MaxOf,
           .exp_sum = ExpSum};

@@ -105,6 +105,29 @@ TEST_P(KernelsTest, SiluMulAtTheEnds) {
   EXPECT_TRUE(std::isnan(out[0]));
 }
 
+TEST_P(KernelsTest, SoftcapIsAccurateAndKeepsTheCap) {
+  constexpr float kCap = 3;
+  std::vector<float> x;
+  for (float value = -40; value <= 40; value += 0.0137F) x.push_back(value);
+  for (const float value : {0.0F, 1e-20F, -1e-6F, 1e30F, -kInfinity, kInfinity}) x.push_back(value);
+  std::vector<float> out = x;
+  kernels().softcap(out.data(), kCap, std::ssize(out));
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double want = kCap * std::tanh(double{x[i]} / kCap);
+    ASSERT_NEAR(out[i], want, 4e-7 * std::abs(want)) << x[i];
+  }
+}
+
+TEST_P(KernelsTest, GeluTanhMulAtTheEnds) {
+  const std::vector<float> gate = {0, 100, 1e12F, -100, -1e12F};
+  const std::vector<float> up(gate.size(), 2);
+  std::vector<float> out(gate.size());
+  kernels().gelu_tanh_mul(gate.data(), up.data(), out.data(), std::ssize(gate));
+  EXPECT_EQ(out, (std::vector<float>{0, 200, 2e12F, out[3], out[4]}));
+  EXPECT_NEAR(out[3], 0, 1e-30);
+  EXPECT_NEAR(out[4], 0, 1e-20);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, KernelsTest,
                          testing::ValuesIn(AvailableKernels().begin(), AvailableKernels().end()),
                          [](const auto& table) { return std::string(table.param->name); });

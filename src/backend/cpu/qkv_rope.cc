@@ -17,6 +17,16 @@ void RotaryAngles(const QkvRopeArgs& args, int32_t position, float* cos, float* 
   }
 }
 
+/// Rotates the pairs (x[2i], x[2i + 1]).
+void RotateInterleaved(float* x, const float* cos, const float* sin, int64_t pairs) {
+  for (int64_t i = 0; i < pairs; ++i) {
+    const float a = x[2 * i];
+    const float b = x[2 * i + 1];
+    x[2 * i] = a * cos[i] - b * sin[i];
+    x[2 * i + 1] = b * cos[i] + a * sin[i];
+  }
+}
+
 void CheckArgs(const QkvRopeArgs& args) {
   const int64_t tokens = args.qkv.dim(0);
   CheckActivation(args.qkv);
@@ -40,8 +50,14 @@ void QkvRope(Context& context, const QkvRopeArgs& args) {
   const int64_t rotated_heads = args.q_heads + args.kv_heads;  // values stay as they are
   float* q_norm = context.shared_scratch.Floats(2 * head_dim);
   float* k_norm = q_norm + head_dim;
-  if (args.q_norm) kernels.to_f32(args.q_norm.data, args.q_norm.dtype, q_norm, head_dim);
-  if (args.k_norm) kernels.to_f32(args.k_norm.data, args.k_norm.dtype, k_norm, head_dim);
+  const auto load_norm = [&](const TensorView& norm, float* weight) {
+    if (!norm) return;
+    kernels.to_f32(norm.data, norm.dtype, weight, head_dim);
+    for (int64_t i = 0; i < head_dim; ++i) weight[i] += args.norm_weight_offset;
+  };
+  load_norm(args.q_norm, q_norm);
+  load_norm(args.k_norm, k_norm);
+  const auto rotate = args.interleaved ? RotateInterleaved : kernels.rotate_half;
 
   ForRows(context, args.qkv.dim(0), rotated_heads * head_dim,
           [&](int64_t begin, int64_t end, int thread) {
@@ -58,7 +74,7 @@ void QkvRope(Context& context, const QkvRopeArgs& args) {
                 if (is_query ? static_cast<bool>(args.q_norm) : static_cast<bool>(args.k_norm)) {
                   kernels.rms_norm(head, is_query ? q_norm : k_norm, args.norm_eps, head, head_dim);
                 }
-                kernels.rotate_half(head, cos, sin, half);
+                rotate(head, cos, sin, half);
               }
               kernels.from_f32(x, RowAt(args.qkv, t), args.qkv.dtype, rotated_heads * head_dim);
             }

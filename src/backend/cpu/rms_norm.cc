@@ -18,6 +18,7 @@ void RmsNorm(Context& context, const RmsNormArgs& args) {
   const CpuKernels& kernels = context.kernels;
   float* weight = context.shared_scratch.Floats(hidden);
   kernels.to_f32(args.weight.data, args.weight.dtype, weight, hidden);
+  for (int64_t i = 0; i < hidden; ++i) weight[i] += args.weight_offset;
   ForRows(context, tokens, hidden, [&](int64_t begin, int64_t end, int thread) {
     float* x = context.thread_scratch[static_cast<size_t>(thread)].Floats(2 * hidden);
     float* residual = x + hidden;

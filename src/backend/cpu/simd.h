@@ -187,4 +187,22 @@ GALE_INLINE Vec Exp(Vec x) {
   return ZeroBelow(x, lowest, Mul(p, PowerOfTwo(n)));
 }
 
+/// tanh(x), relative error below 3e-7. Polynomial for |x| < 0.625: Cephes tanhf.
+GALE_INLINE Vec Tanh(Vec x) {
+  const Vec one = Broadcast(1.0F);
+  const Vec large = Sub(one, Div(Broadcast(2.0F), Add(Exp(Add(x, x)), one)));
+  const Vec z = Mul(x, x);
+  Vec p = Broadcast(-5.70498872745e-3F);
+  p = Fma(p, z, Broadcast(2.06390887954e-2F));
+  p = Fma(p, z, Broadcast(-5.37397155531e-2F));
+  p = Fma(p, z, Broadcast(1.33314422036e-1F));
+  p = Fma(p, z, Broadcast(-3.33332819422e-1F));
+  const Vec small = Fma(Mul(p, z), x, x);
+  const Vec magnitude = Max(x, Sub(Zero(), x));
+  const Vec border = Broadcast(0.625F);
+  // One of the two is zero.
+  return Add(ZeroBelow(magnitude, border, large),
+             ZeroBelow(Sub(Zero(), magnitude), Sub(Zero(), border), small));
+}
+
 }  // namespace gale::GALE_SIMD

@@ -1,4 +1,4 @@
-// The gated activation of the MLP.
+// The gated activation of the MLP, and the soft cap of logits.
 #include "backend/cuda/element.cuh"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/ptx.cuh"
@@ -9,12 +9,19 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__device__ __forceinline__ float Silu(float x) { return x / (1.0F + expf(-x)); }
+/// (1 + tanh(t)) / 2 is 1 / (1 + exp(-2 t)), so both are x / (1 + exp(-steepness)).
+template <Activation kActivation>
+__device__ __forceinline__ float Activate(float x) {
+  constexpr float kTwiceRootTwoOverPi = 1.59576912F;
+  const float steepness =
+      kActivation == Activation::kSilu ? x : kTwiceRootTwoOverPi * fmaf(0.044715F * (x * x), x, x);
+  return x / (1.0F + expf(-steepness));
+}
 
 /// Blocks: (row, stretch of columns). Strides in elements.
-template <class T>
-__global__ void SiluMulKernel(const T* gate_up, int64_t gate_up_stride, T* out, int64_t out_stride,
-                              int columns, bool packs) {
+template <class T, Activation kActivation>
+__global__ void GatedActivationKernel(const T* gate_up, int64_t gate_up_stride, T* out,
+                                      int64_t out_stride, int columns, bool packs) {
   LaunchDependents();
   WaitForPrerequisites();
   const T* gate = gate_up + blockIdx.x * gate_up_stride;
@@ -29,31 +36,44 @@ __global__ void SiluMulKernel(const T* gate_up, int64_t gate_up_stride, T* out, 
       LoadPack(gate + i, g);
       LoadPack(up + i, u);
 #pragma unroll
-      for (int j = 0; j < kPack<T>; ++j) g[j] = Silu(g[j]) * u[j];
+      for (int j = 0; j < kPack<T>; ++j) g[j] = Activate<kActivation>(g[j]) * u[j];
       StorePack(row + i, g);
     }
   } else {
     for (int i = thread; i < columns; i += threads) {
-      row[i] = FromF32<T>(Silu(ToF32(gate[i])) * ToF32(up[i]));
+      row[i] = FromF32<T>(Activate<kActivation>(ToF32(gate[i])) * ToF32(up[i]));
     }
   }
 }
 
+__global__ void SoftcapKernel(float* x, int64_t stride, int columns, float cap) {
+  LaunchDependents();
+  WaitForPrerequisites();
+  float* row = x + blockIdx.x * stride;
+  const int threads = static_cast<int>(gridDim.y) * kThreads;
+  for (int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x); i < columns; i += threads) {
+    row[i] = cap * tanhf(row[i] / cap);
+  }
+}
+
 template <class T>
-void Run(CudaStream& stream, const SiluMulArgs& args) {
+void Run(CudaStream& stream, const GatedActivationArgs& args) {
   const int64_t columns = args.out.dim(1);
   // The halves of a row are aligned when `out`'s width is a multiple of a pack.
   const bool packs = RowsArePacks(args.gate_up) && RowsArePacks(args.out);
   const int64_t per_block = int64_t{kThreads} * kPack<T>;
   const auto stretches = static_cast<unsigned>((columns + per_block - 1) / per_block);
   stream.Launch({dim3(static_cast<unsigned>(args.out.dim(0)), stretches), dim3(kThreads)},
-                SiluMulKernel<T>, args.gate_up.As<T>(), args.gate_up.strides[0], args.out.As<T>(),
+                args.activation == Activation::kSilu
+                    ? GatedActivationKernel<T, Activation::kSilu>
+                    : GatedActivationKernel<T, Activation::kGeluTanh>,
+                args.gate_up.As<T>(), args.gate_up.strides[0], args.out.As<T>(),
                 args.out.strides[0], static_cast<int>(columns), packs);
 }
 
 }  // namespace
 
-void SiluMul(CudaStream& stream, const SiluMulArgs& args) {
+void GatedActivation(CudaStream& stream, const GatedActivationArgs& args) {
   const int64_t tokens = args.out.dim(0);
   const int64_t columns = args.out.dim(1);
   CheckActivation(args.gate_up);
@@ -64,6 +84,18 @@ void SiluMul(CudaStream& stream, const SiluMulArgs& args) {
   } else {
     Run<bf16>(stream, args);
   }
+}
+
+void Softcap(CudaStream& stream, const SoftcapArgs& args) {
+  const int64_t rows = args.x.dim(0);
+  const int64_t columns = args.x.dim(1);
+  CheckArray(args.x, DType::kF32, {rows, columns});
+  GALE_CHECK_GT(args.cap, 0.0F);
+  constexpr int64_t kPerThread = 8;
+  constexpr int64_t kPerBlock = kThreads * kPerThread;
+  const auto stretches = static_cast<unsigned>((columns + kPerBlock - 1) / kPerBlock);
+  stream.Launch({dim3(static_cast<unsigned>(rows), stretches), dim3(kThreads)}, SoftcapKernel,
+                args.x.As<float>(), args.x.strides[0], static_cast<int>(columns), args.cap);
 }
 
 }  // namespace gale::cuda

@@ -149,6 +149,7 @@ class PagedAttention final : public CudaAttention {
     const int64_t tokens = args.q.dim(0);
     CheckArray(args.q, spec_.dtype, {tokens, spec_.q_heads, spec_.head_dim});
     CheckArray(args.out, spec_.dtype, {tokens, spec_.q_heads, spec_.head_dim});
+    if (args.sinks) CheckArray(args.sinks, DType::kF32, {spec_.q_heads});
     if (tokens == 0) return;
     CudaStream& cuda_stream = AsCuda(stream);
     AttentionParams params = Params(args);
@@ -264,6 +265,8 @@ class PagedAttention final : public CudaAttention {
     params.group = group_;
     params.window = spec_.kind == KvKind::kSlidingWindow ? spec_.window : 0;
     params.scale = spec_.scale;
+    params.softcap = spec_.softcap;
+    if (args.sinks) params.sinks = args.sinks.As<float>();
     return params;
   }
 

@@ -28,13 +28,13 @@ __device__ void AttendInF32(const AttentionParams& p, const AttentionItem& item,
     const int64_t head = kv_head * p.group + row % p.group;
     const Q* src = static_cast<const Q*>(p.q) + token * p.q_stride + head * p.q_head_stride;
     __syncwarp();
-    for (int d = lane; d < head_dim; d += kWarp) q[d] = ToF32(src[d]) * p.scale;
+    for (int d = lane; d < head_dim; d += kWarp) q[d] = ToF32(src[d]);
     __syncwarp();
 
     const int position = first_position + row / p.group;
     const int visible = p.FirstVisible(position);
-    float max = -INFINITY;
-    float sum = 0;  // of this lane's positions
+    float max = p.sinks == nullptr ? -INFINITY : p.sinks[head];
+    float sum = p.sinks != nullptr && lane == 0 ? 1.0F : 0.0F;  // of this lane's positions
     float acc[kMaxHeadDim / kWarp] = {};
     for (int tile = visible / kWarp; tile <= position / kWarp && position >= 0; ++tile) {
       const int at = tile * kWarp + lane;
@@ -43,6 +43,7 @@ __device__ void AttendInF32(const AttentionParams& p, const AttentionItem& item,
         const Kv* key = p.CachedRow<Kv>(table, kv_head, at);
         score = 0;
         for (int d = 0; d < head_dim; ++d) score = fmaf(q[d], ToF32(key[d]), score);
+        score = p.Score(score);
       }
       float merged = fmaxf(max, score);
 #pragma unroll

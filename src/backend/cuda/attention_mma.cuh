@@ -52,6 +52,8 @@ struct AttentionParams {
   int group;   // query heads of a kv head
   int window;  // 0: none
   float scale;
+  float softcap;            // 0: none
+  const float* sinks;       // [q_heads], or null
   float* partial_out;       // [partial row, padded_dim], not divided by the sum
   float2* partial_stats;    // [partial row]: maximum (of scores * log2 e) and sum
   int32_t* chunk_counters;  // [split sequence, kv head]: chunks done in this layer; 0 in between
@@ -61,6 +63,11 @@ struct AttentionParams {
   }
   __device__ __forceinline__ int FirstVisible(int position) const {
     return window > 0 ? max(position - window + 1, 0) : 0;
+  }
+  /// The score of a product q.k: scaled, and capped if there is a cap.
+  __device__ __forceinline__ float Score(float product) const {
+    const float score = product * scale;
+    return softcap > 0 ? softcap * tanhf(score / softcap) : score;
   }
   /// Keys of `kv_head` at `position`; values are values_offset elements on.
   template <class T>
@@ -84,6 +91,13 @@ struct SoftmaxStats {
   float sum = 0;
   float keep = 1;  // factors of the last Merge, for the weighted sums
   float take = 0;
+
+  /// Before any position: nothing, or the head's sink, a score of no value.
+  __device__ __forceinline__ void Begin(const float* sinks, int head) {
+    if (sinks == nullptr) return;
+    max = sinks[head] * kLog2E;
+    sum = 1;
+  }
 
   __device__ __forceinline__ void Merge(float part_max, float part_sum) {
     const float merged = fmaxf(max, part_max);
@@ -140,6 +154,7 @@ __device__ __forceinline__ void MergeChunks(const AttentionParams& p, const Atte
                 (kv_head * p.group + row % p.group) * p.out_head_stride;
     for (int d = threadIdx.x % kWarp; d < p.cache.head_dim; d += kWarp) {
       SoftmaxStats total;
+      total.Begin(p.sinks, kv_head * p.group + row % p.group);
       float value = 0;
 #pragma unroll 4
       for (int chunk = 0; chunk < item.num_chunks; ++chunk) {
@@ -245,9 +260,14 @@ __device__ __forceinline__ void Attend(const AttentionParams& p, const Attention
   const int warp_end =
       warp_rows > 0 ? first_position + (item.first_row + warp * 16 + warp_rows - 1) / p.group + 1
                     : 0;
-  const float scale = p.scale * kLog2E;
+  const float scale = (p.softcap > 0 ? 1.0F : p.scale) * kLog2E;
 
   SoftmaxStats total[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = item.first_row + warp * 16 + g + h * 8;
+    total[h].Begin(p.sinks, kv_head * p.group + row % p.group);
+  }
   float acc[Tile::kFragments][4] = {};
   float max[2] = {-INFINITY, -INFINITY};
   float sum[2] = {0, 0};
@@ -274,6 +294,13 @@ __device__ __forceinline__ void Attend(const AttentionParams& p, const Attention
               k, keys + (n * 8 + lane % 8 + lane / 16 * 8) * Tile::kPitch + d + lane / 8 % 2 * 8);
           MmaBf16(scores[n], q[0], q[1], q[2], q[3], k[0], k[1]);
           MmaBf16(scores[n + 1], q[0], q[1], q[2], q[3], k[2], k[3]);
+        }
+      }
+      if (p.softcap > 0) {
+#pragma unroll
+        for (int n = 0; n < kScoreTiles; ++n) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) scores[n][i] = p.Score(scores[n][i]);
         }
       }
       float tile_max[2] = {max[0], max[1]};

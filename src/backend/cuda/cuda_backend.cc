@@ -68,8 +68,11 @@ class CudaBackend final : public Backend {
   void QkvRope(Stream& stream, const QkvRopeArgs& args) override {
     cuda::QkvRope(cuda::AsCuda(stream), args);
   }
-  void SiluMul(Stream& stream, const SiluMulArgs& args) override {
-    cuda::SiluMul(cuda::AsCuda(stream), args);
+  void GatedActivation(Stream& stream, const GatedActivationArgs& args) override {
+    cuda::GatedActivation(cuda::AsCuda(stream), args);
+  }
+  void Softcap(Stream& stream, const SoftcapArgs& args) override {
+    cuda::Softcap(cuda::AsCuda(stream), args);
   }
   void GatherRows(Stream& stream, const GatherRowsArgs& args) override {
     cuda::GatherRows(cuda::AsCuda(stream), args);

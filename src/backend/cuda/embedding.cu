@@ -20,18 +20,21 @@ struct Ids {
   }
 };
 
-/// out[r] = table[ids[r]], one block a row. Strides in elements.
+/// out[r] = scale * table[ids[r]], one block a row. Strides in elements.
 template <class T>
 __global__ void LookUpKernel(AnyFloats table, int64_t table_stride, Ids ids, T* out,
-                             int64_t out_stride, int64_t columns) {
+                             int64_t out_stride, int64_t columns, float scale) {
   LaunchDependents();
   WaitForPrerequisites();
   const int64_t source = ids[blockIdx.x] * table_stride;
   T* row = out + blockIdx.x * out_stride;
-  for (int64_t i = threadIdx.x; i < columns; i += kThreads) row[i] = FromF32<T>(table[source + i]);
+  for (int64_t i = threadIdx.x; i < columns; i += kThreads) {
+    row[i] = FromF32<T>(scale * table[source + i]);
+  }
 }
 
-/// The same for rows of `packs` times 16 bytes that need no conversion. Strides in packs.
+/// The same for rows of `packs` times 16 bytes that need no conversion and no scale. Strides in
+/// packs.
 __global__ void CopyPacksKernel(const uint4* table, int64_t table_stride, Ids ids, uint4* out,
                                 int64_t out_stride, int64_t packs) {
   LaunchDependents();
@@ -57,17 +60,17 @@ void Embedding(CudaStream& stream, const EmbeddingArgs& args) {
   const Ids ids{args.tokens.As<int32_t>(), args.last_tokens.As<int32_t>()};
   const int64_t columns = table.dim(1);
   const LaunchShape shape{dim3(static_cast<unsigned>(args.tokens.dim(0))), dim3(kThreads)};
-  if (table.dtype == out.dtype && RowsArePacks(table) && RowsArePacks(out)) {
+  if (table.dtype == out.dtype && args.scale == 1 && RowsArePacks(table) && RowsArePacks(out)) {
     const auto per_pack = static_cast<int64_t>(16 / DTypeBytes(out.dtype));
     stream.Launch(shape, CopyPacksKernel, static_cast<const uint4*>(table.data),
                   table.strides[0] / per_pack, ids, static_cast<uint4*>(out.data),
                   out.strides[0] / per_pack, columns / per_pack);
   } else if (out.dtype == DType::kF32) {
     stream.Launch(shape, LookUpKernel<float>, Floats(table), table.strides[0], ids, out.As<float>(),
-                  out.strides[0], columns);
+                  out.strides[0], columns, args.scale);
   } else {
     stream.Launch(shape, LookUpKernel<bf16>, Floats(table), table.strides[0], ids, out.As<bf16>(),
-                  out.strides[0], columns);
+                  out.strides[0], columns, args.scale);
   }
 }
 

@@ -12,7 +12,8 @@ namespace gale::cuda {
 void Embedding(CudaStream& stream, const EmbeddingArgs& args);
 void GatherRows(CudaStream& stream, const GatherRowsArgs& args);
 void RmsNorm(CudaStream& stream, const RmsNormArgs& args);
-void SiluMul(CudaStream& stream, const SiluMulArgs& args);
+void GatedActivation(CudaStream& stream, const GatedActivationArgs& args);
+void Softcap(CudaStream& stream, const SoftcapArgs& args);
 void Sample(CudaStream& stream, const SampleArgs& args);
 void Logprobs(CudaStream& stream, const LogprobsArgs& args);
 void FillRandom(CudaStream& stream, const FillRandomArgs& args);

@@ -22,6 +22,8 @@ struct RopeParams {
   int pairs;
   float rope_scale;
   float norm_eps;
+  float norm_weight_offset;
+  bool interleaved;
   int q_heads;
   int kv_heads;
   int head_dim;
@@ -82,18 +84,21 @@ __global__ void __launch_bounds__(kThreads) QkvRopeKernel(RopeParams<T> p) {
     scale = 1.0F / sqrtf(WarpAdd(squares) / static_cast<float>(p.head_dim) + p.norm_eps);
   }
   const auto read = [&](int i) {
-    return norm.data == nullptr ? ToF32(x[i]) : ToF32(x[i]) * scale * norm[i];
+    return norm.data == nullptr ? ToF32(x[i])
+                                : ToF32(x[i]) * scale * (p.norm_weight_offset + norm[i]);
   };
   const auto write = [&](int i, float value) {
     x[i] = FromF32<T>(value);
     if (cached != nullptr) cached[i] = FromF32<T>(value);
   };
   for (int i = lane; i < p.pairs; i += kWarp) {
-    const float a = read(i);
-    const float b = read(i + p.pairs);
+    const int first = p.interleaved ? 2 * i : i;
+    const int second = p.interleaved ? 2 * i + 1 : i + p.pairs;
+    const float a = read(first);
+    const float b = read(second);
     const float2 turn = turns[i];
-    write(i, a * turn.x - b * turn.y);
-    write(i + p.pairs, b * turn.x + a * turn.y);
+    write(first, a * turn.x - b * turn.y);
+    write(second, b * turn.x + a * turn.y);
   }
   for (int i = 2 * p.pairs + lane; i < p.head_dim; i += kWarp) write(i, read(i));
 }
@@ -110,6 +115,8 @@ void Run(CudaStream& stream, const QkvRopeArgs& args, const KvLayout& cache, int
                        .pairs = static_cast<int>(args.inv_freq.dim(0)),
                        .rope_scale = args.rope_scale,
                        .norm_eps = args.norm_eps,
+                       .norm_weight_offset = args.norm_weight_offset,
+                       .interleaved = args.interleaved,
                        .q_heads = args.q_heads,
                        .kv_heads = args.kv_heads,
                        .head_dim = args.head_dim,

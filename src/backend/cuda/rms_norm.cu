@@ -20,6 +20,7 @@ struct NormParams {
   int64_t out_stride;
   int hidden;
   float eps;
+  float weight_offset;
 };
 
 /// kWidth elements at a time: kPack<T> where all rows are aligned, else 1.
@@ -72,7 +73,8 @@ __global__ void __launch_bounds__(kThreads) RmsNormKernel(NormParams<T> p) {
     float value[kWidth];
     Load<T>(source + i, value);
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j) value[j] = value[j] * scale * p.weight[i + j];
+    for (int j = 0; j < kWidth; ++j)
+      value[j] = value[j] * scale * (p.weight_offset + p.weight[i + j]);
     Store<T>(out + i, value);
   }
 }
@@ -87,7 +89,8 @@ void Run(CudaStream& stream, const RmsNormArgs& args) {
                        .out = args.out.As<T>(),
                        .out_stride = args.out.strides[0],
                        .hidden = static_cast<int>(args.x.dim(1)),
-                       .eps = args.eps};
+                       .eps = args.eps,
+                       .weight_offset = args.weight_offset};
   const bool packs = RowsArePacks(args.x) && RowsArePacks(args.out) &&
                      (!args.residual || RowsArePacks(args.residual));
   stream.Launch({dim3(static_cast<unsigned>(args.x.dim(0))), dim3(kThreads)},
