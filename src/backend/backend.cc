@@ -1,6 +1,12 @@
 #include "backend/backend.h"
 
+#include "base/check.h"
+
 namespace gale {
+
+void LinearKernel::RunGrouped(Stream&, const GroupedLinearArgs&) const {
+  GALE_CHECK(false && "a kernel that was not found for groups");
+}
 
 void Backend::QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention,
                            int layer, const TensorView& slot_mapping) {

@@ -115,12 +115,26 @@ struct LinearArgs {
   TensorView out;                        ///< [rows, out]; activation dtype, or f32 for logits
 };
 
+/// Many products in one: rows that belong to group g meet the g-th of the weight's equal stretches
+/// of outputs. Which rows those are is known to the device only, so that nothing waits for the host
+/// and a graph can hold the call.
+struct GroupedLinearArgs {
+  TensorView x;                          ///< [x rows, in]; rows may be strided
+  const PackedLinear* weight = nullptr;  ///< `out` = groups * columns
+  TensorView bias;                       ///< [groups * columns] or empty
+  TensorView offsets;                    ///< i32 [groups + 1]: entries of group g, ascending
+  TensorView x_rows;    ///< i32 [entries]: the row of x that an entry reads; empty: the entry's own
+  TensorView out_rows;  ///< i32 [entries]: the row of `out` that it writes; empty: the entry's own
+  TensorView out;       ///< [entries, columns], dtype of x
+};
+
 struct LinearKey {
   QuantFormat format;
   int64_t in = 0;
-  int64_t out = 0;
+  int64_t out = 0;  ///< of all groups
   DType activation = DType::kBf16;
   Numerics numerics = Numerics::kBatchInvariant;
+  bool grouped = false;  ///< RunGrouped will be called
 };
 
 /// One weight layout for every number of rows; how many rows there are is decided inside Run.
@@ -129,6 +143,9 @@ class LinearKernel {
   virtual ~LinearKernel() = default;
   virtual Result<PackedLinear> Prepare(const LinearWeight& weight) const = 0;
   virtual void Run(Stream& stream, const LinearArgs& args) const = 0;
+  /// Each row is summed as Run sums it. Reads the weights of groups that have entries, and few
+  /// times each however many entries there are. Kernels found for a key with `grouped` have it.
+  virtual void RunGrouped(Stream& stream, const GroupedLinearArgs& args) const;
 };
 
 class Backend {
@@ -159,7 +176,10 @@ class Backend {
   virtual void QkvRope(Stream& stream, const QkvRopeArgs& args) = 0;
   virtual void GatedActivation(Stream& stream, const GatedActivationArgs& args) = 0;
   virtual void Softcap(Stream& stream, const SoftcapArgs& args) = 0;
+  virtual void MoeRoute(Stream& stream, const MoeRouteArgs& args) = 0;
+  virtual void MoeCombine(Stream& stream, const MoeCombineArgs& args) = 0;
   virtual void GatherRows(Stream& stream, const GatherRowsArgs& args) = 0;
+  virtual void EditLogits(Stream& stream, const EditLogitsArgs& args) = 0;
   virtual void Sample(Stream& stream, const SampleArgs& args) = 0;
   virtual void Logprobs(Stream& stream, const LogprobsArgs& args) = 0;
   virtual void FillRandom(Stream& stream, const FillRandomArgs& args) = 0;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "backend/sampling_args.h"
 #include "tensor/tensor_view.h"
 
 namespace gale {
@@ -67,40 +68,50 @@ struct SoftcapArgs {
   float cap = 0;
 };
 
+/// What a router makes of its logits: scores that are compared and become weights.
+enum class RouterScore {
+  kSoftmax,  ///< over all experts
+  kSigmoid,  ///< each expert for itself (arXiv:2412.19437)
+};
+
+/// Picks `top_k` experts for each token, and lists the picks by expert. A pick is a pair (token,
+/// choice) with the number token * top_k + choice; choices are in the order of falling rank, equal
+/// ranks by lower expert. Experts rank by score + correction. With groups, only experts of the
+/// `top_groups` best groups are picked; a group ranks by the sum of its `group_top` best experts
+/// (arXiv:2405.04434, section 2.1.2: 1; arXiv:2412.19437: 2).
+/// Errors: CHECK that each token has top_k experts to pick from.
+struct MoeRouteArgs {
+  TensorView logits;      ///< f32 [tokens, experts]
+  TensorView correction;  ///< f32 [experts] or empty; ranks experts and does not weigh them
+  RouterScore score = RouterScore::kSoftmax;
+  int num_groups = 1;  ///< divides the number of experts
+  int top_groups = 1;
+  int group_top = 1;
+  bool renormalize = false;  ///< a token's weights are divided by their sum
+  float scale = 1;           ///< multiplies the weights at last
+
+  TensorView experts;  ///< i32 [tokens, top_k] out: each pick's expert
+  TensorView weights;  ///< f32 [tokens, top_k] out: its score, renormalized and scaled
+  TensorView offsets;  ///< i32 [experts + 1] out: expert e has entries offsets[e] to offsets[e + 1]
+  TensorView picks;    ///< i32 [tokens * top_k] out: picks by expert, those of one ascending
+  TensorView tokens;   ///< i32 [tokens * top_k] out: picks[i] / top_k
+};
+
+/// out[t] = sum over choices, in order, of weights[t, c] * x[t * top_k + c], plus the experts that
+/// every token shares. Sums are f32.
+struct MoeCombineArgs {
+  TensorView x;            ///< [tokens * top_k, hidden]
+  TensorView weights;      ///< f32 [tokens, top_k]
+  TensorView shared;       ///< [tokens, hidden] or empty; added last
+  TensorView shared_gate;  ///< f32 [tokens, 1] or empty; its sigmoid multiplies `shared`
+  TensorView out;          ///< [tokens, hidden]; may alias shared
+};
+
 /// out[i] = x[rows[i]]; used to pick the rows that need logits.
 struct GatherRowsArgs {
   TensorView x;     ///< [tokens, hidden]
   TensorView rows;  ///< i32 [n]
   TensorView out;   ///< [n, hidden]
-};
-
-/// One draw per row: temperature, top-k, top-p, min-p, then inverse CDF over ascending ids with one
-/// Philox number (base/rng.h). A pure function of the row, its parameters and its counter: no draw
-/// depends on its neighbours. Likelier means a higher logit, then a lower id. top-k keeps the k
-/// likeliest; top-p the fewest of those, likeliest first, whose share of what top-k left reaches
-/// top_p (at least one); min-p drops those less likely than min_p times the likeliest.
-struct SampleArgs {
-  TensorView logits;       ///< f32 [rows, vocab]
-  TensorView temperature;  ///< f32 [rows]; 0 = greedy, the lowest id among equal maxima
-  TensorView top_k;        ///< i32 [rows]; 0 = off
-  TensorView top_p;        ///< f32 [rows]; 1 = off
-  TensorView min_p;        ///< f32 [rows]; 0 = off
-  TensorView seed;         ///< u64 [rows]; Philox key
-  TensorView counter;      ///< u64 [rows, 2]; {position, sample index << 32 | RandomStream}
-  TensorView bitmask;      ///< i32 [rows, ceil(vocab / 32)] of allowed tokens, or empty
-  TensorView out;          ///< i32 [rows]; may be pinned host memory
-  TensorView slots = {};   ///< i32 [rows], or empty; last_tokens[slots[r]] = out[r], < 0: nowhere
-  TensorView last_tokens = {};  ///< i32 [slots]; read by the next step's Embedding
-};
-
-/// Log-softmax of chosen tokens and of the likeliest ones, from raw logits. Results may be pinned
-/// host memory.
-struct LogprobsArgs {
-  TensorView logits;   ///< f32 [rows, vocab]
-  TensorView tokens;   ///< i32 [rows]; a negative id leaves its chosen logprob unset
-  TensorView chosen;   ///< f32 [rows]
-  TensorView top_ids;  ///< i32 [rows, k]; best first, ties by lower id; k may be 0 (empty view)
-  TensorView top_logprobs;  ///< f32 [rows, k]
 };
 
 /// out[i] = mean + std * table[draw i], where draw i is 16 bits of Philox (base/rng.h): half-word

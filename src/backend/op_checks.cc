@@ -1,5 +1,6 @@
 #include "backend/op_checks.h"
 
+#include "backend/logits_edit.h"
 #include "base/check.h"
 
 namespace gale {
@@ -38,6 +39,19 @@ void CheckEmbeddingArgs(const EmbeddingArgs& args) {
   if (args.last_tokens) CheckArray(args.last_tokens, DType::kI32, {args.last_tokens.dim(0)});
 }
 
+void CheckEditLogitsArgs(const EditLogitsArgs& args) {
+  const int64_t rows = args.logits.dim(0);
+  const int64_t vocab = args.logits.dim(1);
+  const int64_t slots = args.history.dim(0);
+  CheckArray(args.logits, DType::kF32, {rows, vocab});
+  CheckArray(args.out, DType::kF32, {rows, vocab});
+  CheckArray(args.slots, DType::kI32, {rows});
+  CheckArray(args.lengths, DType::kI32, {rows});
+  CheckArray(args.history, DType::kI32, {slots, args.history.dim(1)});
+  CheckArray(args.edits, DType::kI32, {slots, kLogitsEditWords});
+  CheckArray(args.allowed, DType::kI32, {slots, (vocab + 31) / 32});
+}
+
 void CheckSampleArgs(const SampleArgs& args) {
   const int64_t rows = args.logits.dim(0);
   const int64_t vocab = args.logits.dim(1);
@@ -55,6 +69,18 @@ void CheckSampleArgs(const SampleArgs& args) {
     CheckArray(args.slots, DType::kI32, {rows});
     CheckArray(args.last_tokens, DType::kI32, {args.last_tokens.dim(0)});
   }
+  if (args.history) {
+    CheckArray(args.history, DType::kI32, {args.last_tokens.dim(0), args.history.dim(1)});
+  }
+  if (args.rare.top_n_sigma) {
+    const RareFilters& rare = args.rare;
+    for (const TensorView& view :
+         {rare.top_n_sigma, rare.typical_p, rare.xtc_probability, rare.xtc_threshold,
+          rare.mirostat_tau, rare.mirostat_eta, rare.mu_out}) {
+      CheckArray(view, DType::kF32, {rows});
+    }
+    CheckArray(rare.mirostat_mu, DType::kF32, {args.last_tokens.dim(0)});
+  }
 }
 
 void CheckLogprobsArgs(const LogprobsArgs& args) {
@@ -69,6 +95,59 @@ void CheckLogprobsArgs(const LogprobsArgs& args) {
     CheckArray(args.top_ids, DType::kI32, {rows, k});
     CheckArray(args.top_logprobs, DType::kF32, {rows, k});
   }
+}
+
+void CheckMoeRouteArgs(const MoeRouteArgs& args) {
+  const int64_t tokens = args.logits.dim(0);
+  const int64_t experts = args.logits.dim(1);
+  const int64_t top_k = args.experts.dim(1);
+  CheckArray(args.logits, DType::kF32, {tokens, experts});
+  if (args.correction) CheckArray(args.correction, DType::kF32, {experts});
+  CheckArray(args.experts, DType::kI32, {tokens, top_k});
+  CheckArray(args.weights, DType::kF32, {tokens, top_k});
+  CheckArray(args.offsets, DType::kI32, {experts + 1});
+  CheckArray(args.picks, DType::kI32, {tokens * top_k});
+  CheckArray(args.tokens, DType::kI32, {tokens * top_k});
+  GALE_CHECK_GE(args.num_groups, 1);
+  GALE_CHECK_EQ(experts % args.num_groups, 0);
+  GALE_CHECK_GE(args.top_groups, 1);
+  GALE_CHECK_LE(args.top_groups, args.num_groups);
+  GALE_CHECK_GE(args.group_top, 1);
+  GALE_CHECK_LE(args.group_top, experts / args.num_groups);
+  GALE_CHECK_GE(top_k, 1);
+  GALE_CHECK_LE(top_k, args.top_groups * (experts / args.num_groups));
+}
+
+void CheckMoeCombineArgs(const MoeCombineArgs& args) {
+  const int64_t tokens = args.out.dim(0);
+  const int64_t hidden = args.out.dim(1);
+  CheckActivation(args.out);
+  CheckRows(args.out);
+  CheckArray(args.weights, DType::kF32, {tokens, args.weights.dim(1)});
+  CheckArray(args.x, args.out.dtype, {tokens * args.weights.dim(1), hidden});
+  if (args.shared) CheckArray(args.shared, args.out.dtype, {tokens, hidden});
+  if (args.shared_gate) {
+    GALE_CHECK(args.shared);
+    CheckArray(args.shared_gate, DType::kF32, {tokens, 1});
+  }
+}
+
+void CheckGroupedLinearArgs(const GroupedLinearArgs& args) {
+  const int64_t entries = args.out.dim(0);
+  const int64_t groups = args.offsets.dim(0) - 1;
+  GALE_CHECK_GE(groups, 1);
+  CheckActivation(args.x);
+  CheckShape(args.x, {args.x.dim(0), args.weight->in});
+  CheckArray(args.offsets, DType::kI32, {groups + 1});
+  GALE_CHECK_EQ(args.weight->out, groups * args.out.dim(1));
+  CheckArray(args.out, args.x.dtype, {entries, args.out.dim(1)});
+  if (args.bias) CheckShape(args.bias, {args.weight->out});
+  if (args.x_rows) {
+    CheckArray(args.x_rows, DType::kI32, {entries});
+  } else {
+    GALE_CHECK_EQ(args.x.dim(0), entries);
+  }
+  if (args.out_rows) CheckArray(args.out_rows, DType::kI32, {entries});
 }
 
 void CheckFillRandomArgs(const FillRandomArgs& args) {

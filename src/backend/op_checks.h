@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 
+#include "backend/backend.h"
 #include "backend/op_args.h"
 #include "tensor/tensor_view.h"
 
@@ -20,8 +21,12 @@ void CheckArray(const TensorView& view, DType dtype, std::initializer_list<int64
 void CheckActivation(const TensorView& view);
 /// The shapes and dtypes that op_args.h states.
 void CheckEmbeddingArgs(const EmbeddingArgs& args);
+void CheckEditLogitsArgs(const EditLogitsArgs& args);
 void CheckSampleArgs(const SampleArgs& args);
 void CheckLogprobsArgs(const LogprobsArgs& args);
+void CheckMoeRouteArgs(const MoeRouteArgs& args);
+void CheckMoeCombineArgs(const MoeCombineArgs& args);
+void CheckGroupedLinearArgs(const GroupedLinearArgs& args);
 void CheckFillRandomArgs(const FillRandomArgs& args);
 
 }  // namespace gale

@@ -42,7 +42,12 @@ enum class Mutation {
   kNoWeightOffset,
   kOtherPairs,  ///< of the rotary embedding
   kSkipBias,
-  kOtherInput,  ///< the last bit of one input differs
+  kNoCorrection,     ///< experts ranked by their scores alone
+  kNoGroupLimit,     ///< experts of all groups picked from
+  kSkipRenormalize,  ///< weights that need not sum to 1
+  kSkipShared,       ///< no shared experts
+  kSkipGate,         ///< shared experts at full strength
+  kOtherInput,       ///< the last bit of one input differs
 };
 
 struct OpCase {
@@ -60,6 +65,7 @@ struct PropertyCase {
 std::vector<OpCase> RowOpCases();
 std::vector<OpCase> LinearCases();
 std::vector<OpCase> AttentionCases();
+std::vector<OpCase> MoeCases();
 std::vector<OpCase> InvarianceCases();
 std::vector<PropertyCase> SamplingCases();
 

@@ -107,6 +107,9 @@ class DeferredLinear final : public LinearKernel {
   void Run(Stream& stream, const LinearArgs& args) const override {
     Enqueue(stream, [this, args] { inner_->Run(stream_, args); });
   }
+  void RunGrouped(Stream& stream, const GroupedLinearArgs& args) const override {
+    Enqueue(stream, [this, args] { inner_->RunGrouped(stream_, args); });
+  }
 
  private:
   const LinearKernel* inner_;
@@ -202,6 +205,12 @@ class DeferredBackend final : public Backend {
   }
   void Softcap(Stream& stream, const SoftcapArgs& args) override {
     Defer(stream, &Backend::Softcap, args);
+  }
+  void MoeRoute(Stream& stream, const MoeRouteArgs& args) override {
+    Defer(stream, &Backend::MoeRoute, args);
+  }
+  void MoeCombine(Stream& stream, const MoeCombineArgs& args) override {
+    Defer(stream, &Backend::MoeCombine, args);
   }
   void GatherRows(Stream& stream, const GatherRowsArgs& args) override {
     Defer(stream, &Backend::GatherRows, args);

@@ -1,6 +1,9 @@
 // y = x * weight^T + bias for any number of rows, with the weight where it lies: nothing is packed
 // at load, so a mapped checkpoint is used in place.
 #include <algorithm>
+#include <cstring>
+#include <span>
+#include <vector>
 
 #include "backend/cpu/ops.h"
 
@@ -51,6 +54,27 @@ class CpuLinear final : public LinearKernel {
     }
   }
 
+  void RunGrouped(Stream&, const GroupedLinearArgs& args) const override {
+    const std::lock_guard lock(context_.mutex);
+    CheckGroupedLinearArgs(args);
+    const auto* offsets = args.offsets.As<int32_t>();
+    std::vector<GroupBlock> blocks;  // of at most kRowBlock rows together
+    int64_t packed_rows = 0;
+    for (int64_t group = 0; group + 1 < args.offsets.dim(0); ++group) {
+      for (int64_t first = offsets[group]; first < offsets[group + 1]; first += kRowBlock) {
+        const int64_t rows = std::min<int64_t>(kRowBlock, offsets[group + 1] - first);
+        if (packed_rows + rows > kRowBlock) {
+          RunGroupBlocks(args, blocks);
+          blocks.clear();
+          packed_rows = 0;
+        }
+        blocks.push_back({group, first, rows, packed_rows});
+        packed_rows += (rows + kLinearRowTile - 1) / kLinearRowTile * kLinearRowTile;
+      }
+    }
+    RunGroupBlocks(args, blocks);
+  }
+
  private:
   void RunBlock(const LinearArgs& args, int64_t first_row, int64_t rows) const {
     const int64_t columns = args.weight->out;
@@ -78,54 +102,138 @@ class CpuLinear final : public LinearKernel {
     return packed;
   }
 
-  void RunColumns(const LinearArgs& args, const float* x, int64_t first_row, int64_t rows,
-                  int64_t begin, int64_t end, int thread) const {
-    const CpuKernels& kernels = context_.kernels;
-    const TensorView weight = args.weight->data.Rows(begin, end);
+  /// [rows, columns of `weight`] sums; many rows share one conversion of the weights to f32, for
+  /// which `converted` has ConvertedFloats.
+  void Multiply(const TensorView& weight, const float* x, int64_t rows, float* converted,
+                float* out, int64_t out_stride) const {
     const int64_t k = weight.dim(1);
-    const int64_t columns = end - begin;
-    const bool convert = weight.dtype != DType::kF32 && rows >= kConvertRows;
-    const bool direct = args.out.dtype == DType::kF32 && !args.bias;
-    Scratch& scratch = context_.thread_scratch[static_cast<size_t>(thread)];
-    float* sums = scratch.Floats((rows + 1) * columns + (convert ? columns * k : 0));
-    float* bias = sums + rows * columns;
-    float* converted = bias + columns;
-
     LinearBlock block{.x = x,
                       .rows = rows,
                       .k = k,
                       .weight = weight.data,
                       .weight_dtype = weight.dtype,
                       .weight_stride = weight.strides[0],
-                      .cols = columns,
-                      .out = sums,
-                      .out_stride = columns};
-    if (convert) {
-      for (int64_t c = 0; c < columns; ++c) {
-        kernels.to_f32(RowAt(weight, c), weight.dtype, converted + c * k, k);
+                      .cols = weight.dim(0),
+                      .out = out,
+                      .out_stride = out_stride};
+    if (ConvertedFloats(weight, rows) > 0) {
+      for (int64_t c = 0; c < weight.dim(0); ++c) {
+        context_.kernels.to_f32(RowAt(weight, c), weight.dtype, converted + c * k, k);
       }
       block.weight = converted;
       block.weight_dtype = DType::kF32;
       block.weight_stride = k;
     }
-    const TensorView out = args.out.Slice(1, begin, end);
-    if (direct) {
-      block.out = static_cast<float*>(RowAt(out, first_row));
-      block.out_stride = out.strides[0];
-    }
-    kernels.linear(block);
-    if (direct) return;
+    context_.kernels.linear(block);
+  }
 
-    if (args.bias) {
-      kernels.to_f32(args.bias.Slice(0, begin, end).data, args.bias.dtype, bias, columns);
+  static int64_t ConvertedFloats(const TensorView& weight, int64_t rows) {
+    const bool convert = weight.dtype != DType::kF32 && rows >= kConvertRows;
+    return convert ? weight.NumElements() : 0;
+  }
+
+  /// Adds the bias (empty: none) to each row of sums and stores it at out_row(row).
+  template <class OutRow>
+  void Store(float* sums, int64_t rows, int64_t columns, const TensorView& bias, float* bias_f32,
+             DType dtype, OutRow&& out_row) const {
+    if (bias) {
+      context_.kernels.to_f32(bias.data, bias.dtype, bias_f32, columns);
     } else {
-      std::fill_n(bias, columns, 0.0F);
+      std::fill_n(bias_f32, columns, 0.0F);
     }
     for (int64_t r = 0; r < rows; ++r) {
       float* row = sums + r * columns;
-      for (int64_t c = 0; c < columns; ++c) row[c] += bias[c];
-      kernels.from_f32(row, RowAt(out, first_row + r), out.dtype, columns);
+      for (int64_t c = 0; c < columns; ++c) row[c] += bias_f32[c];
+      context_.kernels.from_f32(row, out_row(r), dtype, columns);
     }
+  }
+
+  void RunColumns(const LinearArgs& args, const float* x, int64_t first_row, int64_t rows,
+                  int64_t begin, int64_t end, int thread) const {
+    const TensorView weight = args.weight->data.Rows(begin, end);
+    const int64_t columns = end - begin;
+    Scratch& scratch = context_.thread_scratch[static_cast<size_t>(thread)];
+    float* sums = scratch.Floats((rows + 1) * columns + ConvertedFloats(weight, rows));
+    float* bias = sums + rows * columns;
+    float* converted = bias + columns;
+    const TensorView out = args.out.Slice(1, begin, end);
+    if (args.out.dtype == DType::kF32 && !args.bias) {
+      Multiply(weight, x, rows, converted, static_cast<float*>(RowAt(out, first_row)),
+               out.strides[0]);
+      return;
+    }
+    Multiply(weight, x, rows, converted, sums, columns);
+    Store(sums, rows, columns, args.bias ? args.bias.Slice(0, begin, end) : TensorView(), bias,
+          out.dtype, [&](int64_t r) { return RowAt(out, first_row + r); });
+  }
+
+  /// Entries of one group whose rows are packed together.
+  struct GroupBlock {
+    int64_t group = 0;
+    int64_t first = 0;  ///< entry
+    int64_t rows = 0;
+    int64_t packed_row = 0;  ///< a multiple of kLinearRowTile
+  };
+
+  void RunGroupBlocks(const GroupedLinearArgs& args, std::span<const GroupBlock> blocks) const {
+    if (blocks.empty()) return;
+    const int64_t columns = args.out.dim(1);
+    const auto num_blocks = static_cast<int64_t>(blocks.size());
+    const float* packed = PackEntries(args, blocks);
+    const int64_t step =
+        ColumnsPerTask(args.weight->in, columns * num_blocks, context_.pool.threads());
+    const int64_t steps = (columns + step - 1) / step;
+    context_.pool.ParallelFor(num_blocks * steps, [&](int64_t task, int thread) {
+      const int64_t begin = task % steps * step;
+      RunGroupColumns(args, blocks[static_cast<size_t>(task / steps)], packed, begin,
+                      std::min(begin + step, columns), thread);
+    });
+  }
+
+  const float* PackEntries(const GroupedLinearArgs& args,
+                           std::span<const GroupBlock> blocks) const {
+    const CpuKernels& kernels = context_.kernels;
+    const int64_t k = args.weight->in;
+    const size_t row_bytes = static_cast<size_t>(k) * DTypeBytes(args.x.dtype);
+    const GroupBlock& last = blocks.back();
+    float* packed =
+        context_.shared_scratch.Floats(kernels.packed_size(last.packed_row + last.rows, k));
+    context_.pool.ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t i, int thread) {
+      const GroupBlock& block = blocks[static_cast<size_t>(i)];
+      auto* tile = reinterpret_cast<char*>(
+          context_.thread_scratch[static_cast<size_t>(thread)].Floats(kLinearRowTile * k));
+      for (int64_t row = 0; row < block.rows; row += kLinearRowTile) {
+        const int64_t rows = std::min(kLinearRowTile, block.rows - row);
+        for (int64_t r = 0; r < rows; ++r) {
+          const int64_t entry = block.first + row + r;
+          std::memcpy(tile + static_cast<size_t>(r) * row_bytes,
+                      RowAt(args.x, MappedRow(args.x_rows, entry)), row_bytes);
+        }
+        kernels.pack_rows(tile, args.x.dtype, k, rows, k,
+                          packed + kernels.packed_size(block.packed_row + row, k));
+      }
+    });
+    return packed;
+  }
+
+  static int64_t MappedRow(const TensorView& map, int64_t entry) {
+    return map ? map.As<int32_t>()[entry] : entry;
+  }
+
+  void RunGroupColumns(const GroupedLinearArgs& args, const GroupBlock& block, const float* packed,
+                       int64_t begin, int64_t end, int thread) const {
+    const int64_t first = block.group * args.out.dim(1) + begin;
+    const int64_t columns = end - begin;
+    const TensorView weight = args.weight->data.Rows(first, first + columns);
+    Scratch& scratch = context_.thread_scratch[static_cast<size_t>(thread)];
+    float* sums = scratch.Floats((block.rows + 1) * columns + ConvertedFloats(weight, block.rows));
+    float* bias = sums + block.rows * columns;
+    Multiply(weight, packed + context_.kernels.packed_size(block.packed_row, args.weight->in),
+             block.rows, bias + columns, sums, columns);
+    const TensorView out = args.out.Slice(1, begin, end);
+    Store(sums, block.rows, columns,
+          args.bias ? args.bias.Slice(0, first, first + columns) : TensorView(), bias, out.dtype,
+          [&](int64_t r) { return RowAt(out, MappedRow(args.out_rows, block.first + r)); });
   }
 
   Context& context_;

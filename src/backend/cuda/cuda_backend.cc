@@ -74,6 +74,12 @@ class CudaBackend final : public Backend {
   void Softcap(Stream& stream, const SoftcapArgs& args) override {
     cuda::Softcap(cuda::AsCuda(stream), args);
   }
+  void MoeRoute(Stream& stream, const MoeRouteArgs& args) override {
+    cuda::MoeRoute(cuda::AsCuda(stream), args);
+  }
+  void MoeCombine(Stream& stream, const MoeCombineArgs& args) override {
+    cuda::MoeCombine(cuda::AsCuda(stream), args);
+  }
   void GatherRows(Stream& stream, const GatherRowsArgs& args) override {
     cuda::GatherRows(cuda::AsCuda(stream), args);
   }

@@ -34,6 +34,12 @@ struct AnyFloats {
   const void* data;
   DType dtype;
 
+  /// The elements from the i-th on; null stays null.
+  __device__ __forceinline__ AnyFloats From(int64_t i) const {
+    if (data == nullptr) return *this;
+    return {static_cast<const char*>(data) + i * (dtype == DType::kF32 ? 4 : 2), dtype};
+  }
+
   __device__ __forceinline__ float operator[](int64_t i) const {
     switch (dtype) {
       case DType::kF32: return static_cast<const float*>(data)[i];

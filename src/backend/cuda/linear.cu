@@ -1,8 +1,9 @@
 // y = x * weight^T + bias. bf16 by bf16 goes to the tensor cores (linear_mma.cuh); everything else,
-// in which an f32 operand must keep its precision, to a tiled kernel of f32 FMAs.
+// in which an f32 operand must keep its precision, to a tiled kernel of FMAs (linear_fma.cuh).
 #include <algorithm>
 
 #include "backend/cuda/element.cuh"
+#include "backend/cuda/linear_fma.cuh"
 #include "backend/cuda/linear_mma.cuh"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/ptx.cuh"
@@ -13,18 +14,6 @@ namespace gale::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-/// Copies rows of x so that they can be read 16 bytes at a time: `width` elements apart, the end
-/// filled with zeros. Blocks: a row each.
-__global__ void AlignRowsKernel(const bf16* x, int64_t x_stride, int k, bf16* out, int width) {
-  LaunchDependents();
-  WaitForPrerequisites();
-  const bf16* row = x + blockIdx.x * x_stride;
-  bf16* out_row = out + static_cast<int64_t>(blockIdx.x) * width;
-  for (int i = threadIdx.x; i < width; i += kThreads) {
-    out_row[i] = i < k ? row[i] : __float2bfloat16(0.0F);
-  }
-}
 
 __global__ void ConvertKernel(AnyFloats source, float* out, int64_t n) {
   LaunchDependents();
@@ -37,27 +26,13 @@ void RunMma(CudaStream& stream, const LinearArgs& args) {
   const PackedLinear& weight = *args.weight;
   const int64_t rows = args.x.dim(0);
   const int64_t columns = weight.out;
-  constexpr int kAligned = 8;
-  MmaLinearParams p{.weight = weight.data.As<bf16>(),
-                    .columns = static_cast<int>(columns),
-                    .units = static_cast<int>(weight.data.strides[0] / kUnit),
-                    .x = args.x.As<bf16>(),
-                    .x_stride = args.x.strides[0],
-                    .rows = static_cast<int>(rows),
-                    .k = static_cast<int>((weight.in + kAligned - 1) / kAligned * kAligned),
-                    .bias = Floats(args.bias),
-                    .out = args.out.data,
-                    .out_stride = args.out.strides[0],
-                    .out_is_f32 = args.out.dtype == DType::kF32};
-  if (!RowsArePacks(args.x)) {
-    auto* aligned = static_cast<bf16*>(
-        stream.Scratch(static_cast<size_t>(rows) * static_cast<size_t>(p.k) * sizeof(bf16)));
-    if (aligned == nullptr) return;
-    stream.Launch({dim3(static_cast<unsigned>(rows)), dim3(kThreads)}, AlignRowsKernel, p.x,
-                  p.x_stride, static_cast<int>(weight.in), aligned, p.k);
-    p.x = aligned;
-    p.x_stride = p.k;
-  }
+  MmaLinearParams<> p{.columns = static_cast<int>(columns),
+                      .rows = static_cast<int>(rows),
+                      .bias = Floats(args.bias),
+                      .out = args.out.data,
+                      .out_stride = args.out.strides[0],
+                      .out_is_f32 = args.out.dtype == DType::kF32};
+  if (!SetOperands(stream, weight, args.x, &p)) return;
   const auto run_stream = [&]<int kOutTiles, int kRowTiles, int kDepth>() {
     constexpr int kOutputs = 16 * kOutTiles;
     stream.Launch({dim3(static_cast<unsigned>((columns + kOutputs - 1) / kOutputs)),
@@ -79,75 +54,23 @@ void RunMma(CudaStream& stream, const LinearArgs& args) {
   }
 }
 
-/// A tensor core takes bf16 or rounds to it; this kernel rounds nothing but the sums. Blocks:
-/// (64 outputs, 64 rows), 4 x 4 of them a thread; products are summed in ascending order of k.
-constexpr int kFmaTile = 64;
-constexpr int kFmaDepth = 16;
-
-template <class X, class W>
-__global__ void __launch_bounds__(kThreads)
-    LinearFmaKernel(const X* x, int64_t x_stride, int rows, const W* weight, int64_t weight_stride,
-                    int columns, int k, AnyFloats bias, void* out, int64_t out_stride,
-                    bool out_is_f32) {
-  __shared__ float x_tile[kFmaDepth][kFmaTile + 4];
-  __shared__ float weight_tile[kFmaDepth][kFmaTile + 4];
-  LaunchDependents();
-  WaitForPrerequisites();
-  const int first_column = static_cast<int>(blockIdx.x) * kFmaTile;
-  const int first_row = static_cast<int>(blockIdx.y) * kFmaTile;
-  const int thread_column = threadIdx.x % 16 * 4;
-  const int thread_row = threadIdx.x / 16 * 4;
-  float acc[4][4] = {};
-  for (int begin = 0; begin < k; begin += kFmaDepth) {
-    for (int i = threadIdx.x; i < kFmaTile * kFmaDepth; i += kThreads) {
-      const int r = i / kFmaDepth;
-      const int c = begin + i % kFmaDepth;
-      const bool in_x = first_row + r < rows && c < k;
-      const bool in_weight = first_column + r < columns && c < k;
-      x_tile[i % kFmaDepth][r] = in_x ? ToF32(x[(first_row + r) * x_stride + c]) : 0.0F;
-      weight_tile[i % kFmaDepth][r] =
-          in_weight ? ToF32(weight[(first_column + r) * weight_stride + c]) : 0.0F;
-    }
-    __syncthreads();
-#pragma unroll
-    for (int c = 0; c < kFmaDepth; ++c) {
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-#pragma unroll
-        for (int o = 0; o < 4; ++o) {
-          acc[r][o] = fmaf(x_tile[c][thread_row + r], weight_tile[c][thread_column + o], acc[r][o]);
-        }
-      }
-    }
-    __syncthreads();
-  }
-#pragma unroll
-  for (int r = 0; r < 4; ++r) {
-#pragma unroll
-    for (int o = 0; o < 4; ++o) {
-      const int row = first_row + thread_row + r;
-      const int column = first_column + thread_column + o;
-      if (row >= rows || column >= columns) continue;
-      const float sum = acc[r][o] + (bias.data == nullptr ? 0.0F : bias[column]);
-      const int64_t at = row * out_stride + column;
-      if (out_is_f32) {
-        static_cast<float*>(out)[at] = sum;
-      } else {
-        static_cast<bf16*>(out)[at] = __float2bfloat16(sum);
-      }
-    }
-  }
-}
-
 template <class X, class W>
 void RunFma(CudaStream& stream, const LinearArgs& args) {
   const PackedLinear& weight = *args.weight;
+  const FmaLinearParams<X, W> p{.x = args.x.As<X>(),
+                                .x_stride = args.x.strides[0],
+                                .rows = static_cast<int>(args.x.dim(0)),
+                                .weight = weight.data.As<W>(),
+                                .weight_stride = weight.data.strides[0],
+                                .columns = static_cast<int>(weight.out),
+                                .k = static_cast<int>(weight.in),
+                                .bias = Floats(args.bias),
+                                .out = args.out.data,
+                                .out_stride = args.out.strides[0],
+                                .out_is_f32 = args.out.dtype == DType::kF32};
   const auto tiles = [](int64_t n) { return static_cast<unsigned>((n + kFmaTile - 1) / kFmaTile); };
-  stream.Launch({dim3(tiles(weight.out), tiles(args.x.dim(0))), dim3(kThreads)},
-                LinearFmaKernel<X, W>, args.x.As<X>(), args.x.strides[0],
-                static_cast<int>(args.x.dim(0)), weight.data.As<W>(), weight.data.strides[0],
-                static_cast<int>(weight.out), static_cast<int>(weight.in), Floats(args.bias),
-                args.out.data, args.out.strides[0], args.out.dtype == DType::kF32);
+  stream.Launch({dim3(tiles(weight.out), tiles(args.x.dim(0))), dim3(kFmaThreads)},
+                LinearFmaKernel<X, W>, p);
 }
 
 /// Plain weights: bf16 as rows of whole units, f32 as they are, f16 (exactly) as f32.
@@ -218,6 +141,10 @@ class PlainLinear final : public LinearKernel {
       x_is_f32 ? RunFma<float, float>(AsCuda(stream), args)
                : RunFma<bf16, float>(AsCuda(stream), args);
     }
+  }
+
+  void RunGrouped(Stream& stream, const GroupedLinearArgs& args) const override {
+    cuda::RunGrouped(AsCuda(stream), args);
   }
 };
 

@@ -19,23 +19,31 @@ namespace gale::cuda {
 constexpr int kUnit = 32;  // columns; rows of packed weights are padded to it with zeros
 constexpr int kParts = 8;
 
+/// Row i of a product reads row i of x and writes row i of the output.
+struct SameRows {
+  __device__ __forceinline__ int64_t Read(int row) const { return row; }
+  __device__ __forceinline__ int64_t Written(int row) const { return row; }
+};
+
+template <class Rows = SameRows>
 struct MmaLinearParams {
-  const bf16* weight;  // [columns, units * 32]
-  int columns;         // outputs
-  int units;
-  const bf16* x;  // [rows, k]; 16-byte aligned rows
-  int64_t x_stride;
-  int rows;
-  int k;           // % 8 == 0
-  AnyFloats bias;  // [columns], data null: none
-  void* out;       // [rows, columns], bf16 or f32
-  int64_t out_stride;
-  bool out_is_f32;
+  const bf16* weight = nullptr;  // [columns, units * 32]
+  int columns = 0;               // outputs
+  int units = 0;
+  const bf16* x = nullptr;  // [rows, k]; 16-byte aligned rows
+  int64_t x_stride = 0;
+  int rows = 0;
+  int k = 0;            // % 8 == 0
+  AnyFloats bias = {};  // [columns], data null: none
+  void* out = nullptr;  // [rows, columns], bf16 or f32
+  int64_t out_stride = 0;
+  bool out_is_f32 = false;
+  Rows map = {};
 
   __host__ __device__ int UnitsPerPart() const { return (units + kParts - 1) / kParts; }
 
   __device__ __forceinline__ void Store(int row, int column, float sum) const {
-    const int64_t at = row * out_stride + column;
+    const int64_t at = map.Written(row) * out_stride + column;
     if (out_is_f32) {
       static_cast<float*>(out)[at] = sum;
     } else {
@@ -82,20 +90,16 @@ constexpr size_t StreamSharedBytes(int out_tiles, int row_tiles) {
   return sizeof(float4) * static_cast<size_t>(kParts * out_tiles * row_tiles * kWarp);
 }
 
-/// Up to 8 * kRowTiles rows. Blocks: 16 * kOutTiles outputs; warp w has part w of K. The first
-/// kDepth units of weights are on their way before the previous kernel has ended. Cost: columns * k
-/// * 2 bytes of weights; x comes from the caches, once for each block.
-template <int kOutTiles, int kRowTiles, int kDepth>
-__global__ void __launch_bounds__(kStreamThreads, kRowTiles <= 4 ? 2 : 1)
-    LinearStreamKernel(MmaLinearParams p) {
+/// Up to 8 * kRowTiles rows by 16 * kOutTiles outputs, a block's work; warp w has part w of K. The
+/// first kDepth units of weights are on their way before the previous kernel has ended.
+template <int kOutTiles, int kRowTiles, int kDepth, class Rows>
+__device__ __forceinline__ void MultiplyStreamed(const MmaLinearParams<Rows>& p, int first_column) {
   constexpr int kTiles = kOutTiles * kRowTiles;
   extern __shared__ __align__(16) float4 partial[];  // [kParts][kTiles][lane]
-  LaunchDependents();
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   const int g = lane / 4;
   const int t = lane % 4;
-  const int first_column = static_cast<int>(blockIdx.x) * 16 * kOutTiles;
   const int begin = warp * p.UnitsPerPart();
   const int end = min(begin + p.UnitsPerPart(), p.units);
 
@@ -118,6 +122,12 @@ __global__ void __launch_bounds__(kStreamThreads, kRowTiles <= 4 ? 2 : 1)
   for (int d = 0; d < kDepth; ++d) load_weights(begin + d, weights[d]);
   WaitForPrerequisites();
 
+  const bf16* x_rows[kRowTiles];
+#pragma unroll
+  for (int r = 0; r < kRowTiles; ++r) {
+    const int row = r * 8 + g;
+    x_rows[r] = row < p.rows ? p.x + p.map.Read(row) * p.x_stride : nullptr;
+  }
   float acc[kOutTiles][kRowTiles][4] = {};
   for (int first = begin; first < end; first += kDepth) {
 #pragma unroll
@@ -127,9 +137,8 @@ __global__ void __launch_bounds__(kStreamThreads, kRowTiles <= 4 ? 2 : 1)
 #pragma unroll
       for (int r = 0; r < kRowTiles; ++r) {
         x[r] = {0, 0, 0, 0};
-        const int row = r * 8 + g;
-        if (first + d < end && row < p.rows && column < p.k) {
-          x[r] = *reinterpret_cast<const uint4*>(p.x + row * p.x_stride + column);
+        if (first + d < end && x_rows[r] != nullptr && column < p.k) {
+          x[r] = *reinterpret_cast<const uint4*>(x_rows[r] + column);
         }
       }
 #pragma unroll
@@ -167,29 +176,44 @@ __global__ void __launch_bounds__(kStreamThreads, kRowTiles <= 4 ? 2 : 1)
   }
 }
 
+constexpr int StreamBlocksPerSm(int row_tiles) { return row_tiles <= 4 ? 2 : 1; }
+
+/// Up to 8 * kRowTiles rows. Blocks: 16 * kOutTiles outputs. Cost: columns * k * 2 bytes of
+/// weights; x comes from the caches, once for each block.
+template <int kOutTiles, int kRowTiles, int kDepth>
+__global__ void __launch_bounds__(kStreamThreads, StreamBlocksPerSm(kRowTiles))
+    LinearStreamKernel(MmaLinearParams<> p) {
+  LaunchDependents();
+  MultiplyStreamed<kOutTiles, kRowTiles, kDepth>(p, static_cast<int>(blockIdx.x) * 16 * kOutTiles);
+}
+
 constexpr int kTile = 128;  // outputs and rows of a block
 constexpr int kTileThreads = 256;
 constexpr int kTileStages = 4;
 constexpr int kTileStageElements = 2 * kTile * kUnit;  // weights, then x; unpadded rows of 64 bytes
 constexpr int kTileSharedBytes = kTileStages * kTileStageElements * 2;
 
-/// Any number of rows. Blocks: (128 outputs, 128 rows); warps: 2 x 4, each 64 outputs x 32 rows.
-/// Eight lanes read 128 bytes in a row from shared memory: no bank conflicts without padding.
-/// Cost: columns * rows * k MACs; every block reads (128 + 128) * k elements.
-static __global__ void __launch_bounds__(kTileThreads, 1) LinearTileKernel(MmaLinearParams p) {
+/// 128 outputs by 128 rows, a block's work; warps: 2 x 4, each 64 outputs x 32 rows. Eight lanes
+/// read 128 bytes in a row from shared memory: no bank conflicts without padding.
+template <class Rows>
+__device__ __forceinline__ void MultiplyTile(const MmaLinearParams<Rows>& p, int first_column,
+                                             int first_row) {
   extern __shared__ __align__(128) bf16 stages[];
-  LaunchDependents();
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   const int g = lane / 4;
   const int t = lane % 4;
-  const int first_column = static_cast<int>(blockIdx.x) * kTile;
-  const int first_row = static_cast<int>(blockIdx.y) * kTile;
   WaitForPrerequisites();
 
   // A thread copies 16 bytes of two weight rows and of two rows of x for each unit.
   const int copy_row = threadIdx.x / 4;
   const int copy_offset = threadIdx.x % 4 * 8;
+  int64_t x_offsets[2];  // of the rows of x; -1: past the end
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int row = first_row + copy_row + i * (kTile / 2);
+    x_offsets[i] = row < p.rows ? p.map.Read(row) * p.x_stride : -1;
+  }
   const auto copy_unit = [&](int unit) {
     if (unit < p.units) {
       bf16* stage = stages + unit % kTileStages * kTileStageElements;
@@ -200,8 +224,8 @@ static __global__ void __launch_bounds__(kTileThreads, 1) LinearTileKernel(MmaLi
         const int64_t weight_row = min(first_column + r, p.columns - 1);
         CopyAsync16OrZero(stage + r * kUnit + copy_offset,
                           p.weight + weight_row * p.units * kUnit + column, true);
-        const bool valid = first_row + r < p.rows && column < p.k;
-        const int64_t offset = valid ? (first_row + r) * p.x_stride + column : 0;
+        const bool valid = x_offsets[i] >= 0 && column < p.k;
+        const int64_t offset = valid ? x_offsets[i] + column : 0;
         CopyAsync16OrZero(stage + (kTile + r) * kUnit + copy_offset, p.x + offset, valid);
       }
     }
@@ -251,6 +275,51 @@ static __global__ void __launch_bounds__(kTileThreads, 1) LinearTileKernel(MmaLi
     const float(&sum)[4] = total[i / 4][i % 4];
     p.Emit(row, column, {sum[0], sum[1], sum[2], sum[3]});
   }
+}
+
+/// Any number of rows. Blocks: (128 outputs, 128 rows). Cost: columns * rows * k MACs; every block
+/// reads (128 + 128) * k elements.
+static __global__ void __launch_bounds__(kTileThreads, 1) LinearTileKernel(MmaLinearParams<> p) {
+  LaunchDependents();
+  MultiplyTile(p, static_cast<int>(blockIdx.x) * kTile, static_cast<int>(blockIdx.y) * kTile);
+}
+
+constexpr int kAlignThreads = 256;
+
+/// Copies rows of x so that they can be read 16 bytes at a time: `width` elements apart, the end
+/// filled with zeros. Blocks: a row each.
+static __global__ void __launch_bounds__(kAlignThreads)
+    AlignRowsKernel(const bf16* x, int64_t x_stride, int k, bf16* out, int width) {
+  LaunchDependents();
+  WaitForPrerequisites();
+  const bf16* row = x + blockIdx.x * x_stride;
+  bf16* out_row = out + static_cast<int64_t>(blockIdx.x) * width;
+  for (int i = threadIdx.x; i < width; i += kAlignThreads) {
+    out_row[i] = i < k ? row[i] : __float2bfloat16(0.0F);
+  }
+}
+
+/// Sets what of `p` is the same for any rows: the weight [columns, in] and x [x rows, in]. Copies x
+/// where its rows cannot be read 16 bytes at a time. False when memory for that is lacking.
+template <class Rows>
+bool SetOperands(CudaStream& stream, const PackedLinear& weight, const TensorView& x,
+                 MmaLinearParams<Rows>* p) {
+  constexpr int64_t kAligned = 8;
+  p->weight = weight.data.As<bf16>();
+  p->units = static_cast<int>(weight.data.strides[0] / kUnit);
+  p->x = x.As<bf16>();
+  p->x_stride = x.strides[0];
+  p->k = static_cast<int>((weight.in + kAligned - 1) / kAligned * kAligned);
+  if (RowsArePacks(x)) return true;
+  const auto rows = static_cast<size_t>(x.dim(0));
+  auto* aligned =
+      static_cast<bf16*>(stream.Scratch(rows * static_cast<size_t>(p->k) * sizeof(bf16)));
+  if (aligned == nullptr) return false;
+  stream.Launch({dim3(static_cast<unsigned>(rows)), dim3(kAlignThreads)}, AlignRowsKernel, p->x,
+                p->x_stride, static_cast<int>(weight.in), aligned, p->k);
+  p->x = aligned;
+  p->x_stride = p->k;
+  return true;
 }
 
 }  // namespace gale::cuda

@@ -14,6 +14,11 @@ void GatherRows(CudaStream& stream, const GatherRowsArgs& args);
 void RmsNorm(CudaStream& stream, const RmsNormArgs& args);
 void GatedActivation(CudaStream& stream, const GatedActivationArgs& args);
 void Softcap(CudaStream& stream, const SoftcapArgs& args);
+void MoeRoute(CudaStream& stream, const MoeRouteArgs& args);
+void MoeCombine(CudaStream& stream, const MoeCombineArgs& args);
+/// Plain weights, as FindLinear's kernel packs them.
+void RunGrouped(CudaStream& stream, const GroupedLinearArgs& args);
+void EditLogits(CudaStream& stream, const EditLogitsArgs& args);
 void Sample(CudaStream& stream, const SampleArgs& args);
 void Logprobs(CudaStream& stream, const LogprobsArgs& args);
 void FillRandom(CudaStream& stream, const FillRandomArgs& args);

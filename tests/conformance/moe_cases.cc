@@ -1,0 +1,559 @@
+// Mixtures of experts: the router, the products by expert, the sum over experts.
+//
+// Bounds: as in linear_cases.cc and row_op_cases.cc; u is the unit roundoff of f32.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "conformance/op_case.h"
+
+namespace gale::test {
+namespace {
+
+constexpr double kU = 0x1p-24;
+
+// ---- MoeRoute ----
+
+struct RouteShape {
+  int64_t tokens;
+  int64_t experts;
+  int64_t top_k;
+  RouterScore score = RouterScore::kSoftmax;
+  bool correction = false;
+  int num_groups = 1;
+  int top_groups = 1;
+  int group_top = 1;
+  bool renormalize = false;
+  float scale = 1;
+  bool ties = false;  ///< equal logits in runs of four experts
+};
+
+/// Each token's logits are 1/16 apart, so that rounding changes no rank; f32 holds them exactly.
+HostTensor SpacedLogits(std::mt19937_64& random, const RouteShape& shape) {
+  HostTensor logits = Zeros(DType::kF32, {shape.tokens, shape.experts});
+  for (int64_t t = 0; t < shape.tokens; ++t) {
+    const auto row = logits.values.begin() + t * shape.experts;
+    for (int64_t e = 0; e < shape.experts; ++e) {
+      row[e] = static_cast<double>(e - shape.experts / 2) / 16;
+    }
+    std::shuffle(row, row + shape.experts, random);
+    for (int64_t e = 0; shape.ties && e < shape.experts; ++e) row[e] = row[e / 4 * 4];
+  }
+  return logits;
+}
+
+/// Indices of `ranks` from the best on, equals by lower index.
+std::vector<int64_t> Ranking(const std::vector<double>& ranks) {
+  std::vector<int64_t> order(ranks.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, [&](int64_t a, int64_t b) {
+    return ranks[static_cast<size_t>(a)] > ranks[static_cast<size_t>(b)];
+  });
+  return order;
+}
+
+struct Picks {
+  std::vector<int64_t> experts;
+  std::vector<double> weights;
+};
+
+Picks PickReference(const RouteShape& shape, const double* logits, const HostTensor& correction,
+                    Mutation mutation) {
+  const auto experts = static_cast<size_t>(shape.experts);
+  std::vector<double> scores(logits, logits + experts);
+  double sum = 0;
+  for (double& score : scores) {
+    score = shape.score == RouterScore::kSoftmax ? std::exp(score) : 1 / (1 + std::exp(-score));
+    sum += score;
+  }
+  if (shape.score == RouterScore::kSoftmax) {
+    for (double& score : scores) score /= sum;
+  }
+  std::vector<double> ranks = scores;
+  if (shape.correction && mutation != Mutation::kNoCorrection) {
+    for (size_t e = 0; e < experts; ++e) ranks[e] += correction.values[e];
+  }
+  if (shape.top_groups < shape.num_groups && mutation != Mutation::kNoGroupLimit) {
+    const size_t size = experts / static_cast<size_t>(shape.num_groups);
+    std::vector<double> ratings;
+    for (size_t g = 0; g < experts; g += size) {
+      std::vector<double> group(ranks.begin() + static_cast<ptrdiff_t>(g),
+                                ranks.begin() + static_cast<ptrdiff_t>(g + size));
+      std::ranges::sort(group, std::greater<>());
+      ratings.push_back(std::accumulate(group.begin(), group.begin() + shape.group_top, 0.0));
+    }
+    const std::vector<int64_t> order = Ranking(ratings);
+    for (size_t g = static_cast<size_t>(shape.top_groups); g < order.size(); ++g) {
+      std::fill_n(ranks.begin() + order[g] * static_cast<int64_t>(size), size, -1e30);
+    }
+  }
+  Picks picks;
+  const std::vector<int64_t> order = Ranking(ranks);
+  double chosen = 0;
+  for (int64_t c = 0; c < shape.top_k; ++c) {
+    picks.experts.push_back(order[static_cast<size_t>(c)]);
+    picks.weights.push_back(scores[static_cast<size_t>(picks.experts.back())]);
+    chosen += picks.weights.back();
+  }
+  const bool renormalize = shape.renormalize && mutation != Mutation::kSkipRenormalize;
+  for (double& weight : picks.weights) weight *= shape.scale / (renormalize ? chosen : 1);
+  return picks;
+}
+
+OpResult RunRoute(Device& device, const RouteShape& shape, Mutation mutation) {
+  std::mt19937_64 random(21);
+  const HostTensor logits = SpacedLogits(random, shape);
+  HostTensor correction = Zeros(DType::kF32, {shape.experts});
+  for (double& value : correction.values) value = static_cast<double>(random() % 64) / 64;
+  const int64_t num_picks = shape.tokens * shape.top_k;
+  const DeviceTensor device_logits = device.Upload(logits, 3);
+  const DeviceTensor device_correction = device.Upload(correction);
+  const DeviceTensor experts = device.Upload(Zeros(DType::kI32, {shape.tokens, shape.top_k}));
+  const DeviceTensor weights = device.Upload(Zeros(DType::kF32, {shape.tokens, shape.top_k}));
+  const DeviceTensor offsets =
+      device.Upload(Tensor(DType::kI32, {shape.experts + 1},
+                           std::vector<double>(static_cast<size_t>(shape.experts) + 1, -7)));
+  const DeviceTensor picks = device.Upload(Zeros(DType::kI32, {num_picks}));
+  const DeviceTensor tokens = device.Upload(Zeros(DType::kI32, {num_picks}));
+  device.backend().MoeRoute(
+      device.stream(), {.logits = device_logits.view(),
+                        .correction = shape.correction ? device_correction.view() : TensorView(),
+                        .score = shape.score,
+                        .num_groups = shape.num_groups,
+                        .top_groups = shape.top_groups,
+                        .group_top = shape.group_top,
+                        .renormalize = shape.renormalize,
+                        .scale = shape.scale,
+                        .experts = experts.view(),
+                        .weights = weights.view(),
+                        .offsets = offsets.view(),
+                        .picks = picks.view(),
+                        .tokens = tokens.view()});
+
+  const HostTensor got_experts = device.Download(experts);
+  const HostTensor got_weights = device.Download(weights);
+  OpResult result;
+  std::vector<std::vector<int64_t>> by_expert(static_cast<size_t>(shape.experts));
+  const double bound = kU * (2 * static_cast<double>(shape.experts) + 32);
+  for (int64_t t = 0; t < shape.tokens; ++t) {
+    const Picks want = PickReference(shape, &logits.values[static_cast<size_t>(t * shape.experts)],
+                                     correction, mutation);
+    for (int64_t c = 0; c < shape.top_k; ++c) {
+      const int64_t expert = want.experts[static_cast<size_t>(c)];
+      const double weight = want.weights[static_cast<size_t>(c)];
+      result.Add(got_experts.at(t, c), static_cast<double>(expert), 0);
+      result.Add(got_weights.at(t, c), weight, bound * weight);
+      by_expert[static_cast<size_t>(expert)].push_back(t * shape.top_k + c);
+    }
+  }
+  const HostTensor got_offsets = device.Download(offsets);
+  const HostTensor got_picks = device.Download(picks);
+  const HostTensor got_tokens = device.Download(tokens);
+  size_t at = 0;
+  for (size_t e = 0; e < by_expert.size(); ++e) {
+    result.Add(got_offsets.values[e], static_cast<double>(at), 0);
+    for (const int64_t pick : by_expert[e]) {
+      result.Add(got_picks.values[at], static_cast<double>(pick), 0);
+      result.Add(got_tokens.values[at], static_cast<double>(pick / shape.top_k), 0);
+      ++at;
+    }
+  }
+  result.Add(got_offsets.values.back(), static_cast<double>(num_picks), 0);
+  return result;
+}
+
+OpCase RouteCase(const RouteShape& shape) {
+  OpCase op{
+      fmt::format("MoeRoute/{}_{}tokens_{}_of_{}{}_groups{}of{}by{}{}{}",
+                  shape.score == RouterScore::kSoftmax ? "softmax" : "sigmoid", shape.tokens,
+                  shape.top_k, shape.experts, shape.correction ? "_corrected" : "",
+                  shape.top_groups, shape.num_groups, shape.group_top,
+                  shape.renormalize ? "_renormalized" : "", shape.ties ? "_ties" : ""),
+      [shape](Device& device, Mutation mutation) { return RunRoute(device, shape, mutation); },
+      {}};
+  if (shape.tokens == 0) return op;
+  if (shape.correction) op.must_fail.push_back(Mutation::kNoCorrection);
+  if (shape.top_groups < shape.num_groups) op.must_fail.push_back(Mutation::kNoGroupLimit);
+  if (shape.renormalize) op.must_fail.push_back(Mutation::kSkipRenormalize);
+  return op;
+}
+
+// ---- RunGrouped ----
+
+enum class Spread {
+  kEven,      ///< at random
+  kOneGroup,  ///< one group has all entries
+  kFew,       ///< every third group has some
+};
+
+struct GroupedShape {
+  DType weight;
+  DType activation;
+  int64_t tokens;
+  int64_t top_k;  ///< entries = tokens * top_k
+  int64_t groups;
+  int64_t in;
+  int64_t columns;
+  Spread spread = Spread::kEven;
+  bool bias = false;
+  bool mapped = true;  ///< entry i reads row picks[i] / top_k and writes row picks[i]
+  int64_t padding = 0;
+
+  int64_t entries() const { return tokens * top_k; }
+};
+
+/// Which entries each group has, as MoeRoute lists them.
+struct Entries {
+  std::vector<int64_t> group_of;  ///< [entry]
+  HostTensor offsets;
+  HostTensor picks;
+  HostTensor tokens;
+};
+
+Entries SpreadEntries(std::mt19937_64& random, const GroupedShape& shape) {
+  std::vector<std::vector<int64_t>> by_group(static_cast<size_t>(shape.groups));
+  for (int64_t pick = 0; pick < shape.entries(); ++pick) {
+    auto group = static_cast<int64_t>(random() % static_cast<uint64_t>(shape.groups));
+    if (shape.spread == Spread::kOneGroup) group = shape.groups / 2;
+    if (shape.spread == Spread::kFew) group -= group % 3;
+    by_group[static_cast<size_t>(group)].push_back(pick);
+  }
+  Entries entries{{},
+                  Zeros(DType::kI32, {shape.groups + 1}),
+                  Zeros(DType::kI32, {shape.entries()}),
+                  Zeros(DType::kI32, {shape.entries()})};
+  for (int64_t g = 0; g < shape.groups; ++g) {
+    for (const int64_t pick : by_group[static_cast<size_t>(g)]) {
+      const size_t at = entries.group_of.size();
+      entries.group_of.push_back(g);
+      entries.picks.values[at] = static_cast<double>(pick);
+      entries.tokens.values[at] = static_cast<double>(pick / shape.top_k);
+    }
+    entries.offsets.values[static_cast<size_t>(g) + 1] =
+        static_cast<double>(entries.group_of.size());
+  }
+  return entries;
+}
+
+/// A problem and its answer by the device.
+struct GroupedRun {
+  Entries entries;
+  HostTensor x;
+  HostTensor weight;
+  HostTensor bias;
+  HostTensor out;
+
+  int64_t ReadRow(const GroupedShape& shape, int64_t entry) const {
+    return shape.mapped ? static_cast<int64_t>(entries.tokens.values[static_cast<size_t>(entry)])
+                        : entry;
+  }
+  int64_t WrittenRow(const GroupedShape& shape, int64_t entry) const {
+    return shape.mapped ? static_cast<int64_t>(entries.picks.values[static_cast<size_t>(entry)])
+                        : entry;
+  }
+};
+
+const LinearKernel& FindKernel(Device& device, const GroupedShape& shape, int64_t out,
+                               bool grouped) {
+  const LinearKernel* kernel =
+      device.backend().FindLinear({.format = {BlockCode::kNone, shape.weight},
+                                   .in = shape.in,
+                                   .out = out,
+                                   .activation = shape.activation,
+                                   .numerics = Numerics::kBatchInvariant,
+                                   .grouped = grouped});
+  GALE_CHECK(kernel != nullptr);
+  return *kernel;
+}
+
+PackedLinear Pack(const LinearKernel& kernel, const HostTensor& weight) {
+  Device host("cpu");  // LinearWeight is host memory by contract
+  const DeviceTensor uploaded = host.Upload(weight);
+  auto packed = kernel.Prepare(
+      {{BlockCode::kNone, weight.dtype}, weight.dim(1), weight.dim(0), uploaded.view()});
+  GALE_CHECK(packed.has_value());
+  if (packed->storage.data() == nullptr) {  // borrowed, as the CPU does
+    packed->storage = host.Allocate(uploaded.view().Bytes());
+    host.backend().Copy(host.stream(), packed->storage.data(), uploaded.view().data,
+                        uploaded.view().Bytes());
+    packed->data.data = packed->storage.data();
+  }
+  return *std::move(packed);
+}
+
+GroupedRun RunGrouped(Device& device, const GroupedShape& shape) {
+  std::mt19937_64 random(22);
+  GroupedRun run{
+      .entries = SpreadEntries(random, shape),
+      .x = RandomTensor(random, shape.activation,
+                        {shape.mapped ? shape.tokens : shape.entries(), shape.in}),
+      .weight = RandomTensor(random, shape.weight, {shape.groups * shape.columns, shape.in}),
+      .bias = RandomTensor(random, shape.activation, {shape.groups * shape.columns}),
+      .out = {}};
+  const LinearKernel& kernel = FindKernel(device, shape, shape.groups * shape.columns, true);
+  const PackedLinear packed = Pack(kernel, run.weight);
+  const DeviceTensor x = device.Upload(run.x, shape.padding);
+  const DeviceTensor bias = device.Upload(run.bias);
+  const DeviceTensor offsets = device.Upload(run.entries.offsets);
+  const DeviceTensor picks = device.Upload(run.entries.picks);
+  const DeviceTensor tokens = device.Upload(run.entries.tokens);
+  const DeviceTensor out =
+      device.Upload(Zeros(shape.activation, {shape.entries(), shape.columns}), shape.padding);
+  kernel.RunGrouped(device.stream(), {.x = x.view(),
+                                      .weight = &packed,
+                                      .bias = shape.bias ? bias.view() : TensorView(),
+                                      .offsets = offsets.view(),
+                                      .x_rows = shape.mapped ? tokens.view() : TensorView(),
+                                      .out_rows = shape.mapped ? picks.view() : TensorView(),
+                                      .out = out.view()});
+  run.out = device.Download(out);
+  return run;
+}
+
+OpResult CompareGrouped(Device& device, const GroupedShape& shape, Mutation mutation) {
+  const GroupedRun run = RunGrouped(device, shape);
+  const double v = shape.activation == DType::kF32 ? 0 : Roundoff(shape.activation);
+  const int64_t terms = shape.in - (mutation == Mutation::kDropLastTerm ? 1 : 0);
+  OpResult result;
+  for (int64_t entry = 0; entry < shape.entries(); ++entry) {
+    int64_t group = run.entries.group_of[static_cast<size_t>(entry)];
+    if (mutation == Mutation::kWrongRow) group = (group + 1) % shape.groups;
+    for (int64_t c = 0; c < shape.columns; ++c) {
+      const int64_t column = group * shape.columns + c;
+      double sum = 0;
+      double magnitude = 0;
+      for (int64_t i = 0; i < terms; ++i) {
+        const double product = run.x.at(run.ReadRow(shape, entry), i) * run.weight.at(column, i);
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      if (shape.bias && mutation != Mutation::kSkipBias) {
+        sum += run.bias.values[static_cast<size_t>(column)];
+      }
+      const double bound =
+          (static_cast<double>(shape.in) + 2) * kU * magnitude + kU * std::abs(sum);
+      result.Add(run.out.at(run.WrittenRow(shape, entry), c), sum,
+                 bound + v * (std::abs(sum) + bound));
+    }
+  }
+  return result;
+}
+
+std::string GroupedName(const GroupedShape& shape) {
+  constexpr const char* kSpreads[] = {"even", "one_group", "few_groups"};
+  return fmt::format("weight_{}_x_{}_{}x{}_in_{}_{}_to_{}_{}{}{}{}", DTypeName(shape.weight),
+                     DTypeName(shape.activation), shape.tokens, shape.top_k, shape.groups, shape.in,
+                     shape.columns, kSpreads[static_cast<int>(shape.spread)],
+                     shape.bias ? "_bias" : "", shape.mapped ? "" : "_unmapped",
+                     shape.padding > 0 ? "_strided" : "");
+}
+
+OpCase GroupedCase(const GroupedShape& shape) {
+  OpCase op{"GroupedLinear/" + GroupedName(shape),
+            [shape](Device& device, Mutation mutation) {
+              return CompareGrouped(device, shape, mutation);
+            },
+            {}};
+  if (shape.tokens == 0) return op;
+  op.must_fail = {Mutation::kDropLastTerm, Mutation::kWrongRow};
+  if (shape.bias) op.must_fail.push_back(Mutation::kSkipBias);
+  return op;
+}
+
+/// Bit for bit what Run makes of each row and its group's weight alone: no row depends on how many
+/// others its group, or any group, has.
+OpCase GroupedEqualsLinearCase(const GroupedShape& shape) {
+  const auto run = [shape](Device& device, Mutation mutation) {
+    const GroupedRun grouped = RunGrouped(device, shape);
+    const LinearKernel& kernel = FindKernel(device, shape, shape.columns, false);
+    const auto slice = [&](const HostTensor& tensor, int64_t row, int64_t rows, int64_t width) {
+      const auto begin = tensor.values.begin() + row * width;
+      return Tensor(tensor.dtype, {rows, width}, {begin, begin + rows * width});
+    };
+    OpResult result;
+    std::vector<PackedLinear> packed;
+    for (int64_t g = 0; g < shape.groups; ++g) {
+      packed.push_back(
+          Pack(kernel, slice(grouped.weight, g * shape.columns, shape.columns, shape.in)));
+    }
+    for (int64_t entry = 0; entry < shape.entries(); ++entry) {
+      const int64_t group = grouped.entries.group_of[static_cast<size_t>(entry)];
+      HostTensor x = slice(grouped.x, grouped.ReadRow(shape, entry), 1, shape.in);
+      if (mutation == Mutation::kOtherInput) {
+        for (double& value : x.values) {
+          value = RoundTo(x.dtype, value * (1 + 2 * Roundoff(x.dtype)));
+        }
+      }
+      const DeviceTensor device_x = device.Upload(x);
+      const DeviceTensor out = device.Upload(Zeros(shape.activation, {1, shape.columns}));
+      kernel.Run(device.stream(), {.x = device_x.view(),
+                                   .weight = &packed[static_cast<size_t>(group)],
+                                   .bias = {},
+                                   .out = out.view()});
+      const HostTensor alone = device.Download(out);
+      for (int64_t c = 0; c < shape.columns; ++c) {
+        result.Add(grouped.out.at(grouped.WrittenRow(shape, entry), c), alone.at(0, c), 0);
+      }
+    }
+    return result;
+  };
+  return {"Invariance/grouped_equals_linear_" + GroupedName(shape), run, {Mutation::kOtherInput}};
+}
+
+// ---- MoeCombine ----
+
+struct CombineShape {
+  DType dtype;
+  int64_t tokens;
+  int64_t top_k;
+  int64_t hidden;
+  bool shared = false;
+  bool gate = false;
+  bool in_place = false;  ///< over the shared experts' output
+  int64_t padding = 0;
+};
+
+OpResult RunCombine(Device& device, const CombineShape& shape, Mutation mutation) {
+  std::mt19937_64 random(23);
+  const HostTensor x =
+      RandomTensor(random, shape.dtype, {shape.tokens * shape.top_k, shape.hidden});
+  const HostTensor weights = RandomTensor(random, DType::kF32, {shape.tokens, shape.top_k});
+  const HostTensor shared = RandomTensor(random, shape.dtype, {shape.tokens, shape.hidden});
+  const HostTensor gate = RandomTensor(random, DType::kF32, {shape.tokens, 1}, 2);
+  const DeviceTensor device_x = device.Upload(x, shape.padding);
+  const DeviceTensor device_weights = device.Upload(weights);
+  const DeviceTensor device_shared = device.Upload(shared, shape.padding);
+  const DeviceTensor device_gate = device.Upload(gate);
+  const DeviceTensor separate =
+      device.Upload(Zeros(shape.dtype, {shape.tokens, shape.hidden}), shape.padding);
+  const DeviceTensor& out = shape.in_place ? device_shared : separate;
+  device.backend().MoeCombine(device.stream(),
+                              {.x = device_x.view(),
+                               .weights = device_weights.view(),
+                               .shared = shape.shared ? device_shared.view() : TensorView(),
+                               .shared_gate = shape.gate ? device_gate.view() : TensorView(),
+                               .out = out.view()});
+  const HostTensor got = device.Download(out);
+  const double v = shape.dtype == DType::kF32 ? 0 : Roundoff(shape.dtype);
+  const int64_t terms = shape.top_k - (mutation == Mutation::kDropLastTerm ? 1 : 0);
+  OpResult result;
+  for (int64_t t = 0; t < shape.tokens; ++t) {
+    for (int64_t i = 0; i < shape.hidden; ++i) {
+      double sum = 0;
+      double magnitude = 0;
+      const auto add = [&](double product) {
+        sum += product;
+        magnitude += std::abs(product);
+      };
+      for (int64_t c = 0; c < terms; ++c) {
+        add(weights.at(t, c) * x.at(t * shape.top_k + c, i));
+      }
+      if (shape.shared && mutation != Mutation::kSkipShared) {
+        const bool gated = shape.gate && mutation != Mutation::kSkipGate;
+        add(shared.at(t, i) * (gated ? 1 / (1 + std::exp(-gate.at(t, 0))) : 1));
+      }
+      const double bound = (static_cast<double>(shape.top_k) + 8) * kU * magnitude;
+      result.Add(got.at(t, i), sum, bound + v * (std::abs(sum) + bound));
+    }
+  }
+  return result;
+}
+
+OpCase CombineCase(const CombineShape& shape) {
+  OpCase op{
+      fmt::format("MoeCombine/{}_{}x{}x{}{}{}{}{}", DTypeName(shape.dtype), shape.tokens,
+                  shape.top_k, shape.hidden, shape.shared ? "_shared" : "",
+                  shape.gate ? "_gate" : "", shape.in_place ? "_in_place" : "",
+                  shape.padding > 0 ? "_strided" : ""),
+      [shape](Device& device, Mutation mutation) { return RunCombine(device, shape, mutation); },
+      {}};
+  if (shape.tokens == 0) return op;
+  op.must_fail = {Mutation::kDropLastTerm};
+  if (shape.shared) op.must_fail.push_back(Mutation::kSkipShared);
+  if (shape.gate) op.must_fail.push_back(Mutation::kSkipGate);
+  return op;
+}
+
+}  // namespace
+
+std::vector<OpCase> MoeCases() {
+  constexpr DType f32 = DType::kF32;
+  constexpr DType bf16 = DType::kBf16;
+  constexpr RouterScore kSigmoid = RouterScore::kSigmoid;
+  const RouteShape routes[] = {
+      {.tokens = 0, .experts = 8, .top_k = 2},
+      {.tokens = 1, .experts = 1, .top_k = 1},
+      {.tokens = 7, .experts = 8, .top_k = 2, .renormalize = true},
+      {.tokens = 300, .experts = 128, .top_k = 8, .renormalize = true},
+      {.tokens = 33, .experts = 60, .top_k = 4, .scale = 1.5F},
+      {.tokens = 5, .experts = 33, .top_k = 32},
+      {.tokens = 9, .experts = 16, .top_k = 6, .ties = true},
+      {.tokens = 40, .experts = 64, .top_k = 6, .num_groups = 8, .top_groups = 3, .scale = 16},
+      {.tokens = 40, .experts = 64, .top_k = 6, .num_groups = 8, .top_groups = 1, .ties = true},
+      {.tokens = 13, .experts = 40, .top_k = 4, .score = kSigmoid, .renormalize = true},
+      {.tokens = 50,
+       .experts = 256,
+       .top_k = 8,
+       .score = kSigmoid,
+       .correction = true,
+       .num_groups = 8,
+       .top_groups = 4,
+       .group_top = 2,
+       .renormalize = true,
+       .scale = 2.5F},
+      {.tokens = 50,
+       .experts = 12,
+       .top_k = 3,
+       .score = kSigmoid,
+       .correction = true,
+       .num_groups = 3,
+       .top_groups = 2,
+       .group_top = 4},
+      {.tokens = 4, .experts = 80, .top_k = 4, .num_groups = 40, .top_groups = 2, .group_top = 1},
+  };
+  const GroupedShape products[] = {
+      {f32, f32, 0, 2, 4, 16, 16},
+      {f32, f32, 1, 2, 8, 100, 33},
+      {f32, f32, 11, 3, 5, 77, 53, Spread::kEven, true, true, 5},
+      {f32, f32, 70, 2, 3, 33, 10, Spread::kOneGroup},
+      {f32, f32, 300, 1, 2, 20, 9, Spread::kEven, true, false},
+      {bf16, f32, 7, 2, 6, 65, 29, Spread::kFew, true},
+      {bf16, bf16, 0, 8, 16, 64, 32},
+      {bf16, bf16, 1, 4, 16, 256, 70},
+      {bf16, bf16, 30, 4, 16, 257, 41, Spread::kEven, true, true, 3},  // 7 entries a group
+      {bf16, bf16, 40, 2, 7, 96, 40, Spread::kFew, true},              // 11
+      {bf16, bf16, 60, 4, 8, 64, 24, Spread::kEven, false, false},     // 30
+      {bf16, bf16, 150, 2, 3, 72, 24, Spread::kEven, true},            // 100
+      {bf16, bf16, 90, 2, 5, 64, 136, Spread::kOneGroup},
+      {bf16, bf16, 20, 3, 40, 40, 16, Spread::kEven, true},
+      {f32, bf16, 6, 2, 3, 64, 20, Spread::kEven, true},
+  };
+  const GroupedShape invariant[] = {
+      {f32, f32, 70, 1, 3, 130, 21, Spread::kEven},
+      {bf16, f32, 9, 2, 5, 64, 17, Spread::kEven},
+      {bf16, bf16, 5, 2, 16, 300, 24, Spread::kEven},
+      {bf16, bf16, 20, 2, 5, 300, 24, Spread::kEven},   // 8
+      {bf16, bf16, 30, 2, 4, 300, 24, Spread::kEven},   // 15
+      {bf16, bf16, 60, 1, 2, 264, 24, Spread::kEven},   // 30
+      {bf16, bf16, 130, 1, 2, 264, 24, Spread::kEven},  // 65
+  };
+  const CombineShape sums[] = {
+      {f32, 0, 2, 16},
+      {f32, 5, 1, 33},
+      {f32, 9, 8, 512, true},
+      {bf16, 7, 4, 300, true, true},
+      {bf16, 3, 8, 2048, true, true, true},
+      {bf16, 4, 2, 64, false, false, false, 3},
+      {f32, 6, 6, 70, true, false, true, 1},
+  };
+  std::vector<OpCase> cases;
+  for (const RouteShape& shape : routes) cases.push_back(RouteCase(shape));
+  for (const GroupedShape& shape : products) cases.push_back(GroupedCase(shape));
+  for (const GroupedShape& shape : invariant) cases.push_back(GroupedEqualsLinearCase(shape));
+  for (const CombineShape& shape : sums) cases.push_back(CombineCase(shape));
+  return cases;
+}
+
+}  // namespace gale::test
