@@ -14,7 +14,7 @@
 namespace gale {
 
 /// What a draw is for; part of the counter, so that no number is used twice.
-enum class RandomStream : uint32_t { kSample, kDraft, kAccept, kResidual };
+enum class RandomStream : uint32_t { kSample, kDraft, kAccept, kResidual, kXtc };
 
 struct PhiloxCounter {
   uint32_t words[4] = {};
@@ -42,6 +42,11 @@ GALE_HOST_DEVICE constexpr PhiloxCounter Philox4x32(PhiloxCounter counter, Philo
 /// Second counter word of a sequence's draws, see SampleArgs::counter.
 GALE_HOST_DEVICE constexpr uint64_t RandomCounterHigh(uint32_t sample_index, RandomStream stream) {
   return uint64_t{sample_index} << 32 | static_cast<uint32_t>(stream);
+}
+
+/// The same for another stream.
+GALE_HOST_DEVICE constexpr uint64_t InStream(uint64_t counter_high, RandomStream stream) {
+  return (counter_high >> 32) << 32 | static_cast<uint32_t>(stream);
 }
 
 /// Uniform in [0, 1) with 53 bits, for the counter {low, high} under `seed`.

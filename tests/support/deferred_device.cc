@@ -215,6 +215,9 @@ class DeferredBackend final : public Backend {
   void GatherRows(Stream& stream, const GatherRowsArgs& args) override {
     Defer(stream, &Backend::GatherRows, args);
   }
+  void EditLogits(Stream& stream, const EditLogitsArgs& args) override {
+    Defer(stream, &Backend::EditLogits, args);
+  }
   void Sample(Stream& stream, const SampleArgs& args) override {
     Defer(stream, &Backend::Sample, args);
   }

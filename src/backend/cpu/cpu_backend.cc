@@ -97,6 +97,7 @@ class CpuBackend final : public Backend {
   void MoeRoute(Stream&, const MoeRouteArgs& args) override { Run(cpu::MoeRoute, args); }
   void MoeCombine(Stream&, const MoeCombineArgs& args) override { Run(cpu::MoeCombine, args); }
   void GatherRows(Stream&, const GatherRowsArgs& args) override { Run(cpu::GatherRows, args); }
+  void EditLogits(Stream&, const EditLogitsArgs& args) override { Run(cpu::EditLogits, args); }
   void Sample(Stream&, const SampleArgs& args) override { Run(cpu::Sample, args); }
   void Logprobs(Stream&, const LogprobsArgs& args) override { Run(cpu::Logprobs, args); }
   void FillRandom(Stream&, const FillRandomArgs& args) override { Run(cpu::FillRandom, args); }

@@ -1,119 +1,35 @@
-// Draws from rows of logits, and their log-probabilities. A row is one task; nothing here depends
-// on other rows. Filters need no sort of the vocabulary: the likeliest tokens are picked in one
-// scan.
+// Draws from rows of logits. A row is one task; nothing here depends on other rows. Filters need no
+// sort of the vocabulary: the likeliest tokens are picked in one scan.
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <limits>
 #include <span>
 
 #include "backend/cpu/ops.h"
+#include "backend/cpu/rare_filters.h"
 #include "base/rng.h"
 
 namespace gale::cpu {
 namespace {
 
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-/// Logits are summed in f32 within a block and in f64 over blocks.
-constexpr int64_t kBlock = 1024;
-
-struct Candidate {
-  float logit = 0;
-  int32_t id = 0;
-  double weight = 0;  ///< exp((logit - max) / temperature)
-};
-
-bool Likelier(const Candidate& a, const Candidate& b) {
-  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-}
-
-struct RowParams {
-  float temperature = 0;
-  int32_t top_k = 0;
-  float top_p = 1;
-  float min_p = 0;
-  double uniform = 0;
-};
-
-/// Lowest id among equal maxima; 0 when nothing compares.
-int32_t ArgMax(const CpuKernels& kernels, std::span<const float> logits) {
-  const float max = kernels.max(logits.data(), std::ssize(logits));
-  const auto found = std::ranges::find(logits, max);
-  return found == logits.end() ? 0 : static_cast<int32_t>(found - logits.begin());
-}
-
-/// The `n` likeliest tokens, best first; ties go to the lower id. Keeps a pool of up to 4n of them
-/// and skips blocks whose maximum is below the n-th best so far.
-std::vector<Candidate> TopCandidates(const CpuKernels& kernels, std::span<const float> logits,
-                                     int64_t n) {
-  const auto keep = static_cast<size_t>(std::min<int64_t>(n, std::ssize(logits)));
-  const size_t capacity = std::max<size_t>(4 * keep, 256);
-  constexpr int64_t kSkip = 128;
-  std::vector<Candidate> pool;
-  pool.reserve(capacity);
-  float bound = kMinusInfinity;  // to be exceeded: at a tie the lower id is in already
-  bool full = false;
-  const auto cut = [&] {
-    std::ranges::nth_element(pool, pool.begin() + static_cast<ptrdiff_t>(keep) - 1, Likelier);
-    pool.resize(keep);
-    bound = pool.back().logit;
-    full = true;
-  };
-  for (int64_t begin = 0; begin < std::ssize(logits); begin += kSkip) {
-    const int64_t end = std::min(begin + kSkip, std::ssize(logits));
-    if (full && !(kernels.max(&logits[static_cast<size_t>(begin)], end - begin) > bound)) continue;
-    for (int64_t i = begin; i < end; ++i) {
-      float logit = logits[static_cast<size_t>(i)];
-      if (full && !(logit > bound)) continue;
-      if (std::isnan(logit)) logit = kMinusInfinity;  // has no place in an order
-      pool.push_back({logit, static_cast<int32_t>(i), 0});
-      if (pool.size() == capacity) cut();
-    }
-  }
-  if (pool.size() > keep) cut();
-  std::ranges::sort(pool, Likelier);
-  return pool;
-}
-
-/// Writes exp((logit - max) / temperature) and returns the sum.
-double Weights(const CpuKernels& kernels, std::span<const float> logits, float max,
-               float inverse_temperature, float* weights) {
-  double sum = 0;
-  for (int64_t i = 0; i < std::ssize(logits); i += kBlock) {
-    const int64_t n = std::min(kBlock, std::ssize(logits) - i);
-    sum +=
-        kernels.exp_sum(&logits[static_cast<size_t>(i)], max, inverse_temperature, weights + i, n);
-  }
-  return sum;
-}
-
-/// Inverse CDF over ids in ascending order; the last possible token catches what rounding leaves.
-template <class Weight>
-size_t InverseCdf(size_t n, double uniform, Weight&& weight) {
-  double total = 0;
-  for (size_t i = 0; i < n; ++i) total += weight(i);
-  const double target = uniform * total;
-  double cumulative = 0;
-  size_t last = 0;
-  for (size_t i = 0; i < n; ++i) {
-    const double w = weight(i);
-    if (!(w > 0)) continue;
-    last = i;
-    cumulative += w;
-    if (cumulative > target) break;
-  }
-  return last;
-}
-
 class RowSampler {
  public:
   RowSampler(const CpuKernels& kernels, std::span<const float> logits, const RowParams& params,
              float* weights)
-      : kernels_(kernels), logits_(logits), params_(params), weights_(weights) {}
+      : kernels_(kernels),
+        logits_(logits),
+        params_(params),
+        weights_(weights),
+        max_(kernels.max(logits.data(), std::ssize(logits))) {}
+
+  bool is_greedy() const { return !(params_.temperature > 0) || !std::isfinite(max_); }
+
+  /// Lowest id among equal maxima; 0 when nothing compares.
+  int32_t ArgMax() const {
+    const auto found = std::ranges::find(logits_, max_);
+    return found == logits_.end() ? 0 : static_cast<int32_t>(found - logits_.begin());
+  }
 
   int32_t Draw() {
-    max_ = kernels_.max(logits_.data(), std::ssize(logits_));
-    if (!(params_.temperature > 0) || !std::isfinite(max_)) return ArgMax(kernels_, logits_);
     // A denormal temperature would make it infinite, and 0 * inf is not a number.
     inverse_temperature_ = std::min(1.0F / params_.temperature, 1e30F);
     if (params_.top_k > 0 && params_.top_k < std::ssize(logits_)) return DrawFrom(TopK());
@@ -218,20 +134,50 @@ void ApplyBitmask(const TensorView& bitmask, int64_t row, std::span<const float>
   }
 }
 
+/// Puts what the draw came to where the next step and later draws of the sequence find it.
+void Store(const SampleArgs& args, int64_t row, int32_t token) {
+  if (!args.slots) return;
+  const int32_t slot = args.slots.As<int32_t>()[row];
+  if (slot < 0) return;
+  GALE_CHECK_LT(slot, args.last_tokens.dim(0));
+  args.last_tokens.As<int32_t>()[slot] = token;
+  if (args.rare.mu_out) {
+    args.rare.mu_out.As<float>()[row] = args.rare.mirostat_mu.As<float>()[slot];
+  }
+  if (!args.history) return;
+  const uint64_t position = static_cast<const uint64_t*>(RowAt(args.counter, row))[0];
+  GALE_CHECK_LT(position, static_cast<uint64_t>(args.history.dim(1)));
+  static_cast<int32_t*>(RowAt(args.history, slot))[position] = token;
+}
+
 int32_t DrawRow(const CpuKernels& kernels, const SampleArgs& args, int64_t row,
                 std::span<const float> logits, float* weights) {
   const auto* counter = static_cast<const uint64_t*>(RowAt(args.counter, row));
-  const RowParams params{
-      .temperature = args.temperature.As<float>()[row],
-      .top_k = args.top_k.As<int32_t>()[row],
-      .top_p = args.top_p.As<float>()[row],
-      .min_p = args.min_p.As<float>()[row],
-      .uniform = UniformDouble(args.seed.As<uint64_t>()[row], counter[0], counter[1])};
-  return RowSampler(kernels, logits, params, weights).Draw();
-}
+  const uint64_t seed = args.seed.As<uint64_t>()[row];
+  const RowParams params{.temperature = args.temperature.As<float>()[row],
+                         .top_k = args.top_k.As<int32_t>()[row],
+                         .top_p = args.top_p.As<float>()[row],
+                         .min_p = args.min_p.As<float>()[row],
+                         .uniform = UniformDouble(seed, counter[0], counter[1])};
+  RowSampler sampler(kernels, logits, params, weights);
+  if (sampler.is_greedy()) return sampler.ArgMax();
+  if (!args.rare.top_n_sigma) return sampler.Draw();
 
-std::span<const float> LogitsRow(const TensorView& logits, int64_t row) {
-  return {static_cast<const float*>(RowAt(logits, row)), static_cast<size_t>(logits.dim(1))};
+  const int32_t slot = args.slots.As<int32_t>()[row];
+  RareParams rare{
+      .top_n_sigma = args.rare.top_n_sigma.As<float>()[row],
+      .typical_p = args.rare.typical_p.As<float>()[row],
+      .xtc_probability = args.rare.xtc_probability.As<float>()[row],
+      .xtc_threshold = args.rare.xtc_threshold.As<float>()[row],
+      .xtc_uniform = UniformDouble(seed, counter[0], InStream(counter[1], RandomStream::kXtc)),
+      .mirostat_tau = args.rare.mirostat_tau.As<float>()[row],
+      .mirostat_eta = args.rare.mirostat_eta.As<float>()[row]};
+  if (!rare.any()) return sampler.Draw();
+  const bool adapts = rare.mirostat_tau > 0;
+  if (adapts) rare.mirostat_mu = args.rare.mirostat_mu.As<float>()[slot];
+  const int32_t token = DrawThroughRareFilters(kernels, logits, params, rare, weights);
+  if (adapts) args.rare.mirostat_mu.As<float>()[slot] = rare.mirostat_mu;
+  return token;
 }
 
 }  // namespace
@@ -250,41 +196,7 @@ void Sample(Context& context, const SampleArgs& args) {
       }
       const int32_t token = DrawRow(context.kernels, args, row, logits, weights);
       args.out.As<int32_t>()[row] = token;
-      if (!args.slots) continue;
-      const int32_t slot = args.slots.As<int32_t>()[row];
-      if (slot < 0) continue;
-      GALE_CHECK_LT(slot, args.last_tokens.dim(0));
-      args.last_tokens.As<int32_t>()[slot] = token;
-    }
-  });
-}
-
-void Logprobs(Context& context, const LogprobsArgs& args) {
-  CheckLogprobsArgs(args);
-  const int64_t rows = args.logits.dim(0);
-  const int64_t vocab = args.logits.dim(1);
-  const int64_t k = args.top_ids ? args.top_ids.dim(1) : 0;
-  const CpuKernels& kernels = context.kernels;
-  ForRows(context, rows, vocab, [&](int64_t begin, int64_t end, int thread) {
-    float* weights = context.thread_scratch[static_cast<size_t>(thread)].Floats(vocab);
-    for (int64_t row = begin; row < end; ++row) {
-      const std::span<const float> logits = LogitsRow(args.logits, row);
-      const float max = kernels.max(logits.data(), vocab);
-      const double log_sum = max + std::log(Weights(kernels, logits, max, 1.0F, weights));
-      const int32_t token = args.tokens.As<int32_t>()[row];
-      if (token >= 0) {
-        GALE_CHECK_LT(token, vocab);
-        args.chosen.As<float>()[row] =
-            static_cast<float>(logits[static_cast<size_t>(token)] - log_sum);
-      }
-      if (k == 0) continue;
-      const std::vector<Candidate> best = TopCandidates(kernels, logits, k);
-      auto* ids = static_cast<int32_t*>(RowAt(args.top_ids, row));
-      auto* logprobs = static_cast<float*>(RowAt(args.top_logprobs, row));
-      for (size_t i = 0; i < best.size(); ++i) {
-        ids[i] = best[i].id;
-        logprobs[i] = static_cast<float>(best[i].logit - log_sum);
-      }
+      Store(args, row, token);
     }
   });
 }

@@ -83,6 +83,9 @@ class CudaBackend final : public Backend {
   void GatherRows(Stream& stream, const GatherRowsArgs& args) override {
     cuda::GatherRows(cuda::AsCuda(stream), args);
   }
+  void EditLogits(Stream& stream, const EditLogitsArgs& args) override {
+    cuda::EditLogits(cuda::AsCuda(stream), args);
+  }
   void Sample(Stream& stream, const SampleArgs& args) override {
     cuda::Sample(cuda::AsCuda(stream), args);
   }
