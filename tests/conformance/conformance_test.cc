@@ -119,7 +119,10 @@ int main(int argc, char** argv) {
     Register<OpTest>(backend, AttentionCases());
     Register<OpTest>(backend, MoeCases());
     Register<OpTest>(backend, InvarianceCases());
+    Register<OpTest>(backend, LogitsEditCases());
+    Register<PropertyTest>(backend, LogitsEditProperties());
     Register<PropertyTest>(backend, SamplingCases());
+    Register<PropertyTest>(backend, RareFilterCases());
   }
   if (testing::UnitTest::GetInstance()->total_test_count() == 0) {
     std::fprintf(stderr, "no back end called %s\n", only.c_str());

@@ -47,7 +47,10 @@ enum class Mutation {
   kSkipRenormalize,  ///< weights that need not sum to 1
   kSkipShared,       ///< no shared experts
   kSkipGate,         ///< shared experts at full strength
-  kOtherInput,       ///< the last bit of one input differs
+  kCountPrompt,      ///< tokens of the prompt taken for drawn ones
+  kLongerMatch,      ///< a repeated run must be one token longer
+  kAllowAll,
+  kOtherInput,  ///< the last bit of one input differs
 };
 
 struct OpCase {
@@ -68,5 +71,8 @@ std::vector<OpCase> AttentionCases();
 std::vector<OpCase> MoeCases();
 std::vector<OpCase> InvarianceCases();
 std::vector<PropertyCase> SamplingCases();
+std::vector<PropertyCase> RareFilterCases();
+std::vector<OpCase> LogitsEditCases();
+std::vector<PropertyCase> LogitsEditProperties();
 
 }  // namespace gale::test

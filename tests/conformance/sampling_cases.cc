@@ -2,146 +2,15 @@
 // draw.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include <fmt/format.h>
 
-#include "base/rng.h"
 #include "conformance/op_case.h"
+#include "conformance/sample_batch.h"
 #include "support/chi_square.h"
 
 namespace gale::test {
 namespace {
-
-struct Filters {
-  double temperature = 1;
-  int top_k = 0;
-  double top_p = 1;
-  double min_p = 0;
-  std::vector<int> forbidden;  ///< by the bitmask
-};
-
-/// Filters in the documented order, by a full sort in f64.
-std::vector<double> ExactProbabilities(const std::vector<double>& logits, const Filters& filters) {
-  const size_t vocab = logits.size();
-  std::vector<double> masked = logits;
-  for (const int id : filters.forbidden) masked[static_cast<size_t>(id)] = -INFINITY;
-  std::vector<size_t> order(vocab);
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return masked[a] > masked[b]; });
-  std::vector<double> weights(vocab);
-  const double max = masked[order[0]];
-  const size_t kept =
-      filters.top_k > 0 ? std::min(vocab, static_cast<size_t>(filters.top_k)) : vocab;
-  double total = 0;
-  for (size_t i = 0; i < kept; ++i) {
-    total += weights[order[i]] = std::exp((masked[order[i]] - max) / filters.temperature);
-  }
-  double mass = 0;
-  for (size_t i = 0; i < kept; ++i) {
-    const double weight = weights[order[i]];
-    if (mass >= filters.top_p * total || weight < filters.min_p) weights[order[i]] = 0;
-    mass += weight;
-  }
-  const double left = std::accumulate(weights.begin(), weights.end(), 0.0);
-  for (double& weight : weights) weight /= left;
-  return weights;
-}
-
-/// Parameters of `rows` equal rows but for their counters, which begin at `first`.
-class SampleBatch {
- public:
-  SampleBatch(Device& device, const HostTensor& logits, const Filters& filters, uint64_t seed,
-              int64_t first)
-      : device_(device) {
-    const int64_t rows = logits.dim(0);
-    const auto constant = [&](DType dtype, double value) {
-      return device.Upload(
-          Tensor(dtype, {rows}, std::vector<double>(static_cast<size_t>(rows), value)));
-    };
-    HostTensor counter = Zeros(DType::kU64, {rows, 2});
-    for (int64_t r = 0; r < rows; ++r) {
-      counter.at(r, 0) = static_cast<double>((first + r) % 1000);
-      counter.at(r, 1) = static_cast<double>(
-          RandomCounterHigh(static_cast<uint32_t>((first + r) / 1000), RandomStream::kSample));
-    }
-    tensors_.push_back(device.Upload(logits, 3));
-    tensors_.push_back(constant(DType::kF32, filters.temperature));
-    tensors_.push_back(constant(DType::kI32, filters.top_k));
-    tensors_.push_back(constant(DType::kF32, filters.top_p));
-    tensors_.push_back(constant(DType::kF32, filters.min_p));
-    tensors_.push_back(constant(DType::kU64, static_cast<double>(seed)));
-    tensors_.push_back(device.Upload(counter));
-    tensors_.push_back(device.Upload(Zeros(DType::kI32, {rows})));
-    tensors_.push_back(device.Upload(Bitmask(rows, logits.dim(1), filters.forbidden)));
-    args_ = {.logits = tensors_[0].view(),
-             .temperature = tensors_[1].view(),
-             .top_k = tensors_[2].view(),
-             .top_p = tensors_[3].view(),
-             .min_p = tensors_[4].view(),
-             .seed = tensors_[5].view(),
-             .counter = tensors_[6].view(),
-             .bitmask = filters.forbidden.empty() ? TensorView() : tensors_[8].view(),
-             .out = tensors_[7].view()};
-  }
-
-  /// Tokens also go to last_tokens.
-  void Scatter(const TensorView& slots, const TensorView& last_tokens) {
-    args_.slots = slots;
-    args_.last_tokens = last_tokens;
-  }
-
-  std::vector<int64_t> Draw() {
-    device_.backend().Sample(device_.stream(), args_);
-    const HostTensor out = device_.Download(tensors_[7]);
-    return {out.values.begin(), out.values.end()};
-  }
-
- private:
-  static HostTensor Bitmask(int64_t rows, int64_t vocab, const std::vector<int>& forbidden) {
-    HostTensor mask = Zeros(DType::kI32, {rows, (vocab + 31) / 32});
-    for (int64_t word = 0; word < mask.dim(1); ++word) {
-      uint32_t bits = 0xFFFFFFFFU;
-      for (const int id : forbidden) {
-        if (id / 32 == word) bits &= ~(1U << (id % 32));
-      }
-      for (int64_t r = 0; r < rows; ++r) mask.at(r, word) = static_cast<int32_t>(bits);
-    }
-    return mask;
-  }
-
-  Device& device_;
-  std::vector<DeviceTensor> tensors_;
-  SampleArgs args_;
-};
-
-HostTensor Repeat(const std::vector<double>& row, int64_t rows) {
-  HostTensor tensor = Zeros(DType::kF32, {rows, static_cast<int64_t>(row.size())});
-  for (int64_t r = 0; r < rows; ++r) {
-    std::ranges::copy(row, tensor.values.begin() + r * std::ssize(row));
-  }
-  return tensor;
-}
-
-std::vector<double> RandomLogits(size_t vocab, double deviation, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  return RandomTensor(random, DType::kF32, {static_cast<int64_t>(vocab)}, deviation).values;
-}
-
-std::vector<int64_t> CountDraws(Device& device, const std::vector<double>& logits,
-                                const Filters& filters, int64_t draws) {
-  constexpr int64_t kBatch = 4000;
-  std::vector<int64_t> counts(logits.size());
-  const HostTensor rows = Repeat(logits, kBatch);
-  for (int64_t first = 0; first < draws; first += kBatch) {
-    for (const int64_t id : SampleBatch(device, rows, filters, 1234, first).Draw()) {
-      ++counts[static_cast<size_t>(id)];
-    }
-  }
-  return counts;
-}
-
-constexpr double kSignificance = 1e-4;
 
 PropertyCase Distribution(std::string name, size_t vocab, Filters filters) {
   return {"Sample/chi_square_" + std::move(name), [=](Device& device) -> std::string {
