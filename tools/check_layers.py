@@ -36,6 +36,7 @@ MAY_INCLUDE = {
     "weights": COMPUTE_LOW,
     "nn": COMPUTE_LOW | {"quant", "weights"},
     "models": COMPUTE,
+    "hub": {"weights"},
     # the seam
     "runner": CONTROL | COMPUTE,
     # above it

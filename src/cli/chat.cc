@@ -226,8 +226,8 @@ In the conversation:
   Ctrl-C         stop the reply, not the program
 
 Examples:
-  gale chat --model models/gale-tales-10m
-  gale chat --model DIR --system "Answer in one sentence." --temperature 0.7
+  gale chat models/gale-tales-10m
+  gale chat Qwen/Qwen3-0.6B --system "Answer in one sentence." --temperature 0.7
   printf 'Hello!\nTell me more.\n' | gale chat --model DIR --greedy)";
 
 }  // namespace

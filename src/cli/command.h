@@ -17,6 +17,7 @@ using Action = std::function<Status()>;
 void AddRunCommand(CLI::App& app, Action& action);
 void AddChatCommand(CLI::App& app, Action& action);
 void AddTokenizeCommand(CLI::App& app, Action& action);
+void AddPullCommand(CLI::App& app, Action& action);
 void AddInfoCommand(CLI::App& app, Action& action);
 void AddDoctorCommand(CLI::App& app, Action& action);
 void AddCompletionCommand(CLI::App& app, Action& action);

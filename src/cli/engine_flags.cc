@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "cli/model_argument.h"
 #include "cli/progress_bar.h"
 #include "cli/whole_number.h"
 
@@ -66,14 +67,7 @@ size_t ParseByteSize(const std::string& text) {
 }  // namespace
 
 void AddEngineFlags(CLI::App& command, EngineConfig& config) {
-  command
-      .add_option("-m,--model", config.model,
-                  "Model folder, GGUF file, or ORG/NAME[@REVISION] of the Hugging Face cache; with "
-                  "--load-format "
-                  "dummy also a config.json or a preset")
-      ->type_name("MODEL")
-      ->required()
-      ->group(kGroup);
+  if (command.get_option_no_throw("--model") == nullptr) AddModelArgument(command, config.model);
   command
       .add_option("--device", config.device,
                   fmt::format("Where to run: auto, {}", fmt::join(SupportedDevices(), ", ")))
@@ -88,7 +82,7 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
       command, "--load-format", config.load_format,
       {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}},
       "dummy: seeded random weights of the model's shapes, to measure speed and memory without a "
-      "checkpoint (default auto)");
+      "checkpoint; the model may then be a config.json or a preset too (default auto)");
   AddCount(command, "--threads", config.threads, "CPU threads; 0 = all this process may use");
   AddCount(command, "--max-model-len", config.max_model_len,
            "Tokens of prompt and reply together; 0 = the model's own limit");

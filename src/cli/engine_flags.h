@@ -10,7 +10,8 @@
 
 namespace gale::cli {
 
-/// Binds --model, --device, ... to `config`, which must outlive the parsing.
+/// Binds the model (see model_argument.h; unless the command has a --model already), --device,
+/// --dtype, ... to `config`, which must outlive the parsing.
 void AddEngineFlags(CLI::App& command, EngineConfig& config);
 
 /// Loads the model behind a progress bar. `poll`, if given, is called as loading goes on.

@@ -18,8 +18,9 @@ constexpr int kUsageError = 2;
 
 constexpr const char* kFooter = R"(
 Examples:
-  gale run "Once upon a time" --model models/gale-tales-10m
-  gale chat --model models/gale-tales-10m
+  gale run models/gale-tales-10m "Once upon a time"
+  gale pull Qwen/Qwen3-0.6B
+  gale chat Qwen/Qwen3-0.6B
   gale info models/gale-tales-10m
   gale doctor
 
@@ -30,6 +31,7 @@ void AddCommands(CLI::App& app, Action& action) {
   AddRunCommand(app, action);
   AddChatCommand(app, action);
   AddTokenizeCommand(app, action);
+  AddPullCommand(app, action);
   AddInfoCommand(app, action);
   AddDoctorCommand(app, action);
   AddCompletionCommand(app, action);

@@ -18,7 +18,7 @@ constexpr const char* kWipeLine = "\r\033[K";
 
 }  // namespace
 
-ProgressBar::ProgressBar() : enabled_(isatty(STDERR_FILENO) == 1) {}
+ProgressBar::ProgressBar(const char* verb) : verb_(verb), enabled_(isatty(STDERR_FILENO) == 1) {}
 
 ProgressBar::~ProgressBar() {
   if (drawn_) fmt::print(stderr, "{}", kWipeLine);
@@ -32,7 +32,7 @@ void ProgressBar::Update(uint64_t done_bytes, uint64_t total_bytes) {
   const double share = std::min(1.0, static_cast<double>(done_bytes) / total_bytes);
   const double seconds = std::chrono::duration<double>(now - start_).count();
   const auto filled = static_cast<size_t>(share * kWidth);
-  fmt::print(stderr, "{}loading [{}{}] {:3.0f}%  {} of {}  {}/s", kWipeLine,
+  fmt::print(stderr, "{}{} [{}{}] {:3.0f}%  {} of {}  {}/s", kWipeLine, verb_,
              std::string(filled, '#'), std::string(kWidth - filled, '.'), 100 * share,
              FormatBytes(done_bytes), FormatBytes(total_bytes),
              FormatBytes(seconds > 0 ? static_cast<uint64_t>(done_bytes / seconds) : 0));

@@ -1,4 +1,4 @@
-// The bar on standard error while a model loads; silent when that is no terminal.
+// The bar on standard error while a model loads or is fetched; silent when that is no terminal.
 #pragma once
 
 #include <chrono>
@@ -8,7 +8,7 @@ namespace gale::cli {
 
 class ProgressBar {
  public:
-  ProgressBar();
+  explicit ProgressBar(const char* verb = "loading");
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
   ~ProgressBar();  ///< wipes the bar
@@ -18,6 +18,7 @@ class ProgressBar {
 
  private:
   using Clock = std::chrono::steady_clock;
+  const char* verb_;
   bool enabled_;
   bool drawn_ = false;
   Clock::time_point start_ = Clock::now();

@@ -15,6 +15,7 @@
 #include "cli/engine_flags.h"
 #include "cli/figures.h"
 #include "cli/json_text.h"
+#include "cli/model_argument.h"
 #include "cli/output_queue.h"
 #include "cli/prompts.h"
 #include "cli/standard_io.h"
@@ -25,6 +26,7 @@ namespace {
 namespace json = boost::json;
 
 struct RunOptions {
+  ModelAndText arguments;
   std::optional<std::string> prompt;
   std::string prompts_file;
   ChatFlags chat_flags;
@@ -150,6 +152,9 @@ Result<Figures> RunBatch(LlmEngine& engine, const std::vector<Prompt>& prompts,
 }
 
 Status Run(const RunOptions& options) {
+  // A model that is not there is said before standard input is waited for.
+  const Result<std::string> path = ResolveModel(options.engine.model, options.engine.load_format);
+  if (!path) return tl::unexpected(path.error());
   const Result<std::vector<Prompt>> prompts = CollectPrompts(options);
   if (!prompts) return tl::unexpected(prompts.error());
   Result<std::unique_ptr<LlmEngine>> engine = LoadEngine(options.engine);
@@ -194,6 +199,8 @@ becomes a user message in the model's chat template. (Base models often carry a 
 the template alone does not decide.)
 
 Examples:
+  gale run models/gale-tales-10m "Once upon a time"
+  gale run Qwen/Qwen3-0.6B "Once upon a time"      from the Hugging Face cache
   gale run "Once upon a time" --model models/gale-tales-10m
   gale run --chat "What is 47 + 38?" --model models/gale-tales-10m --greedy
   gale run --chat "Hi" --model DIR --chat-template chatml --chat-template-kwargs '{"x": 1}'
@@ -208,13 +215,13 @@ The text goes to standard output; one line of figures goes to standard error (--
 void AddRunCommand(CLI::App& app, Action& action) {
   auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run", "Complete a prompt, or a file of prompts");
-  command->add_option("prompt", options->prompt, "Text to complete; without it, standard input");
+  options->arguments.AddTo(*command, options->engine.model, options->prompt,
+                           "What to complete (none: standard input)");
   command
       ->add_option(
           "--prompts", options->prompts_file,
           "JSON lines {\"prompt\": ..., sampling ...}, run as a batch; - is standard input")
-      ->type_name("FILE")
-      ->excludes(command->get_option("prompt"));
+      ->type_name("FILE");
   CLI::Option* chat =
       command->add_flag("--chat", options->chat, "Send each prompt as a user message");
   AddChatFlags(*command, options->chat_flags, chat);
@@ -228,8 +235,16 @@ void AddRunCommand(CLI::App& app, Action& action) {
   AddEngineFlags(*command, options->engine);
   command->footer(kFooter);
   command->callback([options, &action] {
-    if (!options->prompt && options->prompts_file.empty() && isatty(STDIN_FILENO) == 1) {
-      throw CLI::ValidationError("prompt", "give one as an argument, with --prompts or on a pipe");
+    options->arguments.Resolve();
+    if (options->prompt && !options->prompts_file.empty()) {
+      throw CLI::ExcludesError("--prompts", "a prompt");
+    }
+    const bool has_input = options->prompt || !options->prompts_file.empty();
+    if (!has_input && isatty(STDIN_FILENO) == 1 && ResolveModel(options->engine.model)) {
+      throw CLI::ValidationError("prompt",
+                                 fmt::format("give one behind the model, with --prompts or on a "
+                                             "pipe (gale chat {} starts a conversation)",
+                                             options->engine.model));
     }
     action = [options] { return Run(*options); };
   });

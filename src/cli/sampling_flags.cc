@@ -107,6 +107,9 @@ void AddSamplingFlags(CLI::App& command, SamplingOverrides& overrides) {
   command.add_option("--stop", overrides.stop, "Stop before this text; may be given several times")
       ->type_name("TEXT")
       ->expected(1)
+      ->check([](const std::string& text) -> std::string {
+        return text.empty() ? "expected at least one character, got none" : "";
+      })
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->group(group);
   command

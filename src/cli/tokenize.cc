@@ -15,6 +15,7 @@
 #include "cli/chat_flags.h"
 #include "cli/command.h"
 #include "cli/json_text.h"
+#include "cli/model_argument.h"
 #include "cli/standard_io.h"
 #include "cli/whole_number.h"
 #include "gale/model_info.h"
@@ -26,6 +27,7 @@ namespace {
 namespace json = boost::json;
 
 struct TokenizeOptions {
+  ModelAndText arguments;
   std::string model;
   std::optional<std::string> text;
   std::string file = "-";
@@ -135,7 +137,7 @@ Status Tokenize(const TokenizeOptions& options) {
 
 constexpr const char* kFooter = R"(
 Examples:
-  gale tokenize "Hello, world" --model DIR           one line per token: id and spelling
+  gale tokenize DIR "Hello, world"                   one line per token: id and spelling
   gale tokenize --file book.txt --count --model DIR  how many tokens a file has
   gale tokenize "<|im_end|>" --parse-special --model DIR
   gale tokenize --decode 9906,11,1917 --model DIR    back to text
@@ -153,20 +155,14 @@ Input is taken byte for byte; a line break at its end is a token too.)";
 void AddTokenizeCommand(CLI::App& app, Action& action) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of a text, or the reverse");
-  command->add_option("text", options->text, "Text; without it, --file or standard input");
-  command
-      ->add_option("-m,--model", options->model,
-                   "Folder with a tokenizer, or ORG/NAME[@REVISION] of the Hugging Face cache")
-      ->type_name("MODEL")
-      ->required();
+  options->arguments.AddTo(*command, options->model, options->text,
+                           "What to tokenize (none: --file or standard input)");
   command->add_option("--file", options->file, "Read the text from a file; - is standard input")
-      ->type_name("FILE")
-      ->excludes(command->get_option("text"));
+      ->type_name("FILE");
   command->add_option("--decode", options->decode, "Print the text of these token ids instead")
       ->type_name("ID,ID,...")
       ->delimiter(',')
       ->check(WholeNumber(0))
-      ->excludes(command->get_option("text"))
       ->excludes(command->get_option("--file"));
   command->add_flag("--parse-special", options->parse_special,
                     "Special tokens spelled out in the text become their ids");
@@ -186,6 +182,10 @@ void AddTokenizeCommand(CLI::App& app, Action& action) {
       ->excludes(count);
   command->footer(kFooter);
   command->callback([options, command, &action] {
+    options->arguments.Resolve();
+    for (const char* other : {"--file", "--decode"}) {
+      if (options->text && command->count(other) > 0) throw CLI::ExcludesError(other, "a text");
+    }
     const bool has_input =
         options->text || !options->decode.empty() || command->count("--file") > 0;
     if (!has_input && isatty(STDIN_FILENO) == 1) {

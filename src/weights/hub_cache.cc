@@ -6,11 +6,14 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/status_macros.h"
 #include "weights/checkpoint.h"
+#include "weights/gguf_model.h"
 
 namespace gale {
 namespace {
@@ -53,11 +56,25 @@ bool Exists(const fs::path& path) {
 }
 
 tl::unexpected<Error> Missing(const HubModel& model, const std::string& what) {
-  const std::string revision =
-      model.revision == kDefaultRevision ? "" : " --revision " + model.revision;
+  const std::string revision = model.revision == kDefaultRevision ? "" : "@" + model.revision;
   return MakeError(ErrorCode::kNotFound,
-                   fmt::format("{}: {}. Get it with: hf download {}{}", model.repository, what,
+                   fmt::format("{}: {}. Get it with: gale pull {}{}", model.repository, what,
                                model.repository, revision));
+}
+
+/// GGUF files of a snapshot by their paths, of sharded ones the first shard.
+std::vector<std::string> GgufFiles(const fs::path& snapshot) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(snapshot, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string path = it->path();
+    const bool is_later_shard =
+        path.find("-of-") != std::string::npos && path.find("-00001-of-") == std::string::npos;
+    if (IsGgufPath(path) && !is_later_shard) files.push_back(path);
+  }
+  std::sort(files.begin(), files.end());
+  return files;
 }
 
 Status CheckComplete(const HubModel& model, const fs::path& snapshot, bool needs_weights) {
@@ -93,19 +110,26 @@ std::optional<HubModel> ParseHubModel(std::string_view name) {
   return HubModel{std::string(repository), std::string(revision)};
 }
 
+std::string HubHomeFolder() {
+  if (const auto home = FolderVariable("HF_HOME")) return *home;
+  if (const auto cache = FolderVariable("XDG_CACHE_HOME")) return *cache / "huggingface";
+  return FolderVariable("HOME").value_or("") / ".cache/huggingface";
+}
+
 std::string HubCacheFolder() {
   if (const auto cache = FolderVariable("HF_HUB_CACHE")) return *cache;
-  if (const auto home = FolderVariable("HF_HOME")) return *home / "hub";
-  if (const auto cache = FolderVariable("XDG_CACHE_HOME")) return *cache / "huggingface/hub";
-  return FolderVariable("HOME").value_or("") / ".cache/huggingface/hub";
+  return fs::path(HubHomeFolder()) / "hub";
+}
+
+std::string HubModelFolder(const HubModel& model, const std::string& cache_folder) {
+  const size_t slash = model.repository.find('/');
+  return fs::path(cache_folder) / fmt::format("models--{}--{}", model.repository.substr(0, slash),
+                                              model.repository.substr(slash + 1));
 }
 
 Result<std::string> FindSnapshot(const HubModel& model, const std::string& cache_folder,
                                  bool needs_weights) {
-  const size_t slash = model.repository.find('/');
-  const fs::path folder =
-      fs::path(cache_folder) / fmt::format("models--{}--{}", model.repository.substr(0, slash),
-                                           model.repository.substr(slash + 1));
+  const fs::path folder = HubModelFolder(model, cache_folder);
   if (!Exists(folder)) {
     return Missing(model,
                    fmt::format("no such path, and not in the Hugging Face cache {}", cache_folder));
@@ -119,6 +143,15 @@ Result<std::string> FindSnapshot(const HubModel& model, const std::string& cache
                                                     ref.string(), commit)
                                       : fmt::format("{} has no revision \"{}\"", folder.string(),
                                                     model.revision));
+  }
+  if (!Exists(snapshot / "config.json")) {
+    const std::vector<std::string> files = GgufFiles(snapshot);
+    if (files.size() == 1) return files[0];
+    if (files.size() > 1) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("{}: give the path of one of its {} GGUF files: {}",
+                                   model.repository, files.size(), fmt::join(files, ", ")));
+    }
   }
   GALE_RETURN_IF_ERROR(CheckComplete(model, snapshot, needs_weights));
   return snapshot.string();

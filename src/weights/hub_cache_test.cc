@@ -119,17 +119,16 @@ TEST_F(FindSnapshotTest, FollowsBranchesAndCommits) {
 
 TEST_F(FindSnapshotTest, SaysHowToGetWhatIsAbsent) {
   ExpectMissing({"Org/Other", "main"},
-                AllOf(HasSubstr(cache_.path()), EndsWith("Get it with: hf download Org/Other")));
-  ExpectMissing(
-      {"Org/Name-1.5B", "v2"},
-      AllOf(HasSubstr("no revision \"v2\""), EndsWith("hf download Org/Name-1.5B --revision v2")));
+                AllOf(HasSubstr(cache_.path()), EndsWith("Get it with: gale pull Org/Other")));
+  ExpectMissing({"Org/Name-1.5B", "v2"},
+                AllOf(HasSubstr("no revision \"v2\""), EndsWith("gale pull Org/Name-1.5B@v2")));
 }
 
 TEST_F(FindSnapshotTest, RefusesARefThatPointsNowhere) {
   for (const char* commit : {"dead", "", "../../..", "/"}) {
     WriteRef("main", commit);
     ExpectMissing(kModel, AllOf(HasSubstr("refs/main names snapshot"), HasSubstr(commit),
-                                EndsWith("hf download Org/Name-1.5B")));
+                                EndsWith("gale pull Org/Name-1.5B")));
   }
 }
 
@@ -162,6 +161,20 @@ TEST_F(FindSnapshotTest, ReportsABrokenIndex) {
   const Result<std::string> found = Find(kModel);
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, ErrorCode::kDataCorrupt);
+}
+
+TEST_F(FindSnapshotTest, TakesTheOneGgufFileOfASnapshotWithoutAConfig) {
+  fs::remove_all(repository_ + "/snapshots/c0ffee");
+  AddFile("c0ffee", "a-00001-of-00002.gguf", "");
+  AddFile("c0ffee", "a-00002-of-00002.gguf", "");
+  const auto one = FindSnapshot(kModel, cache_.path(), true);
+  ASSERT_TRUE(one) << one.error().message;
+  EXPECT_THAT(*one, EndsWith("/snapshots/c0ffee/a-00001-of-00002.gguf"));
+  AddFile("c0ffee", "b.gguf", "");
+  const auto two = FindSnapshot(kModel, cache_.path(), true);
+  ASSERT_FALSE(two);
+  EXPECT_EQ(two.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(two.error().message, AllOf(HasSubstr("a-00001-of-00002.gguf"), HasSubstr("b.gguf")));
 }
 
 }  // namespace

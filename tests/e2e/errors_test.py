@@ -25,7 +25,16 @@ class Usage(unittest.TestCase):
         self.check(["eval", "perplexty"],
                    "gale: unknown command perplexty (did you mean perplexity?). "
                    "See gale eval --help.")
-        self.check(["run", "x"], "gale: --model is required. See gale run --help.")
+        self.check(["run"], "gale: A model (first argument, or --model) is required. "
+                            "See gale run --help.")
+        self.check(["chat"], "gale: --model is required. See gale chat --help.")
+        self.check(["run", "DIR", "once", "upon"],
+                   'gale: unexpected argument "upon" (quote a text of several words). '
+                   "See gale run --help.")
+        self.check(["tokenize", "DIR", "x", "--file", "y"],
+                   "gale: --file excludes a text. See gale tokenize --help.")
+        self.check(["run", "DIR", "x", "--stop", ""],
+                   "gale: --stop: expected at least one character, got none. See gale run --help.")
         self.check(["run", "once", "upon", "-m", "x"],
                    'gale: unexpected argument "upon" (quote a text of several words). '
                    "See gale run --help.")
@@ -48,8 +57,8 @@ class Usage(unittest.TestCase):
         self.assertIn("Usage: gale", run.err)
 
     def test_help_and_version(self):
-        for command in (["run"], ["chat"], ["tokenize"], ["info"], ["doctor"], ["completion"],
-                        ["eval", "perplexity"], ["eval", "logprobs"], ["bench", "latency"],
+        for command in (["run"], ["chat"], ["tokenize"], ["info"], ["pull"], ["doctor"],
+                        ["completion"], ["eval", "perplexity"], ["eval", "logprobs"], ["bench", "latency"],
                         ["bench", "throughput"]):
             run = gale(*command, "--help")
             self.assertEqual((run.code, run.err), (0, ""))

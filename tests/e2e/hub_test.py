@@ -56,14 +56,14 @@ class HubCache(unittest.TestCase):
         self.assertEqual(info, gale("info", TINY, "--json").json() | {"model": "acme/tiny-chat"})
 
     def test_absent(self):
-        self.check("acme/other", str(self.home / "hub"), "hf download acme/other\n",
+        self.check("acme/other", str(self.home / "hub"), "gale pull acme/other\n",
                   model="acme/other")
-        self.check('no revision "v2"', "hf download acme/tiny-chat --revision v2\n",
+        self.check('no revision "v2"', "gale pull acme/tiny-chat@v2\n",
                   model="acme/tiny-chat@v2")
 
     def test_ref_to_nowhere(self):
         self.ref.write_text("f" * 40)
-        self.check("refs/main", "f" * 40, "hf download acme/tiny-chat\n")
+        self.check("refs/main", "f" * 40, "gale pull acme/tiny-chat\n")
 
     def test_unfinished_download(self):
         (self.snapshot / "model.safetensors").unlink()
@@ -71,7 +71,7 @@ class HubCache(unittest.TestCase):
                                 "b": "model-00002-of-00002.safetensors"}}
         (self.snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
         self.check("lacks 2 of 2 weight files", "model-00001-of-00002.safetensors",
-                  "hf download acme/tiny-chat\n")
+                  "gale pull acme/tiny-chat\n")
         run = gale("tokenize", "Hi", "-m", "acme/tiny-chat")  # needs no weights
         self.assertEqual(run.code, 0, run.err)
 

@@ -56,6 +56,16 @@ class Run(unittest.TestCase):
         run = gale("run", "--quiet", *GREEDY, *EXACT, stdin=case["prompt"] + "\n")
         self.assertEqual((run.code, run.out, run.err), (0, case["greedy_text"] + "\n", ""))
 
+    def test_the_model_may_come_first(self):
+        flags = ["--greedy", "--max-tokens", 8, "--dtype", "f32", "--device", "cpu"]
+        behind = gale("run", "Once", *flags, "--model", TINY)
+        self.assertEqual(behind.code, 0, behind.err)
+        for arguments, stdin in [((TINY, "Once"), ""), ((TINY,), "Once"), (("-m", TINY, "Once"), ""),
+                                 (("-m", TINY), "Once")]:
+            run = gale("run", *arguments, *flags, stdin=stdin)
+            self.assertEqual((run.code, run.out), (0, behind.out), run.err)
+        self.assertEqual(gale("tokenize", TINY, "Once").out, gale("tokenize", "Once", "-m", TINY).out)
+
     def test_batch_equals_single_runs(self):
         prompts = [f"{case['prompt']} {i}" for i in range(12) for case in GOLDEN["prompts"]]
         lines = [{"prompt": prompt, "temperature": 0.9, "max_tokens": 5 + i % 7} | (
