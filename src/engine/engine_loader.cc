@@ -29,7 +29,8 @@ Result<std::unique_ptr<Worker>> LoadWorker(EngineConfig& config, const LoadProgr
                             .format = config.load_format,
                             .dtype = config.dtype,
                             .numerics = *config.numerics,
-                            .seed = config.seed};
+                            .seed = config.seed,
+                            .max_model_len = config.max_model_len};
   GALE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options, *backend, progress));
   return Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens);
 }

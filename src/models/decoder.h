@@ -1,15 +1,14 @@
-// The decoder-only transformer with pre-norm, gated feed-forward layers and rotary positions: what
-// Llama and its descendants share. An architecture is a set of traits, not a copy. Layer L3.
+// The decoder-only transformer with rotary positions: what Llama and its descendants share. An
+// architecture is a set of traits, not a copy. Layer L3.
 #pragma once
 
+#include <functional>
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "models/decoder_layer.h"
 #include "models/model.h"
-#include "nn/attention.h"
 #include "nn/embedding.h"
-#include "nn/mlp.h"
 #include "nn/rms_norm.h"
 #include "nn/rotary_embedding.h"
 #include "quant/quant_scheme.h"
@@ -18,20 +17,20 @@
 
 namespace gale {
 
-/// What sets one architecture of the family apart from the others.
-struct DecoderTraits {
-  bool qkv_bias = false;
-  bool o_bias = false;
-  bool mlp_bias = false;
-  bool qk_norm = false;
-};
+/// DecoderTraits::windows: the layers that config.json's layer_types name, or, where it has none,
+/// those for which `has_window(layer)` holds. A window as long as the context is none.
+std::vector<int> LayerWindows(const HfConfig& config,
+                              const std::function<bool(int layer)>& has_window);
+/// Qwen2's and Qwen3's rule: all layers from max_window_layers on, if any at all.
+std::vector<int> QwenWindows(const HfConfig& config);
 
 class Decoder : public Model {
  public:
   Decoder(ParamBuilder& builder, const QuantScheme& scheme, const HfConfig& config,
           const DecoderTraits& traits);
 
-  std::vector<AttentionGroup> attention_groups() const override;
+  /// One group for each length of window, in the order of their first layers.
+  std::vector<AttentionGroup> attention_groups() const override { return groups_; }
   DType dtype() const override { return dtype_; }
   int hidden_size() const override { return config_.hidden_size; }
   int vocab_size() const override { return config_.vocab_size; }
@@ -45,23 +44,19 @@ class Decoder : public Model {
   void ComputeLogits(ForwardContext& context, TensorView rows, TensorView logits) override;
 
  private:
-  struct Layer {
-    Layer(ParamBuilder& builder, const QuantScheme& scheme, const HfConfig& config,
-          const DecoderTraits& traits, int index);
-    RmsNorm input_norm;
-    Attention attention;
-    RmsNorm mlp_norm;
-    Mlp mlp;
-  };
+  LayerPlace AddToGroup(int layer, int window);
+  AttentionSpec MakeSpec(int window) const;
 
   HfConfig config_;
-  DecoderTraits traits_;
+  bool has_plain_ends_;  ///< embedding and final norm as a fused decoder knows them
   DType dtype_;
   Numerics numerics_;
   std::shared_ptr<WeightStore> store_;
   Embedding embedding_;
   RotaryEmbedding rotary_;
-  std::vector<std::unique_ptr<Layer>> layers_;
+  std::unique_ptr<RotaryEmbedding> sliding_rotary_;  ///< of layers with a window; null: the other
+  std::vector<AttentionGroup> groups_;
+  std::vector<std::unique_ptr<DecoderLayer>> layers_;
   RmsNorm final_norm_;
 };
 

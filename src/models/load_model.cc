@@ -36,6 +36,10 @@ Result<LoadedModel> LoadModel(const LoadOptions& options, Backend& backend,
     }
     GALE_ASSIGN_OR_RETURN(checkpoint, Checkpoint::Open(source.folder));
   }
+  if (options.max_model_len > 0) {
+    source.config.rope.context = options.max_model_len;
+    if (source.config.sliding_rope) source.config.sliding_rope->context = options.max_model_len;
+  }
   const DType dtype = ResolveDType(options.dtype, CheckpointDType(source.config, checkpoint.get()));
 
   ParamBuilder builder(dtype, options.numerics);

@@ -21,6 +21,8 @@ struct LoadOptions {
   ModelDType dtype = ModelDType::kAuto;
   Numerics numerics = Numerics::kBatchInvariant;
   uint64_t seed = 0;  ///< of dummy weights
+  /// Positions that the model will be used for, which some rope scalings depend on; 0: its own.
+  int max_model_len = 0;
 };
 
 struct LoadedModel {

@@ -14,7 +14,9 @@ namespace {
 // The full lists: a registration that the linker drops, or one too many, shows here.
 TEST(ModelRegistry, HoldsEveryArchitecture) {
   EXPECT_EQ(SupportedArchitectures(),
-            (std::vector<std::string>{"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}));
+            (std::vector<std::string>{"Gemma2ForCausalLM", "Gemma3ForCausalLM", "Glm4ForCausalLM",
+                                      "GlmForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
+                                      "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}));
   EXPECT_EQ(QuantSchemeNames(), std::vector<std::string>{"none"});
 }
 
@@ -23,8 +25,9 @@ TEST(ModelRegistry, NamesWhatItKnows) {
   ASSERT_FALSE(factory);
   EXPECT_EQ(factory.error().code, ErrorCode::kUnsupported);
   EXPECT_EQ(factory.error().message,
-            "Qwen3MoeForCausalLM is not supported yet; this build runs LlamaForCausalLM, "
-            "Qwen2ForCausalLM, Qwen3ForCausalLM");
+            "Qwen3MoeForCausalLM is not supported yet; this build runs Gemma2ForCausalLM, "
+            "Gemma3ForCausalLM, Glm4ForCausalLM, GlmForCausalLM, LlamaForCausalLM, "
+            "MistralForCausalLM, Phi3ForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM");
   EXPECT_EQ(FindQuantScheme("awq").error().message,
             "quantization method \"awq\" is not supported; this build knows none (\"none\": plain "
             "weights)");

@@ -8,7 +8,9 @@ namespace {
 
 std::unique_ptr<Model> MakeQwen2(const HfConfig& config, const QuantScheme& scheme,
                                  ParamBuilder& builder) {
-  return std::make_unique<Decoder>(builder, scheme, config, DecoderTraits{.qkv_bias = true});
+  DecoderTraits traits = {.qkv_bias = true};
+  traits.windows = QwenWindows(config);
+  return std::make_unique<Decoder>(builder, scheme, config, traits);
 }
 
 const bool registered = RegisterModel("Qwen2ForCausalLM", MakeQwen2);

@@ -7,8 +7,9 @@ namespace {
 
 std::unique_ptr<Model> MakeQwen3(const HfConfig& config, const QuantScheme& scheme,
                                  ParamBuilder& builder) {
-  const DecoderTraits traits = {
+  DecoderTraits traits = {
       .qkv_bias = config.attention_bias, .o_bias = config.attention_bias, .qk_norm = true};
+  traits.windows = QwenWindows(config);
   return std::make_unique<Decoder>(builder, scheme, config, traits);
 }
 

@@ -1,37 +1,66 @@
 #include "nn/attention.h"
 
 namespace gale {
+namespace {
+
+std::vector<LinearPart> QkvParts(const AttentionConfig& config, const std::string& name) {
+  const int64_t q = int64_t{config.q_heads} * config.head_dim;
+  const int64_t kv = int64_t{config.kv_heads} * config.head_dim;
+  if (config.fused_qkv) return {{name + ".qkv_proj", q + 2 * kv}};
+  return {{name + ".q_proj", q}, {name + ".k_proj", kv}, {name + ".v_proj", kv}};
+}
+
+}  // namespace
 
 Attention::Attention(ParamBuilder& builder, const QuantScheme& scheme,
-                     const AttentionConfig& config, const std::string& name, int group, int layer)
+                     const AttentionConfig& config, const RotaryEmbedding& rotary,
+                     const std::string& name, int group, int layer)
     : config_(config),
+      dtype_(builder.dtype()),
+      rotary_(rotary),
       group_(group),
       layer_(layer),
-      qkv_(builder, scheme, config.hidden,
-           {{name + ".q_proj", int64_t{config.q_heads} * config.head_dim},
-            {name + ".k_proj", int64_t{config.kv_heads} * config.head_dim},
-            {name + ".v_proj", int64_t{config.kv_heads} * config.head_dim}},
-           config.qkv_bias),
+      qkv_(builder, scheme, config.hidden, QkvParts(config, name), config.qkv_bias),
       o_(builder, scheme, int64_t{config.q_heads} * config.head_dim,
          {{name + ".o_proj", config.hidden}}, config.o_bias) {
   if (config.qk_norm) {
-    q_norm_ =
-        std::make_unique<RmsNorm>(builder, name + ".q_norm", config.head_dim, config.norm_eps);
-    k_norm_ =
-        std::make_unique<RmsNorm>(builder, name + ".k_norm", config.head_dim, config.norm_eps);
+    const auto make_norm = [&](const char* which) {
+      return std::make_unique<RmsNorm>(builder, name + which, config.head_dim, config.norm_eps,
+                                       config.norm_weight_offset);
+    };
+    q_norm_ = make_norm(".q_norm");
+    k_norm_ = make_norm(".k_norm");
+  }
+  if (config.sinks) {
+    ParamSpec spec = {{{{name + ".sinks"}, config.q_heads}}, {config.q_heads}, DType::kF32};
+    spec.dummy_std = 1;
+    builder.Declare(std::move(spec), &sinks_);
   }
   // A table that early Llama checkpoints store; it is computed from config.json here.
   builder.Ignore(name + ".rotary_emb.inv_freq");
 }
 
-void Attention::Forward(ForwardContext& context, const RotaryEmbedding& rotary,
-                        const AttentionIo& io, const TensorView& x) const {
-  AttentionBackend& attention = *context.attention[group_];
-  qkv_.Forward(context, x, io.qkv);
+size_t Attention::ScratchBytes(int tokens) const {
+  return ScratchArena::Bytes(dtype_, {tokens, QkvWidth()}) +
+         ScratchArena::Bytes(dtype_, {tokens, config_.q_heads, config_.head_dim});
+}
+
+void Attention::Forward(ForwardContext& context, const AttentionRows& rows,
+                        const TensorView& x) const {
+  const ScratchScope scope(*context.scratch);
+  const int64_t tokens = x.dim(0);
+  const int64_t heads = config_.q_heads;
+  const TensorView qkv = context.scratch->Take(dtype_, {tokens, QkvWidth()});
+  const TensorView out = context.scratch->Take(dtype_, {tokens, heads, config_.head_dim});
+  AttentionBackend& attention = *context.attention[static_cast<size_t>(group_)];
+
+  qkv_.Forward(context, x, qkv);
   QkvRopeArgs rope;
-  rope.qkv = io.qkv;
-  rope.positions = io.positions;
-  rope.inv_freq = rotary.inv_freq();
+  rope.qkv = qkv;
+  rope.positions = rows.positions;
+  rope.inv_freq = rotary_.inv_freq();
+  rope.rope_scale = rotary_.scale();
+  rope.interleaved = config_.interleaved_rope;
   rope.q_heads = config_.q_heads;
   rope.kv_heads = config_.kv_heads;
   rope.head_dim = config_.head_dim;
@@ -39,19 +68,21 @@ void Attention::Forward(ForwardContext& context, const RotaryEmbedding& rotary,
     rope.q_norm = q_norm_->weight();
     rope.k_norm = k_norm_->weight();
     rope.norm_eps = config_.norm_eps;
+    rope.norm_weight_offset = config_.norm_weight_offset;
   }
-  context.backend->QkvRopeWrite(*context.stream, rope, attention, layer_, io.slot_mapping);
+  context.backend->QkvRopeWrite(*context.stream, rope, attention, layer_, rows.slot_mapping);
 
-  TensorView q = io.heads;  // the first q_heads of each row of qkv
-  q.data = io.qkv.data;
-  q.strides[0] = io.qkv.strides[0];
-  attention.Run(*context.stream, {.layer = layer_, .q = q, .out = io.heads});
-  const TensorView rows(io.heads.data, io.heads.dtype,
-                        {io.heads.dim(0), io.heads.dim(1) * io.heads.dim(2)});
-  o_.Forward(context, rows, x);
+  TensorView q = out;  // the first q_heads of each row of qkv
+  q.data = qkv.data;
+  q.strides[0] = qkv.strides[0];
+  attention.Run(*context.stream, {.layer = layer_, .q = q, .out = out, .sinks = sinks_});
+  o_.Forward(context, TensorView(out.data, dtype_, {tokens, heads * config_.head_dim}), x);
 }
 
-void Attention::Describe(DecoderLayerWeights& weights) const {
+bool Attention::Describe(DecoderLayerWeights& weights) const {
+  if (config_.o_bias || config_.sinks || config_.interleaved_rope || rotary_.scale() != 1) {
+    return false;
+  }
   weights.qkv = qkv_.weight();
   weights.qkv_bias = qkv_.bias();
   if (q_norm_) {
@@ -59,6 +90,7 @@ void Attention::Describe(DecoderLayerWeights& weights) const {
     weights.k_norm = k_norm_->weight();
   }
   weights.o = o_.weight();
+  return true;
 }
 
 }  // namespace gale

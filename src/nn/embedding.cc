@@ -13,7 +13,8 @@ constexpr char kHead[] = "lm_head";
 }  // namespace
 
 Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
-                     const EmbeddingConfig& config) {
+                     const EmbeddingConfig& config)
+    : scale_(config.scale) {
   ParamSpec spec = {{{{kTable}, config.vocab}}, {config.vocab, config.hidden}, builder.dtype()};
   spec.dummy_std = 1 / std::sqrt(static_cast<float>(config.hidden));
   if (!config.tied) {
@@ -44,7 +45,8 @@ Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
 void Embedding::Embed(ForwardContext& context, const TensorView& tokens,
                       const TensorView& last_tokens, const TensorView& out) const {
   context.backend->Embedding(
-      *context.stream, {.tokens = tokens, .table = table_, .out = out, .last_tokens = last_tokens});
+      *context.stream,
+      {.tokens = tokens, .table = table_, .out = out, .last_tokens = last_tokens, .scale = scale_});
 }
 
 void Embedding::Logits(ForwardContext& context, const TensorView& rows,

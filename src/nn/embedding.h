@@ -11,6 +11,7 @@ struct EmbeddingConfig {
   int64_t vocab = 0;
   int64_t hidden = 0;
   bool tied = false;  ///< one tensor serves both ends (arXiv:1608.05859); it is in memory once
+  float scale = 1;    ///< of hidden states; logits have none
 };
 
 class Embedding {
@@ -32,6 +33,7 @@ class Embedding {
 
  private:
   TensorView table_;  ///< [vocab, hidden]
+  float scale_;
   std::unique_ptr<Linear> head_;
 };
 

@@ -5,10 +5,14 @@
 namespace gale {
 
 TensorView ScratchArena::Take(DType dtype, std::initializer_list<int64_t> dims) {
-  TensorView view(static_cast<char*>(buffer_.data()) + used_, dtype, dims);
-  used_ += (view.Bytes() + kAlignment - 1) / kAlignment * kAlignment;
+  const TensorView view(static_cast<char*>(buffer_.data()) + used_, dtype, dims);
+  used_ += Bytes(dtype, dims);
   GALE_CHECK_LE(used_, buffer_.bytes());
   return view;
+}
+
+size_t ScratchArena::Bytes(DType dtype, std::initializer_list<int64_t> dims) {
+  return (TensorView(nullptr, dtype, dims).Bytes() + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 }  // namespace gale

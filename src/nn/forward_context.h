@@ -10,7 +10,7 @@
 
 namespace gale {
 
-/// Bump allocator for activations: reset before each step, never freed in between.
+/// Bump allocator for activations: reset before each step.
 class ScratchArena {
  public:
   static constexpr size_t kAlignment = 64;  ///< bytes; each Take is rounded up to it
@@ -19,13 +19,29 @@ class ScratchArena {
   explicit ScratchArena(Buffer buffer) : buffer_(std::move(buffer)) {}
   /// Contiguous and 64-byte aligned. CHECKs that the plan made at start-up was large enough.
   TensorView Take(DType dtype, std::initializer_list<int64_t> dims);
-  void Reset() { used_ = 0; }
+  /// What Take uses up.
+  static size_t Bytes(DType dtype, std::initializer_list<int64_t> dims);
+  void Reset(size_t used = 0) { used_ = used; }
   size_t used() const { return used_; }
   size_t capacity() const { return buffer_.bytes(); }
 
  private:
   Buffer buffer_;
   size_t used_ = 0;
+};
+
+/// Gives back, at its end, what was taken since its beginning: what uses that memory next comes
+/// later on the stream.
+class ScratchScope {
+ public:
+  explicit ScratchScope(ScratchArena& arena) : arena_(arena), used_(arena.used()) {}
+  ~ScratchScope() { arena_.Reset(used_); }
+  ScratchScope(const ScratchScope&) = delete;
+  ScratchScope& operator=(const ScratchScope&) = delete;
+
+ private:
+  ScratchArena& arena_;
+  size_t used_;
 };
 
 struct ForwardContext {

@@ -1,41 +1,34 @@
-// The gated feed-forward layer down(silu(gate(x)) * up(x)) (arXiv:2002.05202).
+// The gated feed-forward layer down(activation(gate(x)) * up(x)) (arXiv:2002.05202).
 #pragma once
 
 #include <string>
 
-#include "nn/forward_context.h"
+#include "nn/feed_forward.h"
 #include "nn/linear.h"
 
 namespace gale {
 
-/// Memory for the layer's intermediate values; both are overwritten.
-struct MlpIo {
-  TensorView gate_up;  ///< [tokens, 2 * intermediate]
-  TensorView product;  ///< [tokens, intermediate]
+struct MlpConfig {
+  int64_t hidden = 0;
+  int64_t intermediate = 0;
+  bool bias = false;
+  bool fused_gate_up = false;  ///< the checkpoint has both in one tensor, gate_up_proj
+  Activation activation = Activation::kSilu;
 };
 
-class Mlp {
+class Mlp final : public FeedForward {
  public:
   /// `name`: "model.layers.3.mlp".
-  Mlp(ParamBuilder& builder, const QuantScheme& scheme, int64_t hidden, int64_t intermediate,
-      bool bias, const std::string& name)
-      : gate_up_(builder, scheme, hidden,
-                 {{name + ".gate_proj", intermediate}, {name + ".up_proj", intermediate}}, bias),
-        down_(builder, scheme, intermediate, {{name + ".down_proj", hidden}}, bias) {}
+  Mlp(ParamBuilder& builder, const QuantScheme& scheme, const MlpConfig& config,
+      const std::string& name);
 
-  /// In place on x [tokens, hidden].
-  void Forward(ForwardContext& context, const MlpIo& io, const TensorView& x) const {
-    gate_up_.Forward(context, x, io.gate_up);
-    context.backend->GatedActivation(*context.stream, {io.gate_up, io.product});
-    down_.Forward(context, io.product, x);
-  }
-  /// Fills in this layer's weights, for a back end that fuses the whole decoder.
-  void Describe(DecoderLayerWeights& weights) const {
-    weights.gate_up = gate_up_.weight();
-    weights.down = down_.weight();
-  }
+  void Forward(ForwardContext& context, const TensorView& x, const TensorView& out) const override;
+  size_t ScratchBytes(int tokens) const override;
+  bool Describe(DecoderLayerWeights& weights) const override;
 
  private:
+  MlpConfig config_;
+  DType dtype_;
   Linear gate_up_;
   Linear down_;
 };

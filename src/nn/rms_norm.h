@@ -10,7 +10,9 @@ namespace gale {
 
 class RmsNorm {
  public:
-  RmsNorm(ParamBuilder& builder, std::string name, int64_t hidden, float eps);
+  /// `weight_offset`: 1 where the checkpoint stores how much the weight differs from 1, else 0.
+  RmsNorm(ParamBuilder& builder, std::string name, int64_t hidden, float eps,
+          float weight_offset = 0);
   RmsNorm(const RmsNorm&) = delete;
   RmsNorm& operator=(const RmsNorm&) = delete;
 
@@ -24,6 +26,7 @@ class RmsNorm {
  private:
   TensorView weight_;
   float eps_;
+  float weight_offset_;
 };
 
 }  // namespace gale

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "tensor/tensor_view.h"
-#include "weights/hf_config.h"
 #include "weights/param_builder.h"
+#include "weights/rope_config.h"
 
 namespace gale {
 
@@ -15,7 +15,7 @@ namespace gale {
 /// softmaxes that moved the logits of position 200 by 1.4e-4 of the largest.
 std::vector<float> RotaryInvFreq(const RopeConfig& config, int rotary_dim);
 
-/// One table for all layers.
+/// One table for all layers of a kind.
 class RotaryEmbedding {
  public:
   RotaryEmbedding(ParamBuilder& builder, const RopeConfig& config, int rotary_dim);
@@ -23,9 +23,11 @@ class RotaryEmbedding {
   RotaryEmbedding& operator=(const RotaryEmbedding&) = delete;
 
   const TensorView& inv_freq() const { return inv_freq_; }  ///< f32 [rotary_dim / 2], on the device
+  float scale() const { return scale_; }                    ///< multiplies cosines and sines
 
  private:
   TensorView inv_freq_;
+  float scale_;
 };
 
 }  // namespace gale

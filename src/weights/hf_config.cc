@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/status_macros.h"
+#include "weights/config_defaults.h"
 
 namespace gale {
 namespace {
@@ -87,41 +88,76 @@ Result<std::vector<TokenId>> ParseTokenIds(const JsonObject& root, std::string_v
   return ids;
 }
 
-/// transformers 5 writes rope_parameters with rope_theta inside; 4.x writes rope_theta beside
-/// rope_scaling, whose "rope_type" was once called "type".
-Result<RopeConfig> ParseRope(const JsonObject& root) {
-  RopeConfig rope;
-  constexpr double kMaxTheta = 1e12;
-  GALE_ASSIGN_OR_RETURN(rope.theta, OptionalNumber(root, "rope_theta", 1, kMaxTheta, rope.theta));
+/// rope_parameters as transformers 5 writes them, rope_scaling as 4.x does; for models whose
+/// layers with a window have their own, an object for each kind of layers.
+struct RopeParams {
+  std::optional<JsonObject> all;
+  std::optional<JsonObject> sliding;
+};
+
+Result<RopeParams> FindRopeParams(const JsonObject& root) {
+  RopeParams params;
   auto value = root.Find("rope_parameters");
   if (!value) value = root.Find("rope_scaling");
-  if (!value) return rope;
-  GALE_ASSIGN_OR_RETURN(const JsonObject object, value->Object());
-  GALE_ASSIGN_OR_RETURN(rope.theta, OptionalNumber(object, "rope_theta", 1, kMaxTheta, rope.theta));
-  if (const auto part = object.Find("partial_rotary_factor")) {
-    GALE_ASSIGN_OR_RETURN(const double factor, part->Number());
-    if (factor != 1) return Unsupported(*part, "1");
+  if (!value) return params;
+  GALE_ASSIGN_OR_RETURN(params.all, value->Object());
+  const auto full = params.all->Find("full_attention");
+  const auto sliding = params.all->Find("sliding_attention");
+  if (sliding) {
+    GALE_ASSIGN_OR_RETURN(params.sliding, sliding->Object());
   }
-  auto type = object.Find("rope_type");
-  if (!type) type = object.Find("type");
-  if (!type) return rope;
-  GALE_ASSIGN_OR_RETURN(const std::string_view name, type->String());
-  if (name == "default") return rope;
-  if (name != "llama3") return Unsupported(*type, "\"default\" or \"llama3\"");
-  rope.type = RopeType::kLlama3;
-  constexpr double kMaxFactor = 1e6;
-  for (const auto& [key, field] :
-       {std::pair("factor", &rope.factor), std::pair("low_freq_factor", &rope.low_freq_factor),
-        std::pair("high_freq_factor", &rope.high_freq_factor)}) {
-    GALE_ASSIGN_OR_RETURN(const JsonValue number, object.Get(key));
-    GALE_ASSIGN_OR_RETURN(*field, number.Number(1e-6, kMaxFactor));
+  if (full) {
+    GALE_ASSIGN_OR_RETURN(params.all, full->Object());
   }
-  if (rope.high_freq_factor <= rope.low_freq_factor) {
-    return tl::unexpected(value->Wrong("high_freq_factor over low_freq_factor"));
+  return params;
+}
+
+Result<int> ParseRotaryDim(const JsonObject& root, const RopeParams& params, int head_dim) {
+  auto factor = root.Find("partial_rotary_factor");
+  if (params.all && params.all->Find("partial_rotary_factor")) {
+    factor = params.all->Find("partial_rotary_factor");
   }
-  GALE_ASSIGN_OR_RETURN(rope.original_max_position,
-                        RequiredInt(object, "original_max_position_embeddings", kMaxPosition));
-  return rope;
+  if (!factor) return head_dim;
+  GALE_ASSIGN_OR_RETURN(const double part, factor->Number(0, 1));
+  const int rotary_dim = static_cast<int>(head_dim * part);
+  if (rotary_dim >= 2 && rotary_dim % 2 == 0) return rotary_dim;
+  return tl::unexpected(factor->Wrong(
+      fmt::format("an even number of a head's {} elements (it is {})", head_dim, rotary_dim)));
+}
+
+/// YaRN and the dynamic scaling are made for more positions than the file counts.
+int ScaledMaxPosition(const RopeConfig& rope, int max_position) {
+  if (rope.type != RopeType::kYarn && rope.type != RopeType::kDynamic) return max_position;
+  const double scaled = std::min(rope.factor * rope.original_max_position, double{kMaxPosition});
+  return std::max(max_position, static_cast<int>(scaled));
+}
+
+Status ParseRope(const JsonObject& root, HfConfig& config) {
+  constexpr double kMaxTheta = 1e12;
+  GALE_ASSIGN_OR_RETURN(const RopeParams params, FindRopeParams(root));
+  GALE_ASSIGN_OR_RETURN(config.rotary_dim, ParseRotaryDim(root, params, config.head_dim));
+  RopeConfig rope;
+  GALE_ASSIGN_OR_RETURN(rope.theta, OptionalNumber(root, "rope_theta", 1, kMaxTheta, rope.theta));
+  GALE_ASSIGN_OR_RETURN(
+      rope.original_max_position,
+      OptionalInt(root, "original_max_position_embeddings", kMaxPosition, config.max_position));
+  rope.context = config.max_position;
+  config.rope = rope;
+  if (params.all) {
+    GALE_ASSIGN_OR_RETURN(config.rope, ParseRopeParams(*params.all, rope, config.rotary_dim));
+  }
+  if (params.sliding) {
+    GALE_ASSIGN_OR_RETURN(config.sliding_rope,
+                          ParseRopeParams(*params.sliding, rope, config.rotary_dim));
+  } else if (root.Find("rope_local_base_freq")) {
+    GALE_ASSIGN_OR_RETURN(rope.theta,
+                          OptionalNumber(root, "rope_local_base_freq", 1, kMaxTheta, rope.theta));
+    config.sliding_rope = rope;
+  }
+  config.max_position = ScaledMaxPosition(config.rope, config.max_position);
+  config.rope.context = config.max_position;
+  if (config.sliding_rope) config.sliding_rope->context = config.max_position;
+  return {};
 }
 
 Status ParseHeads(const JsonObject& root, HfConfig& config) {
@@ -149,32 +185,57 @@ Status ParseHeads(const JsonObject& root, HfConfig& config) {
   return {};
 }
 
-/// Refuses what would run but give wrong output.
-Status CheckVariant(const JsonObject& root, int num_layers) {
-  if (const auto act = root.Find("hidden_act")) {
-    GALE_ASSIGN_OR_RETURN(const std::string_view name, act->String());
-    if (name != "silu" && name != "swish") return Unsupported(*act, "\"silu\"");
+Result<Activation> ParseActivation(const JsonObject& root) {
+  auto value = root.Find("hidden_activation");
+  if (!value) value = root.Find("hidden_act");
+  if (!value) return Activation::kSilu;
+  GALE_ASSIGN_OR_RETURN(const std::string_view name, value->String());
+  if (name == "silu" || name == "swish") return Activation::kSilu;
+  if (name == "gelu_pytorch_tanh" || name == "gelu_new") return Activation::kGeluTanh;
+  return Unsupported(*value, "\"silu\" or \"gelu_pytorch_tanh\"");
+}
+
+Status ParseLayerTypes(const JsonObject& root, HfConfig& config) {
+  const auto types = root.Find("layer_types");
+  if (!types) return {};
+  GALE_ASSIGN_OR_RETURN(const auto items, types->Items());
+  if (std::ssize(items) != config.num_layers) {
+    return tl::unexpected(types->Wrong(fmt::format("{} items, one for each layer (there are {})",
+                                                   config.num_layers, items.size())));
   }
-  GALE_ASSIGN_OR_RETURN(const bool window, OptionalBool(root, "use_sliding_window"));
-  if (window) {
-    // Layers from max_window_layers on have the window: with as many layers or fewer, none has.
-    int64_t first = 0;
-    if (const auto value = root.Find("max_window_layers")) {
-      GALE_ASSIGN_OR_RETURN(first, value->Int(0, kMaxLayers));
+  for (const JsonValue& item : items) {
+    GALE_ASSIGN_OR_RETURN(const std::string_view type, item.String());
+    if (type != "full_attention" && type != "sliding_attention") {
+      return Unsupported(item, "\"full_attention\" or \"sliding_attention\"");
     }
-    if (first < num_layers) {
-      return Unsupported(*root.Find("use_sliding_window"),
-                         fmt::format("false, or max_window_layers of at least {}", num_layers));
-    }
-  }
-  if (const auto types = root.Find("layer_types")) {
-    GALE_ASSIGN_OR_RETURN(const auto items, types->Items());
-    for (const JsonValue& item : items) {
-      GALE_ASSIGN_OR_RETURN(const std::string_view type, item.String());
-      if (type != "full_attention") return Unsupported(item, "\"full_attention\"");
-    }
+    config.has_window.push_back(type == "sliding_attention");
   }
   return {};
+}
+
+Status ParseAttention(const JsonObject& root, HfConfig& config) {
+  constexpr double kMaxScore = 1e6;
+  for (const auto& [key, field] :
+       {std::pair("query_pre_attn_scalar", &config.query_pre_attn_scalar),
+        std::pair("attn_logit_softcapping", &config.attn_logit_softcap),
+        std::pair("final_logit_softcapping", &config.final_logit_softcap)}) {
+    GALE_ASSIGN_OR_RETURN(*field, OptionalNumber(root, key, 1e-6, kMaxScore, 0));
+  }
+  if (config.query_pre_attn_scalar == 0) config.query_pre_attn_scalar = config.head_dim;
+  GALE_ASSIGN_OR_RETURN(config.sliding_window,
+                        OptionalInt(root, "sliding_window", kMaxPosition, 0));
+  GALE_ASSIGN_OR_RETURN(config.sliding_window_pattern,
+                        OptionalInt(root, "sliding_window_pattern", kMaxLayers, 0));
+  if (root.Find("use_sliding_window")) {
+    GALE_ASSIGN_OR_RETURN(config.use_sliding_window, OptionalBool(root, "use_sliding_window"));
+  }
+  if (const auto first = root.Find("max_window_layers")) {
+    GALE_ASSIGN_OR_RETURN(const int64_t layer, first->Int(0, kMaxLayers));
+    config.max_window_layers = static_cast<int>(layer);
+  }
+  GALE_ASSIGN_OR_RETURN(const bool sees_ahead, OptionalBool(root, "use_bidirectional_attention"));
+  if (sees_ahead) return Unsupported(*root.Find("use_bidirectional_attention"), "false");
+  return ParseLayerTypes(root, config);
 }
 
 Status ParseExperts(const JsonObject& root, HfConfig& config) {
@@ -202,10 +263,13 @@ Status ParseQuantization(const JsonObject& root, HfConfig& config) {
 
 Result<HfConfig> ParseHfConfig(std::string_view json, const std::string& source,
                                std::span<const std::string> known_architectures) {
-  GALE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(json, source));
-  GALE_ASSIGN_OR_RETURN(const JsonObject root, document.root().Object());
+  GALE_ASSIGN_OR_RETURN(const JsonDocument file, JsonDocument::Parse(json, source));
+  GALE_ASSIGN_OR_RETURN(const JsonObject given, file.root().Object());
   HfConfig config;
-  GALE_ASSIGN_OR_RETURN(config.architecture, ParseArchitecture(root, source, known_architectures));
+  GALE_ASSIGN_OR_RETURN(config.architecture, ParseArchitecture(given, source, known_architectures));
+  GALE_ASSIGN_OR_RETURN(const std::string complete, CompleteConfig(given, config.architecture));
+  GALE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(complete, source));
+  GALE_ASSIGN_OR_RETURN(const JsonObject root, document.root().Object());
   GALE_ASSIGN_OR_RETURN(config.dtype, ParseDType(root));
   GALE_ASSIGN_OR_RETURN(config.vocab_size, RequiredInt(root, "vocab_size", kMaxVocab));
   GALE_ASSIGN_OR_RETURN(config.hidden_size, RequiredInt(root, "hidden_size", kMaxWidth));
@@ -217,11 +281,12 @@ Result<HfConfig> ParseHfConfig(std::string_view json, const std::string& source,
                         RequiredInt(root, "max_position_embeddings", kMaxPosition));
   GALE_ASSIGN_OR_RETURN(config.rms_norm_eps,
                         OptionalNumber(root, "rms_norm_eps", 0, 1, config.rms_norm_eps));
-  GALE_ASSIGN_OR_RETURN(config.rope, ParseRope(root));
+  GALE_RETURN_IF_ERROR(ParseRope(root, config));
+  GALE_RETURN_IF_ERROR(ParseAttention(root, config));
+  GALE_ASSIGN_OR_RETURN(config.activation, ParseActivation(root));
   GALE_ASSIGN_OR_RETURN(config.tie_word_embeddings, OptionalBool(root, "tie_word_embeddings"));
   GALE_ASSIGN_OR_RETURN(config.attention_bias, OptionalBool(root, "attention_bias"));
   GALE_ASSIGN_OR_RETURN(config.mlp_bias, OptionalBool(root, "mlp_bias"));
-  GALE_RETURN_IF_ERROR(CheckVariant(root, config.num_layers));
   GALE_RETURN_IF_ERROR(ParseExperts(root, config));
   GALE_RETURN_IF_ERROR(ParseQuantization(root, config));
   GALE_ASSIGN_OR_RETURN(config.eos_token_ids,

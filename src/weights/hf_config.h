@@ -8,26 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/op_args.h"
 #include "gale/sampling_params.h"
 #include "gale/status.h"
 #include "tensor/dtype.h"
+#include "weights/rope_config.h"
 
 namespace gale {
-
-enum class RopeType { kDefault, kLlama3 };
-
-/// Rotary embedding as the checkpoint was trained (arXiv:2104.09864).
-struct RopeConfig {
-  RopeType type = RopeType::kDefault;
-  double theta = 10000;
-  // kLlama3: wavelengths over original / low_freq_factor are slowed by `factor`, those under
-  // original / high_freq_factor kept, those between blended.
-  double factor = 1;
-  double low_freq_factor = 1;
-  double high_freq_factor = 4;
-  int original_max_position = 0;
-  std::vector<float> divisors;  ///< [head_dim / 2] of the frequencies, in GGUF files; or empty
-};
 
 /// A decoder-only transformer. Every field is validated: positive where it counts something,
 /// num_heads a multiple of num_kv_heads, head_dim even.
@@ -40,10 +27,22 @@ struct HfConfig {
   int num_layers = 0;
   int num_heads = 0;
   int num_kv_heads = 0;
-  int head_dim = 0;  ///< explicit, or hidden_size / num_heads
-  int max_position = 0;
+  int head_dim = 0;      ///< explicit, or hidden_size / num_heads
+  int max_position = 0;  ///< with a YaRN or dynamic scaling: those it makes room for
   double rms_norm_eps = 1e-6;
+  Activation activation = Activation::kSilu;  ///< of the feed-forward layers' gates
+  int rotary_dim = 0;                         ///< leading elements of a head that are rotated
   RopeConfig rope;
+  std::optional<RopeConfig> sliding_rope;  ///< of layers with a window, where theirs differs
+  double query_pre_attn_scalar = 0;        ///< scores are divided by its root; mostly head_dim
+  double attn_logit_softcap = 0;           ///< 0: none
+  double final_logit_softcap = 0;          ///< 0: none
+  int sliding_window = 0;  ///< positions that a layer with a window sees, its own included
+  // Which layers have the window: this, or where it is empty the rule of the architecture.
+  std::vector<bool> has_window;    ///< [layers] layer_types
+  bool use_sliding_window = true;  ///< Qwen: whether any layer has it
+  int max_window_layers = 0;       ///< Qwen: the first layer that has it
+  int sliding_window_pattern = 0;  ///< Gemma: every so many-th layer has none
   bool tie_word_embeddings = false;
   bool attention_bias = false;  ///< on q, k, v and o
   bool mlp_bias = false;        ///< on gate, up and down

@@ -117,8 +117,93 @@ TEST(HfConfig, ReadsQwen25AsPublished) {
   EXPECT_FALSE(config->attention_bias);  // the architecture's own biases have no field
 }
 
-TEST(HfConfig, AWindowThatNoLayerHasIsNone) {
-  MustParseWith(R"("use_sliding_window":true,"sliding_window":32,"max_window_layers":2)");
+TEST(HfConfig, ReadsWindows) {
+  const HfConfig qwen =
+      MustParseWith(R"("use_sliding_window":false,"sliding_window":32,"max_window_layers":2)");
+  EXPECT_FALSE(qwen.use_sliding_window);
+  EXPECT_EQ(qwen.sliding_window, 32);
+  EXPECT_EQ(qwen.max_window_layers, 2);
+  EXPECT_TRUE(qwen.has_window.empty());
+  EXPECT_EQ(MustParseWith(R"("sliding_window":null)").sliding_window, 0);
+  EXPECT_EQ(MustParseWith(R"("layer_types":["sliding_attention","full_attention"])").has_window,
+            (std::vector<bool>{true, false}));
+}
+
+TEST(HfConfig, ReadsEveryRopeScaling) {
+  const RopeConfig linear = MustParseWith(R"("rope_scaling":{"type":"linear","factor":4})").rope;
+  EXPECT_EQ(linear.type, RopeType::kLinear);
+  EXPECT_EQ(linear.factor, 4);
+  EXPECT_EQ(linear.context, 128);
+
+  const HfConfig dynamic = MustParseWith(R"("rope_scaling":{"type":"dynamic","factor":4,
+      "original_max_position_embeddings":7})");
+  EXPECT_EQ(dynamic.rope.type, RopeType::kDynamic);
+  EXPECT_EQ(dynamic.rope.original_max_position, 128);
+  EXPECT_EQ(dynamic.max_position, 512);
+  EXPECT_EQ(dynamic.rope.context, 512);
+
+  const HfConfig yarn = MustParseWith(R"("rope_scaling":{"rope_type":"yarn","factor":4.0,
+      "original_max_position_embeddings":64,"beta_fast":16,"truncate":false})");
+  EXPECT_EQ(yarn.rope.type, RopeType::kYarn);
+  EXPECT_EQ(yarn.max_position, 256);
+  EXPECT_EQ(yarn.rope.beta_fast, 16);
+  EXPECT_EQ(yarn.rope.beta_slow, 1);
+  EXPECT_FALSE(yarn.rope.truncate);
+  EXPECT_NEAR(yarn.rope.attention_factor, 1.138629436, 1e-9);
+  const RopeConfig deepseek = MustParseWith(R"("rope_scaling":{"type":"yarn","factor":40,
+      "mscale":1.0,"mscale_all_dim":0.5,"original_max_position_embeddings":4096})")
+                                  .rope;
+  EXPECT_NEAR(deepseek.attention_factor, 1.155721990, 1e-9);
+
+  const HfConfig longrope = MustParseWith(R"("original_max_position_embeddings":32,
+      "partial_rotary_factor":0.5,"rope_scaling":{"type":"su","short_factor":[1,1,1,1],
+      "long_factor":[1,2,3,4]})");
+  EXPECT_EQ(longrope.rotary_dim, 8);
+  EXPECT_EQ(longrope.rope.type, RopeType::kLongRope);
+  EXPECT_EQ(longrope.rope.original_max_position, 32);
+  EXPECT_EQ(longrope.rope.long_divisors, (std::vector<float>{1, 2, 3, 4}));
+  EXPECT_NEAR(longrope.rope.attention_factor, 1.183215957, 1e-9);
+  EXPECT_EQ(longrope.max_position, 128);
+}
+
+// The text part of google/gemma-3-4b-it's config.json as published, and its frame.
+TEST(HfConfig, FillsInGemma3AsPublished) {
+  const auto config =
+      ParseHfConfig(R"({"architectures":["Gemma3ForConditionalGeneration"],
+      "boi_token_index":255999,"eos_token_id":[1,106],"initializer_range":0.02,
+      "mm_tokens_per_image":256,"model_type":"gemma3","torch_dtype":"bfloat16",
+      "text_config":{"hidden_size":2560,"intermediate_size":10240,"model_type":"gemma3_text",
+      "num_hidden_layers":34,"rope_scaling":{"factor":8.0,"rope_type":"linear"},
+      "sliding_window":1024},"vision_config":{"hidden_size":1152}})",
+                    "config.json", std::vector<std::string>{"Gemma3ForConditionalGeneration"});
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->vocab_size, 262208);
+  EXPECT_EQ(config->hidden_size, 2560);
+  EXPECT_EQ(config->num_heads, 8);
+  EXPECT_EQ(config->num_kv_heads, 4);
+  EXPECT_EQ(config->head_dim, 256);
+  EXPECT_EQ(config->sliding_window, 1024);
+  EXPECT_EQ(config->sliding_window_pattern, 6);
+  EXPECT_EQ(config->max_position, 131072);
+  EXPECT_EQ(config->activation, Activation::kGeluTanh);
+  EXPECT_EQ(config->rope.type, RopeType::kLinear);
+  EXPECT_EQ(config->rope.theta, 1e6);
+  ASSERT_TRUE(config->sliding_rope);
+  EXPECT_EQ(config->sliding_rope->type, RopeType::kDefault);
+  EXPECT_EQ(config->sliding_rope->theta, 1e4);
+  EXPECT_TRUE(config->tie_word_embeddings);
+  EXPECT_EQ(config->dtype, DType::kBf16);
+  EXPECT_EQ(config->eos_token_ids, (std::vector<TokenId>{1, 106}));
+}
+
+TEST(HfConfig, RopeOfEachKindOfLayers) {
+  const HfConfig config = MustParseWith(R"("rope_parameters":{
+      "full_attention":{"rope_type":"linear","rope_theta":5e5,"factor":8},
+      "sliding_attention":{"rope_type":"default","rope_theta":2e4}})");
+  EXPECT_EQ(config.rope.theta, 5e5);
+  EXPECT_EQ(config.rope.factor, 8);
+  ASSERT_TRUE(config.sliding_rope);
+  EXPECT_EQ(config.sliding_rope->theta, 2e4);
 }
 
 TEST(HfConfig, RefusesBadFieldsByName) {
@@ -151,13 +236,23 @@ TEST(HfConfig, RefusesBadFieldsByName) {
       {R"("dtype":"float8")", kUnsupported,
        "dtype: expected \"float32\", \"float16\" or \"bfloat16\""},
       {R"("dtype":16)", kCorrupt, "dtype: expected a string"},
-      {R"("hidden_act":"gelu")", kUnsupported, "hidden_act: expected \"silu\", got \"gelu\""},
-      {R"("use_sliding_window":true)", kUnsupported, "use_sliding_window"},
-      {R"("use_sliding_window":true,"sliding_window":32,"max_window_layers":1)", kUnsupported,
-       "use_sliding_window: expected false, or max_window_layers of at least 2, got true"},
-      {R"("layer_types":["full_attention","sliding_attention"])", kUnsupported, "layer_types[1]"},
-      {R"("rope_scaling":{"rope_type":"yarn","factor":4})", kUnsupported,
-       "rope_scaling.rope_type: expected \"default\" or \"llama3\", got \"yarn\""},
+      {R"("hidden_act":"gelu")", kUnsupported,
+       "hidden_act: expected \"silu\" or \"gelu_pytorch_tanh\", got \"gelu\""},
+      {R"("sliding_window":0)", kCorrupt, "sliding_window: expected an integer in [1,"},
+      {R"("use_bidirectional_attention":true)", kUnsupported, "use_bidirectional_attention"},
+      {R"("layer_types":["full_attention","chunked_attention"])", kUnsupported, "layer_types[1]"},
+      {R"("layer_types":["full_attention"])", kCorrupt, "layer_types: expected 2 items"},
+      {R"("attn_logit_softcapping":-1)", kCorrupt, "attn_logit_softcapping"},
+      {R"("rope_scaling":{"rope_type":"ntk","factor":4})", kUnsupported,
+       "rope_scaling.rope_type: expected one of \"default\", \"linear\", \"dynamic\", \"yarn\", "
+       "\"llama3\", \"longrope\", \"su\", got \"ntk\""},
+      {R"("rope_scaling":{"rope_type":"linear"})", kCorrupt, "rope_scaling.factor: missing"},
+      {R"("rope_scaling":{"rope_type":"longrope","short_factor":[1,1,1,1,1,1,1],
+         "long_factor":[1,1,1,1,1,1,1,1]})",
+       kCorrupt, "short_factor: expected 8 numbers"},
+      {R"("rope_scaling":{"rope_type":"longrope","short_factor":[1,1,1,1,1,1,1,0],
+         "long_factor":[1,1,1,1,1,1,1,1]})",
+       kCorrupt, "short_factor[7]: expected a number"},
       {R"("rope_scaling":{"rope_type":"llama3"})", kCorrupt, "rope_scaling.factor: missing"},
       {R"("rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4,
          "original_max_position_embeddings":64})",
@@ -165,8 +260,9 @@ TEST(HfConfig, RefusesBadFieldsByName) {
       {R"("rope_scaling":{"rope_type":"llama3","factor":0,"low_freq_factor":1,"high_freq_factor":4,
          "original_max_position_embeddings":64})",
        kCorrupt, "rope_scaling.factor"},
-      {R"("rope_parameters":{"rope_theta":1e4,"partial_rotary_factor":0.5})", kUnsupported,
-       "partial_rotary_factor"},
+      {R"("rope_parameters":{"rope_theta":1e4,"partial_rotary_factor":0.2})", kCorrupt,
+       "partial_rotary_factor: expected an even number of a head's 16 elements (it is 3)"},
+      {R"("partial_rotary_factor":0)", kCorrupt, "partial_rotary_factor"},
       {R"("rope_parameters":[])", kCorrupt, "rope_parameters: expected an object"},
       {R"("num_experts":8)", kCorrupt, "num_experts_per_tok: missing"},
       {R"("num_experts":8,"num_experts_per_tok":9,"moe_intermediate_size":8)", kCorrupt,

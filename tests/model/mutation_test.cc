@@ -121,7 +121,8 @@ TEST_P(KvHeadsMutationTest, FirstTwoSwapped) {
 
 // qwen3_gqa5 has a single key head.
 INSTANTIATE_TEST_SUITE_P(All, KvHeadsMutationTest,
-                         testing::Values("llama_bias", "llama_gqa5", "qwen2_gqa3", "qwen2_tied",
+                         testing::Values("gemma2", "glm", "llama_bias", "llama_gqa5",
+                                         "mistral_window", "qwen2_gqa3", "qwen2_tied",
                                          "qwen3_tied"));
 
 class QkNormMutationTest : public ModelMutationTest {};
@@ -214,6 +215,130 @@ TEST_P(Qwen2MutationTest, BiasesUnderAnotherArchitectureAreRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Qwen2MutationTest, testing::Values("qwen2_gqa3", "qwen2_tied"));
+
+// ---- mistakes about what config.json says ----
+
+struct ConfigMistake {
+  const char* name;
+  const char* model;
+  const char* from;
+  const char* to;
+};
+
+constexpr ConfigMistake kConfigMistakes[] = {
+    {"WindowOneTooLong", "mistral_window", R"("sliding_window": 11)", R"("sliding_window": 12)"},
+    {"WindowOneTooShort", "mistral_window", R"("sliding_window": 11)", R"("sliding_window": 10)"},
+    {"NoWindow", "mistral_window", R"("sliding_window": 11)", R"("sliding_window": null)"},
+    {"YarnDropped", "mistral_window", "\"yarn\"", "\"default\""},
+    {"YarnFactor", "mistral_window", R"("factor": 2.0)", R"("factor": 4.0)"},
+    {"YarnBeta", "mistral_window", R"("beta_fast": 2.0)", R"("beta_fast": 32.0)"},
+    {"YarnTemperature", "mistral_window", "\"yarn\"", R"("yarn", "attention_factor": 1.0)"},
+    {"WindowOneTooLong", "gemma2", R"("sliding_window": 9)", R"("sliding_window": 10)"},
+    {"LayerWithoutItsWindow", "gemma2", "\"sliding_attention\"", "\"full_attention\""},
+    {"ScoresNotCapped", "gemma2", R"("attn_logit_softcapping": 2.0)",
+     R"("attn_logit_softcapping": 1000)"},
+    {"LogitsNotCapped", "gemma2", R"("final_logit_softcapping": 4.0)",
+     R"("final_logit_softcapping": 1000)"},
+    {"ScoresByHeadDim", "gemma2", R"("query_pre_attn_scalar": 4)",
+     R"("query_pre_attn_scalar": 12)"},
+    {"SiluForGelu", "gemma2", "\"gelu_pytorch_tanh\"", "\"silu\""},
+    {"WindowOneTooLong", "gemma3", R"("sliding_window": 7)", R"("sliding_window": 8)"},
+    {"OneRopeForAll", "gemma3", R"("rope_theta": 100.0)", R"("rope_theta": 10000.0)"},
+    {"LinearScalingDropped", "gemma3", R"("factor": 2.0)", R"("factor": 1.0)"},
+    {"ScoresByHeadDim", "gemma3", R"("query_pre_attn_scalar": 6)",
+     R"("query_pre_attn_scalar": 16)"},
+    {"ShortDivisors", "phi3_longrope", R"("original_max_position_embeddings": 32,
+    "partial_rotary_factor": 0.75)",
+     R"("original_max_position_embeddings": 128,
+    "attention_factor": 1.1832159566199232, "partial_rotary_factor": 0.75)"},
+    {"LongRopeTemperature", "phi3_longrope", "\"longrope\"",
+     R"("longrope", "attention_factor": 1.0)"},
+    {"WholeHeadRotated", "glm", R"("partial_rotary_factor": 0.5,
+    "rope_theta")",
+     R"("partial_rotary_factor": 1.0,
+    "rope_theta")"},
+};
+
+class ConfigMutationTest : public ModelMutationTest {};
+
+/// Of the model that the test's parameter names.
+TEST_P(ConfigMutationTest, EveryMistakeIsNoticed) {
+  int count = 0;
+  for (const ConfigMistake& mistake : kConfigMistakes) {
+    if (mistake.model != GetParam()) continue;
+    const auto edit = [&](std::string& config) { ReplaceOnce(config, mistake.from, mistake.to); };
+    EXPECT_GT(ErrorWith(edit, {}), kNoticed) << mistake.name;
+    ++count;
+  }
+  EXPECT_GT(count, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ConfigMutationTest,
+                         testing::Values("gemma2", "gemma3", "glm", "mistral_window",
+                                         "phi3_longrope"));
+
+// ---- mistakes about norms ----
+
+/// Calls edit(i, value) for each number of a bf16 tensor.
+template <class Edit>
+void EditNumbers(std::string& bytes, Edit&& edit) {
+  for (size_t i = 0; i < bytes.size() / sizeof(Bf16); ++i) {
+    Bf16 stored;
+    std::memcpy(&stored, bytes.data() + i * sizeof(stored), sizeof(stored));
+    stored = ToBf16(edit(ToFloat(stored)));
+    std::memcpy(bytes.data() + i * sizeof(stored), &stored, sizeof(stored));
+  }
+}
+
+class SandwichMutationTest : public ModelMutationTest {};
+
+TEST_P(SandwichMutationTest, NormsAfterABlockNeutral) {
+  const bool is_gemma = GetParam().starts_with("gemma");
+  for (const char* name : {is_gemma ? "post_attention_layernorm" : "post_self_attn_layernorm",
+                           is_gemma ? "post_feedforward_layernorm" : "post_mlp_layernorm"}) {
+    const auto neutral = [&](const SafetensorsEntry& entry, std::string& bytes) {
+      if (entry.name.find(name) == std::string::npos) return;
+      EditNumbers(bytes, [&](float) { return is_gemma ? 0.0F : 1.0F; });
+    };
+    EXPECT_GT(ErrorWith({}, neutral), kNoticed) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SandwichMutationTest, testing::Values("gemma2", "gemma3", "glm4"));
+
+class GemmaMutationTest : public ModelMutationTest {};
+
+TEST_P(GemmaMutationTest, WeightsTakenAsTheyStand) {
+  for (const char* name : {"input_layernorm", "model.norm"}) {
+    const auto lower = [&](const SafetensorsEntry& entry, std::string& bytes) {
+      if (entry.name.find(name) == std::string::npos) return;
+      EditNumbers(bytes, [](float weight) { return weight - 1; });
+    };
+    EXPECT_GT(ErrorWith({}, lower), kNoticed) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GemmaMutationTest, testing::Values("gemma2", "gemma3"));
+
+class GlmMutationTest : public ModelMutationTest {};
+
+/// Queries and keys with two elements exchanged have the same products but for the rotation.
+TEST_P(GlmMutationTest, OtherElementsRotatedAsPairs) {
+  const int head_dim = Load(folder_)->loaded().config.head_dim;
+  const auto exchange = [&](const SafetensorsEntry& entry, std::string& bytes) {
+    const bool is_rotated = entry.name.find("q_proj") != std::string::npos ||
+                            entry.name.find("k_proj") != std::string::npos;
+    if (!is_rotated) return;
+    const size_t row_bytes = bytes.size() / static_cast<size_t>(entry.shape[0]);
+    for (int64_t head = 0; head < entry.shape[0]; head += head_dim) {
+      char* second = bytes.data() + static_cast<size_t>(head + 1) * row_bytes;
+      std::swap_ranges(second, second + row_bytes, second + row_bytes);
+    }
+  };
+  EXPECT_GT(ErrorWith({}, exchange), kNoticed);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GlmMutationTest, testing::Values("glm", "glm4"));
 
 }  // namespace
 }  // namespace gale

@@ -25,22 +25,11 @@ Result<std::unique_ptr<ModelHarness>> ModelHarness::Load(Backend& backend, Harne
 }
 
 Status ModelHarness::Prepare() {
-  const auto groups = loaded_.model->attention_groups();
-  GALE_CHECK_EQ(groups.size(), 1U);
   stream_ = backend_.CreateStream();
-  attention_ = backend_.CreateAttention(groups[0].spec);
-  block_tokens_ = attention_->BlockTokens()[0];
-  max_blocks_ = (options_.max_tokens + block_tokens_ - 1) / block_tokens_;
   lengths_.assign(options_.max_seqs, 0);
-
-  const int64_t blocks = int64_t{options_.max_seqs} * max_blocks_;
-  const auto block_bytes = static_cast<int64_t>(attention_->BytesPerBlock(block_tokens_));
-  GALE_ASSIGN_OR_RETURN(cache_, backend_.Allocate(blocks * block_bytes, MemoryKind::kDevice));
-  // What a block held before must not matter: all bytes 0xFF are NaNs in every float type.
-  const std::vector<uint8_t> garbage(blocks * block_bytes, 0xFF);
-  backend_.Copy(*stream_, cache_.data(), garbage.data(), garbage.size());
-  cache_view_ = {TensorView(cache_.data(), DType::kU8, {blocks, block_bytes}), block_tokens_};
-  attention_->BindCache(cache_view_);
+  for (const AttentionGroup& group : loaded_.model->attention_groups()) {
+    GALE_RETURN_IF_ERROR(AddGroup(group.spec));
+  }
   if (const auto description = loaded_.model->Describe(); options_.fused && description) {
     GALE_ASSIGN_OR_RETURN(fused_, backend_.CreateFusedDecoder(*description));
   }
@@ -50,6 +39,24 @@ Status ModelHarness::Prepare() {
       Buffer scratch, backend_.Allocate(loaded_.model->ScratchBytes(tokens), MemoryKind::kDevice));
   scratch_ = ScratchArena(std::move(scratch));
   return stream_->Synchronize();
+}
+
+Status ModelHarness::AddGroup(const AttentionSpec& spec) {
+  const auto& attention = attention_.emplace_back(backend_.CreateAttention(spec));
+  block_tokens_ = attention->BlockTokens()[0];
+  max_blocks_ = (options_.max_tokens + block_tokens_ - 1) / block_tokens_;
+  const int64_t blocks = int64_t{options_.max_seqs} * max_blocks_;
+  const auto block_bytes = static_cast<int64_t>(attention->BytesPerBlock(block_tokens_));
+  Buffer& cache = caches_.emplace_back();
+  GALE_ASSIGN_OR_RETURN(cache, backend_.Allocate(blocks * block_bytes, MemoryKind::kDevice));
+  // What a block held before must not matter: all bytes 0xFF are NaNs in every float type.
+  const std::vector<uint8_t> garbage(blocks * block_bytes, 0xFF);
+  backend_.Copy(*stream_, cache.data(), garbage.data(), garbage.size());
+  const KvCacheView view = {TensorView(cache.data(), DType::kU8, {blocks, block_bytes}),
+                            block_tokens_};
+  attention->BindCache(view);
+  if (caches_.size() == 1) first_cache_ = view;
+  return {};
 }
 
 int32_t ModelHarness::BlockOf(int seq, int index) const {
@@ -109,9 +116,6 @@ std::vector<float> ModelHarness::Step(const std::vector<Piece>& pieces) {
   uploads_.clear();
 
   AttentionBatch attention;
-  std::vector<std::byte> plan(
-      attention_->PlanBytes(static_cast<int>(tokens), static_cast<int>(seqs)));
-  attention.host_plan = plan;
   attention.cu_seqlens_q = host.cu_seqlens_q;
   attention.seq_lens_upper = host.seq_lens;
   attention.seq_lens = Upload(host.seq_lens);
@@ -122,7 +126,7 @@ std::vector<float> ModelHarness::Step(const std::vector<Piece>& pieces) {
   ForwardBatch batch;
   batch.token_ids = Upload(host.token_ids);
   batch.positions = Upload(host.positions);
-  batch.attention = {attention};
+  batch.attention.assign(attention_.size(), attention);
 
   const auto take = [&](DType dtype, int64_t columns) {
     uploads_.push_back(
@@ -135,16 +139,22 @@ std::vector<float> ModelHarness::Step(const std::vector<Piece>& pieces) {
     fused_->Run(*stream_, {.token_ids = batch.token_ids,
                            .positions = batch.positions,
                            .attention = &attention,
-                           .cache = cache_view_,
+                           .cache = first_cache_,
                            .logits = logits});
   } else {
     const TensorView hidden = take(model.dtype(), model.hidden_size());
     scratch_.Reset();
-    ForwardContext context = {&backend_, stream_.get(), {attention_.get()}, &scratch_};
-    uploads_.push_back(Must(backend_.Allocate(plan.size(), MemoryKind::kDevice)));
-    batch.attention[0].device_plan = uploads_.back().data();
-    attention_->Plan(batch.attention[0]);
-    backend_.Copy(*stream_, uploads_.back().data(), plan.data(), plan.size());
+    ForwardContext context = {&backend_, stream_.get(), {}, &scratch_};
+    std::vector<std::vector<std::byte>> plans(attention_.size());
+    for (size_t g = 0; g < attention_.size(); ++g) {
+      context.attention.push_back(attention_[g].get());
+      plans[g].resize(attention_[g]->PlanBytes(static_cast<int>(tokens), static_cast<int>(seqs)));
+      uploads_.push_back(Must(backend_.Allocate(plans[g].size(), MemoryKind::kDevice)));
+      batch.attention[g].host_plan = plans[g];
+      batch.attention[g].device_plan = uploads_.back().data();
+      attention_[g]->Plan(batch.attention[g]);
+      backend_.Copy(*stream_, uploads_.back().data(), plans[g].data(), plans[g].size());
+    }
     model.Embed(context, batch, hidden);
     model.Forward(context, batch, hidden);
     GALE_CHECK_LE(scratch_.used(), model.ScratchBytes(static_cast<int>(tokens)));

@@ -58,6 +58,7 @@ class ModelHarness {
   ModelHarness(Backend& backend, HarnessOptions options)
       : backend_(backend), options_(std::move(options)) {}
   Status Prepare();
+  Status AddGroup(const AttentionSpec& spec);
   HostBatch MakeBatch(const std::vector<Piece>& pieces);
   int32_t BlockOf(int seq, int index) const;
   TensorView Upload(const std::vector<int32_t>& values);
@@ -66,13 +67,13 @@ class ModelHarness {
   HarnessOptions options_;
   LoadedModel loaded_;
   std::unique_ptr<Stream> stream_;
-  std::unique_ptr<AttentionBackend> attention_;
+  std::vector<std::unique_ptr<AttentionBackend>> attention_;  ///< [group]
   std::unique_ptr<FusedDecoder> fused_;  ///< null unless asked for and there is one
   int fused_steps_ = 0;
-  KvCacheView cache_view_;
   int block_tokens_ = 0;
-  int max_blocks_ = 0;  ///< of one sequence
-  Buffer cache_;
+  int max_blocks_ = 0;          ///< of one sequence
+  std::vector<Buffer> caches_;  ///< [group]; all have the same block tables
+  KvCacheView first_cache_;     ///< of the only group, where the decoder is fused
   ScratchArena scratch_;
   std::vector<Buffer> uploads_;  ///< of the current step
   std::vector<int> lengths_;     ///< [seq] tokens already in the cache

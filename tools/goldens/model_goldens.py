@@ -12,7 +12,8 @@ f32 logits of all its positions `logits.i`, and the ids that greedy decoding add
 
 The models are small but not tame: weights of deviation 0.3 and perturbed norms give logits of
 deviation over 1, and softmaxes far from uniform, so that a wrong angle or mask shows. Sizes are odd
-on purpose (head_dim * heads is not hidden, 5 query heads on one key head, head_dim 12).
+on purpose (head_dim * heads is not hidden, 5 query heads on one key head, head_dim 12). Windows
+are shorter than the longest prompt, soft caps lower than many scores.
 """
 
 import argparse
@@ -27,6 +28,8 @@ PROMPT_LENGTHS = (1, 9, 37)
 GREEDY_TOKENS = 16
 # Greedy ids must not hang on rounding: the best logit leads by far more than the tests' tolerance.
 MIN_MARGIN = 2e-3
+# What a mistake must change to be noticed by mutation_test, relative to the largest logit.
+MIN_EFFECT = 0.1
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -35,6 +38,28 @@ LLAMA3_ROPE = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
+}
+
+YARN_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 2.0,
+    "beta_fast": 2.0,
+    "beta_slow": 1.0,
+    "original_max_position_embeddings": 64,
+}
+
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0, 1.1, 1.2, 1.4, 1.7, 2.0],
+    "long_factor": [1.5, 2.0, 3.0, 4.5, 6.0, 8.0],
+    "original_max_position_embeddings": 32,
+}
+
+GEMMA3_ROPE = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
 }
 
 # name: (config class, config, dtype saved, largest shard)
@@ -78,6 +103,45 @@ CASES = {
              num_attention_heads=6, num_key_value_heads=3, head_dim=20,
              max_position_embeddings=256, tie_word_embeddings=True),
         torch.float16, "1GB"),
+    "mistral_window": (
+        transformers.MistralConfig,
+        dict(vocab_size=89, hidden_size=36, intermediate_size=44, num_hidden_layers=3,
+             num_attention_heads=4, num_key_value_heads=2, head_dim=14, sliding_window=11,
+             max_position_embeddings=128, tie_word_embeddings=False, rope_parameters=YARN_ROPE),
+        torch.bfloat16, "1GB"),
+    "gemma2": (
+        transformers.Gemma2Config,
+        dict(vocab_size=83, hidden_size=36, intermediate_size=44, num_hidden_layers=4,
+             num_attention_heads=4, num_key_value_heads=2, head_dim=12, sliding_window=9,
+             query_pre_attn_scalar=4, attn_logit_softcapping=2.0, final_logit_softcapping=4.0,
+             max_position_embeddings=128),
+        torch.bfloat16, "1GB"),
+    "gemma3": (
+        transformers.Gemma3TextConfig,
+        dict(vocab_size=83, hidden_size=36, intermediate_size=44, num_hidden_layers=4,
+             num_attention_heads=3, num_key_value_heads=1, head_dim=16, sliding_window=7,
+             sliding_window_pattern=2, query_pre_attn_scalar=6, max_position_embeddings=128,
+             rope_parameters=GEMMA3_ROPE),
+        torch.bfloat16, "1GB"),
+    "phi3_longrope": (
+        transformers.Phi3Config,
+        dict(vocab_size=89, hidden_size=48, intermediate_size=40, num_hidden_layers=3,
+             num_attention_heads=3, num_key_value_heads=1, original_max_position_embeddings=32,
+             max_position_embeddings=128, partial_rotary_factor=0.75, rope_parameters=LONG_ROPE,
+             pad_token_id=0, eos_token_id=2),
+        torch.bfloat16, "1GB"),
+    "glm": (
+        transformers.GlmConfig,
+        dict(vocab_size=83, hidden_size=36, intermediate_size=44, num_hidden_layers=3,
+             num_attention_heads=4, num_key_value_heads=2, head_dim=12, partial_rotary_factor=0.5,
+             max_position_embeddings=128, pad_token_id=0, eos_token_id=2),
+        torch.bfloat16, "1GB"),
+    "glm4": (
+        transformers.Glm4Config,
+        dict(vocab_size=83, hidden_size=36, intermediate_size=44, num_hidden_layers=3,
+             num_attention_heads=4, num_key_value_heads=1, head_dim=16, partial_rotary_factor=0.5,
+             max_position_embeddings=128, pad_token_id=0, eos_token_id=2),
+        torch.bfloat16, "1GB"),
 }
 
 
@@ -90,10 +154,21 @@ def make_model(config_class, fields, seed):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
-                parameter.copy_(1 + 0.25 * torch.randn_like(parameter))
+                neutral = 0 if config.model_type.startswith("gemma") else 1
+                parameter.copy_(neutral + 0.25 * torch.randn_like(parameter))
             elif name.endswith("bias"):
                 parameter.copy_(0.3 * torch.randn_like(parameter))
     return model.eval()
+
+
+def pin_rope(model):
+    """Lets a rope that depends on the length of the context take that of the model, always."""
+    rotary = model.model.rotary_emb
+    if getattr(rotary, "rope_type", None) in ("dynamic", "longrope"):
+        make = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS[rotary.rope_type]
+        inv_freq, _ = make(model.config, "cpu", seq_len=model.config.max_position_embeddings)
+        rotary.inv_freq.copy_(inv_freq)
+        rotary.rope_type = "default"
 
 
 @torch.no_grad()
@@ -111,6 +186,18 @@ def answer(model, prompt):
     return prompt_logits, ids[len(prompt):], min(margins)
 
 
+@torch.no_grad()
+def sees_itself(model, prompt, logits):
+    """Whether the last position would show it if it did not attend to itself."""
+    if getattr(model.config, "sliding_window", None):
+        return True  # such models take no mask
+    length = len(prompt)
+    mask = torch.full((length, length), float("-inf")).triu(1)
+    mask[-1, -1] = float("-inf")
+    blind = model(torch.tensor([prompt]), attention_mask=mask[None, None]).logits[0, -1]
+    return (blind - logits[-1]).abs().max() > MIN_EFFECT * logits[-1].abs().max()
+
+
 def write_case(name, folder):
     config_class, fields, dtype, shard = CASES[name]
     for seed in range(100):
@@ -119,12 +206,15 @@ def write_case(name, folder):
         make_model(config_class, fields, seed).to(dtype).save_pretrained(folder, max_shard_size=shard)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager").eval()
+        pin_rope(model)
         generator = torch.Generator().manual_seed(seed)
         golden = {}
         for i, length in enumerate(PROMPT_LENGTHS):
             prompt = torch.randint(fields["vocab_size"], (length,), generator=generator)
             logits, greedy, margin = answer(model, prompt.tolist())
             if margin < MIN_MARGIN or logits.std() < 1:
+                break
+            if length > 1 and not sees_itself(model, prompt.tolist(), logits):
                 break
             golden[f"prompt.{i}"] = prompt.to(torch.int32)
             golden[f"logits.{i}"] = logits.to(torch.float32).contiguous()
