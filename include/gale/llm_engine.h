@@ -25,6 +25,7 @@ struct EngineStats {
   int waiting_seqs = 0;
   int total_blocks = 0;
   int free_blocks = 0;  ///< cached blocks count as free: they can be taken at once
+  bool failing = false;  ///< the last step failed; on a device that was given up, for good
   uint64_t steps = 0;
   uint64_t fused_steps = 0;       ///< of these, run by a device's fused decoder
   uint64_t graph_steps = 0;       ///< of these, run as captured graphs
@@ -51,6 +52,9 @@ class LlmEngine {
   /// Queues a request. What is wrong with it is told here, or, when only tokenizing shows it
   /// (a prompt over the context), in its one final output with kError.
   virtual Result<RequestId> AddRequest(RequestParams params, OutputCallback on_output) = 0;
+  /// kResourceExhausted when AddRequest would refuse the last of `num_requests` more: for callers
+  /// with costly work to do before it.
+  virtual Status CheckQueue(int num_requests) const = 0;
   /// Ends a request at the next step; its final output says kCancelled. Unknown ids are ignored.
   virtual void Cancel(RequestId id) = 0;
   /// Runs requests to their ends, batched together; outputs are whole texts in the order given.

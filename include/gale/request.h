@@ -46,10 +46,12 @@ struct PositionLogprobs {
 
 /// News of one sample since the last output. Deltas: concatenating them gives the whole.
 struct SampleOutput {
-  int index = 0;     ///< which of the request's n samples
+  int index = 0;     ///< which of the request's n samples; with best_of or beams 0 is the best
   std::string text;  ///< whole characters only; held back while a stop string may be forming
   std::vector<TokenId> tokens;
   std::vector<PositionLogprobs> logprobs;  ///< one per token, when asked for
+  /// Of all its tokens so far: the sum of their logprobs, when asked for or ranked by.
+  std::optional<double> cumulative_logprob;
   FinishReason finish_reason = FinishReason::kNone;
 };
 

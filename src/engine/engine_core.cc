@@ -7,9 +7,10 @@
 namespace gale {
 
 EngineCore::EngineCore(std::unique_ptr<Scheduler> scheduler, std::unique_ptr<Executor> executor,
-                       bool overlap, UpdateCallback on_updates)
+                       bool overlap, int max_model_len, UpdateCallback on_updates)
     : scheduler_(std::move(scheduler)),
       executor_(std::move(executor)),
+      beams_(*scheduler_, max_model_len),
       on_updates_(std::move(on_updates)) {
   Publish({});
   thread_ = std::thread([this, overlap] { overlap ? OverlappedLoop() : SynchronousLoop(); });
@@ -24,6 +25,14 @@ void EngineCore::Wake() { inbox_.Push(Woken{}); }
 void EngineCore::Stop() {
   inbox_.Push(Stopped{});
   if (thread_.joinable()) thread_.join();
+}
+
+void EngineCore::Start(std::shared_ptr<const Request> request) {
+  if (request->sampling.num_beams > 1) {
+    beams_.Add(request);
+  } else {
+    scheduler_->Add(std::move(request));
+  }
 }
 
 /// Schedule, Execute, Update.
@@ -65,7 +74,7 @@ bool EngineCore::ReadInbox(bool in_flight) {
     }
     for (Message& message : messages) {
       if (auto* request = std::get_if<std::shared_ptr<const Request>>(&message)) {
-        scheduler_->Add(std::move(*request));
+        Start(std::move(*request));
       } else if (const auto* stop = std::get_if<StopFound>(&message)) {
         scheduler_->Finish(stop->id, FinishReason::kStop);
       } else if (std::holds_alternative<Stopped>(message)) {
@@ -93,7 +102,12 @@ void EngineCore::Launch(Step& step) {
 bool EngineCore::Update(Step& step) {
   Result<ModelRunnerOutput> output = executor_->Collect(step.handle);
   const bool ok = output.has_value();
-  if (ok) CountStep(*output);
+  if (ok) {
+    CountStep(*output);
+  } else {
+    std::lock_guard lock(stats_mutex_);
+    stats_.failing = true;
+  }
   Publish(ok ? scheduler_->Update(step.plan, *std::move(output))
              : scheduler_->Fail(step.plan, output.error()));
   return ok;
@@ -101,6 +115,7 @@ bool EngineCore::Update(Step& step) {
 
 void EngineCore::CountStep(const ModelRunnerOutput& output) {
   std::lock_guard lock(stats_mutex_);
+  stats_.failing = false;
   stats_.fused_steps += output.kind == StepKind::kFused ? 1 : 0;
   stats_.graph_steps += output.kind == StepKind::kGraph ? 1 : 0;
   stats_.overlapped_steps += output.idle_s ? 1 : 0;
@@ -109,6 +124,7 @@ void EngineCore::CountStep(const ModelRunnerOutput& output) {
 }
 
 void EngineCore::Publish(std::vector<SequenceUpdate> updates) {
+  updates = beams_.Absorb(std::move(updates));
   const SchedulerStats scheduled = scheduler_->stats();
   {
     std::lock_guard lock(stats_mutex_);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/blocking_queue.h"
+#include "engine/beam_requests.h"
 #include "gale/llm_engine.h"
 #include "runner/executor.h"
 #include "scheduler/scheduler.h"
@@ -23,7 +24,7 @@ class EngineCore {
   using UpdateCallback = std::function<void(std::vector<SequenceUpdate>)>;
 
   EngineCore(std::unique_ptr<Scheduler> scheduler, std::unique_ptr<Executor> executor, bool overlap,
-             UpdateCallback on_updates);
+             int max_model_len, UpdateCallback on_updates);
   ~EngineCore() { Stop(); }
 
   // From any thread:
@@ -49,6 +50,7 @@ class EngineCore {
     StepHandle handle;
   };
 
+  void Start(std::shared_ptr<const Request> request);
   void SynchronousLoop();
   void OverlappedLoop();
   bool ReadInbox(bool in_flight);
@@ -61,6 +63,7 @@ class EngineCore {
 
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Executor> executor_;
+  BeamRequests beams_;
   UpdateCallback on_updates_;
   BlockingQueue<Message> inbox_;
   bool stopping_ = false;

@@ -57,6 +57,7 @@ void MergeOutput(const RequestOutput& delta, RequestOutput& whole) {
     found->text += news.text;
     found->tokens.insert(found->tokens.end(), news.tokens.begin(), news.tokens.end());
     found->logprobs.insert(found->logprobs.end(), news.logprobs.begin(), news.logprobs.end());
+    found->cumulative_logprob = news.cumulative_logprob;
     found->finish_reason = news.finish_reason;
   }
   whole = delta;

@@ -13,6 +13,7 @@
 #include "engine/engine_parts.h"
 #include "engine/generate.h"
 #include "engine/output_processor.h"
+#include "engine/resolve_sampling.h"
 
 namespace gale {
 namespace {
@@ -35,6 +36,7 @@ class LlmEngineImpl final : public LlmEngine {
   ~LlmEngineImpl() override;
 
   Result<RequestId> AddRequest(RequestParams params, OutputCallback on_output) override;
+  Status CheckQueue(int num_requests) const override;
   void Cancel(RequestId id) override;
   std::vector<RequestOutput> Generate(std::vector<RequestParams> requests) override;
 
@@ -55,9 +57,9 @@ class LlmEngineImpl final : public LlmEngine {
 
   Status CheckParams(const RequestParams& params) const;
   Status CheckPrompt(const std::vector<TokenId>& prompt, const SamplingParams& sampling) const;
-  Status CheckToken(std::string_view what, TokenId token) const;
   std::shared_ptr<Request> MakeRequest(const RequestParams& params) const;
   Status Register(const std::shared_ptr<Request>& request);
+  Status CheckRoom(size_t num_requests) const;
   void TokenizeLoop();
   void Submit(std::shared_ptr<Request> request);
 
@@ -90,7 +92,7 @@ LlmEngineImpl::LlmEngineImpl(EngineParts parts) : parts_(std::move(parts)) {
           KvCacheConfig{.spec = parts_.kv,
                         .num_blocks = parts_.num_blocks,
                         .enable_prefix_cache = parts_.config.enable_prefix_cache}),
-      std::move(parts_.executor), parts_.config.overlap,
+      std::move(parts_.executor), parts_.config.overlap, parts_.config.max_model_len,
       [this](std::vector<SequenceUpdate> updates) { outputs_->Push(std::move(updates)); });
   text_thread_ = std::thread([this] { TokenizeLoop(); });
 }
@@ -110,6 +112,12 @@ LlmEngineImpl::~LlmEngineImpl() {
 std::shared_ptr<Request> LlmEngineImpl::MakeRequest(const RequestParams& params) const {
   auto request = std::make_shared<Request>();
   request->sampling = params.sampling;
+  request->returns_logprobs = params.sampling.logprobs.has_value();
+  if (params.sampling.best_of.value_or(0) > params.sampling.n) {
+    request->num_returned = params.sampling.n;
+    request->sampling.n = *params.sampling.best_of;
+    request->sampling.logprobs = params.sampling.logprobs.value_or(0);
+  }
   request->stop_token_ids = params.sampling.stop_token_ids;
   if (!params.sampling.ignore_eos) {
     request->stop_token_ids.insert(request->stop_token_ids.end(), parts_.info.eos_token_ids.begin(),
@@ -122,6 +130,8 @@ std::shared_ptr<Request> LlmEngineImpl::MakeRequest(const RequestParams& params)
 
 Result<RequestId> LlmEngineImpl::AddRequest(RequestParams params, OutputCallback on_output) {
   GALE_RETURN_IF_ERROR(CheckParams(params));
+  GALE_ASSIGN_OR_RETURN(params.sampling, ResolveSampling(std::move(params.sampling), parts_.info,
+                                                         parts_.tokenizer.get()));
   const std::shared_ptr<Request> request = MakeRequest(params);
   auto* tokens = std::get_if<std::vector<TokenId>>(&params.prompt);
   if (tokens != nullptr) {
@@ -142,17 +152,26 @@ Result<RequestId> LlmEngineImpl::AddRequest(RequestParams params, OutputCallback
   return id;
 }
 
-/// Gives the request its id, unless the queue is full.
-Status LlmEngineImpl::Register(const std::shared_ptr<Request>& request) {
+/// Under live_mutex_.
+Status LlmEngineImpl::CheckRoom(size_t num_requests) const {
   const auto limit = static_cast<size_t>(parts_.config.max_queued_requests) +
                      static_cast<size_t>(parts_.config.max_num_seqs);
+  if (live_.size() + num_requests <= limit) return {};
+  return MakeError(ErrorCode::kResourceExhausted,
+                   fmt::format("the queue is full: {} requests are unfinished "
+                               "(max_queued_requests {}); try again later",
+                               live_.size(), parts_.config.max_queued_requests));
+}
+
+Status LlmEngineImpl::CheckQueue(int num_requests) const {
   std::lock_guard lock(live_mutex_);
-  if (live_.size() >= limit) {
-    return MakeError(ErrorCode::kResourceExhausted,
-                     fmt::format("the queue is full: {} requests are unfinished "
-                                 "(max_queued_requests {}); try again later",
-                                 live_.size(), parts_.config.max_queued_requests));
-  }
+  return CheckRoom(static_cast<size_t>(num_requests));
+}
+
+/// Gives the request its id, unless the queue is full.
+Status LlmEngineImpl::Register(const std::shared_ptr<Request>& request) {
+  std::lock_guard lock(live_mutex_);
+  GALE_RETURN_IF_ERROR(CheckRoom(1));
   request->id = next_id_++;
   if (!request->sampling.seed) {
     request->sampling.seed = DeriveSeed(parts_.config.seed, request->id);
@@ -204,23 +223,8 @@ Status LlmEngineImpl::CheckParams(const RequestParams& params) const {
       return tl::unexpected(InvalidArgument(
           "prompt: this model has no tokenizer, so prompts must be token ids; got text"));
     }
-    if (!params.sampling.stop.empty()) {
-      return tl::unexpected(
-          InvalidArgument("stop: this model has no tokenizer, so there is no text to stop at; use "
-                          "stop_token_ids"));
-    }
-  }
-  for (const TokenId token : params.sampling.stop_token_ids) {
-    GALE_RETURN_IF_ERROR(CheckToken("stop_token_ids", token));
   }
   return {};
-}
-
-Status LlmEngineImpl::CheckToken(std::string_view what, TokenId token) const {
-  if (token >= 0 && token < parts_.info.vocab_size) return {};
-  return tl::unexpected(InvalidArgument(
-      fmt::format("{}: expected token ids in [0, {}), the model's vocabulary; got {}", what,
-                  parts_.info.vocab_size, token)));
 }
 
 Status LlmEngineImpl::CheckPrompt(const std::vector<TokenId>& prompt,
@@ -228,7 +232,9 @@ Status LlmEngineImpl::CheckPrompt(const std::vector<TokenId>& prompt,
   if (prompt.empty()) {
     return tl::unexpected(InvalidArgument("prompt: expected at least one token, got none"));
   }
-  for (const TokenId token : prompt) GALE_RETURN_IF_ERROR(CheckToken("prompt", token));
+  for (const TokenId token : prompt) {
+    GALE_RETURN_IF_ERROR(CheckTokenId("prompt", token, parts_.info.vocab_size));
+  }
   const int room = parts_.config.max_model_len - (sampling.max_tokens > 0 ? 1 : 0);
   if (prompt.size() > static_cast<size_t>(room)) {
     return tl::unexpected(InvalidArgument(

@@ -1,6 +1,9 @@
 #include "engine/output_processor.h"
 
+#include <algorithm>
+#include <functional>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include "engine/clock.h"
@@ -11,6 +14,15 @@ namespace {
 template <class T>
 void MoveAppend(std::vector<T>& to, std::vector<T>& from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
+/// Best first; of equal ones the earlier sample.
+void KeepBest(int count, std::vector<SampleOutput>& samples) {
+  std::ranges::stable_sort(samples, std::greater(), [](const SampleOutput& sample) {
+    return sample.cumulative_logprob.value_or(-std::numeric_limits<double>::infinity());
+  });
+  samples.resize(static_cast<size_t>(count));
+  for (size_t i = 0; i < samples.size(); ++i) samples[i].index = static_cast<int>(i);
 }
 
 }  // namespace
@@ -102,7 +114,7 @@ void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceUpdate
   for (size_t i = 0; i < update.tokens.size(); ++i) {
     sample.changed = true;
     sample.delta.tokens.push_back(update.tokens[i]);
-    if (i < update.logprobs.size()) sample.delta.logprobs.push_back(std::move(update.logprobs[i]));
+    if (i < update.logprobs.size()) TakeLogprobs(*record.request, sample, update.logprobs[i]);
     sample.delta.text += sample.stop.Push(Detokenize(record, sample, update, i));
     if (sample.stop.matched()) {
       EndSample(record, sample, FinishReason::kStop);
@@ -110,6 +122,12 @@ void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceUpdate
       return;
     }
   }
+}
+
+void OutputProcessor::TakeLogprobs(const Request& request, Sample& sample,
+                                   PositionLogprobs& logprobs) {
+  sample.cumulative_logprob = sample.cumulative_logprob.value_or(0) + logprobs.chosen.logprob;
+  if (request.returns_logprobs) sample.delta.logprobs.push_back(std::move(logprobs));
 }
 
 /// The text that token `i` completes. The token that ended a sequence is no text unless wanted.
@@ -132,19 +150,29 @@ void OutputProcessor::EndSample(Record& record, Sample& sample, FinishReason rea
   --record.num_running;
 }
 
+std::vector<SampleOutput> OutputProcessor::TakeDeltas(Record& record) {
+  std::vector<SampleOutput> deltas;
+  for (Sample& sample : record.samples) {
+    if (!sample.changed) continue;
+    sample.changed = false;
+    sample.delta.finish_reason = sample.finish_reason;
+    sample.delta.cumulative_logprob = sample.cumulative_logprob;
+    const int index = sample.delta.index;
+    deltas.push_back(std::exchange(sample.delta, {}));
+    sample.delta.index = index;
+  }
+  return deltas;
+}
+
 void OutputProcessor::Deliver(RequestId id, Record& record) {
   record.changed = false;
   RequestOutput output;
   output.id = id;
   output.finished = record.num_running == 0;
-  for (Sample& sample : record.samples) {
-    if (!sample.changed) continue;
-    sample.changed = false;
-    sample.delta.finish_reason = sample.finish_reason;
-    const int index = sample.delta.index;
-    output.samples.push_back(std::exchange(sample.delta, {}));
-    sample.delta.index = index;
-  }
+  const bool ranks = record.request->num_returned > 0;
+  if (ranks && !output.finished) return;  // nobody knows yet which ones will be returned
+  output.samples = TakeDeltas(record);
+  if (ranks) KeepBest(record.request->num_returned, output.samples);
   if (output.samples.empty()) return;
 
   output.prompt_tokens = static_cast<int>(record.request->prompt.size());

@@ -47,6 +47,7 @@ class OutputProcessor {
     StopStrings stop;
     FinishReason finish_reason = FinishReason::kNone;
     bool changed = false;
+    std::optional<double> cumulative_logprob;
     SampleOutput delta;  ///< since the last output
   };
   struct Record {
@@ -78,8 +79,10 @@ class OutputProcessor {
   void Handle(Ended& event);
   void Apply(Record& record, SequenceUpdate& update);
   void ApplyTokens(Record& record, Sample& sample, SequenceUpdate& update);
+  static void TakeLogprobs(const Request& request, Sample& sample, PositionLogprobs& logprobs);
   std::string Detokenize(const Record& record, Sample& sample, const SequenceUpdate& update,
                          size_t i);
+  static std::vector<SampleOutput> TakeDeltas(Record& record);
   static void EndSample(Record& record, Sample& sample, FinishReason reason);
   void Deliver(RequestId id, Record& record);
 

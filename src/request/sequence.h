@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,11 +27,19 @@ struct PrefixNode;  // kv_cache/prefix_cache.h
 struct Request {
   RequestId id = 0;
   std::vector<TokenId> prompt;
-  SamplingParams sampling;              ///< validated; seed resolved
+  SamplingParams sampling;              ///< validated; seed and texts resolved; n is best_of's
   std::vector<TokenId> stop_token_ids;  ///< the model's (unless ignore_eos) and the request's own
   int priority = 0;
   std::string cache_salt;
-  std::atomic<bool> cancelled = false;  ///< set from any thread; the scheduler looks every step
+  int num_returned = 0;                   ///< those with the best sums of logprobs; 0: all samples
+  bool returns_logprobs = true;           ///< else they are asked for to rank samples
+  std::shared_ptr<const Request> parent;  ///< the beam search that this is a step of
+  std::atomic<bool> cancelled = false;    ///< set from any thread; the scheduler looks every step
+
+  bool is_cancelled() const {
+    return cancelled.load(std::memory_order_relaxed) ||
+           (parent != nullptr && parent->is_cancelled());
+  }
 };
 
 enum class SequenceState : uint8_t {
@@ -66,10 +75,11 @@ struct Sequence {
   int32_t num_cached = 0;           ///< prompt tokens read from the prefix cache at first admission
   int32_t num_prompt_logprobs = 0;  ///< prompt positions whose logprobs have been handed out
   int32_t num_preemptions = 0;
-  bool has_forks = false;        ///< sample 0: the other samples wait for its prompt
-  uint64_t first_step = 0;       ///< its first launch since it got blocks; 0: none
-  uint64_t last_step = 0;        ///< its blocks are reused only once this step has retired
-  double first_scheduled_s = 0;  ///< by the engine's clock; 0: not yet
+  std::optional<float> mirostat_mu;  ///< as its last draw left it
+  bool has_forks = false;            ///< sample 0: the other samples wait for its prompt
+  uint64_t first_step = 0;           ///< its first launch since it got blocks; 0: none
+  uint64_t last_step = 0;            ///< its blocks are reused only once this step has retired
+  double first_scheduled_s = 0;      ///< by the engine's clock; 0: not yet
 
   // Owned by the KvCacheManager.
   std::vector<BlockList> blocks;       ///< [kv group]: one per block_tokens positions, or one state

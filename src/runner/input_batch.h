@@ -35,6 +35,8 @@ struct RunnerSequence {
   int32_t num_computed = 0;       ///< positions launched; the next step starts here
   std::vector<BlockList> blocks;  ///< [kv group]
   SamplingParams sampling;
+  std::vector<TokenId> end_token_ids;  ///< not to be drawn before sampling.min_tokens
+  float mirostat_mu = 0;               ///< when it became known; then it is on the device
   int sample_index = 0;
 
   int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()) + num_unread; }

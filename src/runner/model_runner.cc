@@ -9,10 +9,11 @@
 namespace gale {
 namespace {
 
+/// At least two: one of them may be copied.
 int MaxLogitsRows(const Model& model, const StepLimits& limits) {
   const size_t row_bytes = static_cast<size_t>(model.vocab_size()) * sizeof(float);
-  return static_cast<int>(std::clamp<size_t>(limits.logits_bytes / row_bytes, 1,
-                                             static_cast<size_t>(limits.max_tokens)));
+  const auto most = static_cast<size_t>(std::max(limits.max_tokens, 2));
+  return static_cast<int>(std::clamp<size_t>(limits.logits_bytes / row_bytes, 2, most));
 }
 
 size_t HiddenBytes(const Model& model, int rows) {
@@ -68,6 +69,7 @@ void ModelRunner::Step::Begin(const SchedulerOutput& plan) {
   for (const ScheduledSeq& scheduled : plan.seqs) ids.push_back(scheduled.id);
   input.Clear();
   sampler.Clear();
+  sources.clear();
 }
 
 size_t ModelRunner::DeviceBytes(const Model& model, std::span<const KvGroupRuntime> groups,
@@ -77,7 +79,8 @@ size_t ModelRunner::DeviceBytes(const Model& model, std::span<const KvGroupRunti
   StagedBlock tables;
   const Step measured(arrays, tables, model, limits, groups);
   return model.ScratchBytes(limits.max_tokens) + HiddenBytes(model, limits.max_tokens + rows) +
-         LogitsBytes(model, rows) + 2 * (arrays.bytes() + tables.bytes());
+         LogitsBytes(model, rows) + 2 * (arrays.bytes() + tables.bytes()) +
+         SequenceTables::DeviceBytes(limits, model.vocab_size());
 }
 
 ModelRunner::ModelRunner(Backend& backend, Model& model, std::span<KvGroupRuntime> groups,
@@ -118,8 +121,7 @@ Status ModelRunner::Allocate() {
   GALE_RETURN_IF_ERROR(allocate(hidden_, HiddenBytes(model_, limits_.max_tokens)));
   GALE_RETURN_IF_ERROR(allocate(logits_hidden_, HiddenBytes(model_, max_logits_rows_)));
   GALE_RETURN_IF_ERROR(allocate(logits_, LogitsBytes(model_, max_logits_rows_)));
-  GALE_RETURN_IF_ERROR(
-      allocate(last_tokens_, static_cast<size_t>(limits_.max_seqs) * sizeof(int32_t)));
+  GALE_RETURN_IF_ERROR(tables_.Allocate(backend_, limits_, model_.vocab_size()));
   for (int32_t slot = limits_.max_seqs - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 
   context_.backend = &backend_;
@@ -163,7 +165,7 @@ void ModelRunner::Forward(const SchedulerOutput& plan) {
 Status ModelRunner::BuildBatch(const SchedulerOutput& plan, Step& step) {
   for (size_t i = 0; i < plan.seqs.size(); ++i) {
     const ScheduledSeq& scheduled = plan.seqs[i];
-    GALE_RETURN_IF_ERROR(Learn(scheduled, plan.step));
+    GALE_RETURN_IF_ERROR(Learn(scheduled, step));
     RunnerSequence& seq = sequences_.at(scheduled.id);
     AddRows(scheduled, seq, i, step);
     step.input.Add(seq, scheduled.num_tokens);
@@ -178,10 +180,10 @@ void ModelRunner::ChooseKind(Step& step) {
   const int num_tokens = step.input.num_tokens();
   step.batch = step.input.View();
   step.all_drawn = std::ssize(step.sampler.draws()) == num_tokens;
-  if (step.all_drawn && fused_ != nullptr && num_tokens <= max_logits_rows_ &&
+  if (step.all_drawn && fused_ != nullptr && num_tokens <= LogitsTile(step) &&
       fused_->Supports(step.batch.attention[0])) {
     step.kind = StepKind::kFused;
-  } else if (step.all_drawn && !step.sampler.wants_logprobs()) {
+  } else if (step.all_drawn && step.sampler.is_plain()) {
     step.graph_bucket = graphs_.FindBucket(num_tokens);
     if (step.graph_bucket > 0) {
       step.kind = StepKind::kGraph;
@@ -191,11 +193,11 @@ void ModelRunner::ChooseKind(Step& step) {
       for (AttentionBatch& attention : step.batch.attention) attention.fixed_launches = true;
     }
   }
-  step.batch.last_tokens = LastTokens();
+  step.batch.last_tokens = tables_.last_tokens;
 }
 
 /// Brings this rank's copy of the sequence up to the plan.
-Status ModelRunner::Learn(const ScheduledSeq& scheduled, uint64_t step) {
+Status ModelRunner::Learn(const ScheduledSeq& scheduled, Step& step) {
   GALE_CHECK_EQ(scheduled.draft.num_tokens, 0);
   if (scheduled.first_time) {
     const NewSeqData& data = *scheduled.first_time;
@@ -209,7 +211,11 @@ Status ModelRunner::Learn(const ScheduledSeq& scheduled, uint64_t step) {
     seq.blocks = scheduled.new_blocks;
     seq.blocks.resize(groups_.size());
     seq.sampling = data.sampling;
+    seq.end_token_ids = data.end_token_ids;
+    // Mirostat begins with twice its target (arXiv:2007.14966, algorithm 2).
+    seq.mirostat_mu = data.mirostat_mu.value_or(2 * data.sampling.mirostat_tau);
     seq.sample_index = data.sample_index;
+    tables_.Upload(backend_, *stream_, seq, step.sources);
     return {};
   }
   const auto found = sequences_.find(scheduled.id);
@@ -219,7 +225,7 @@ Status ModelRunner::Learn(const ScheduledSeq& scheduled, uint64_t step) {
     return MakeError(ErrorCode::kInternal,
                      fmt::format("step {}: sequence {} is not known to this rank; an earlier step "
                                  "of it failed",
-                                 step, scheduled.id));
+                                 step.number, scheduled.id));
   }
   RunnerSequence& seq = found->second;
   for (size_t g = 0; g < scheduled.new_blocks.size(); ++g) {
@@ -289,7 +295,7 @@ void ModelRunner::RunFused(const Step& step) {
                          .positions = batch.positions,
                          .attention = batch.attention.data(),
                          .cache = groups_[0].cache,
-                         .logits = Logits(step.input.num_tokens()),
+                         .logits = Logits(0, step.input.num_tokens()),
                          .last_tokens = batch.last_tokens});
 }
 
@@ -304,13 +310,13 @@ void ModelRunner::RunLayers(const ForwardBatch& batch) {
 void ModelRunner::EnqueueGraphStep(int rows, int slot) {
   Step& step = *steps_[static_cast<size_t>(slot)];
   ForwardBatch batch = step.input.GraphView(rows);
-  batch.last_tokens = LastTokens();
+  batch.last_tokens = tables_.last_tokens;
   for (size_t g = 0; g < groups_.size(); ++g) groups_[g].attention->Plan(batch.attention[g]);
   RunLayers(batch);
   for (int begin = 0; begin < rows; begin += max_logits_rows_) {
     const int end = std::min(rows, begin + max_logits_rows_);
-    step.sampler.DrawTokens(backend_, *stream_, ComputeLogits(HiddenRows(begin, end)), begin, {},
-                            batch.last_tokens);
+    step.sampler.DrawTokens(backend_, *stream_, ComputeLogits(HiddenRows(begin, end)), begin,
+                            tables_);
   }
 }
 
@@ -336,12 +342,14 @@ TensorView ModelRunner::HiddenRows(int64_t begin, int64_t end) const {
       .Rows(begin, end);
 }
 
-TensorView ModelRunner::Logits(int64_t rows) const {
-  return TensorView(logits_.data(), DType::kF32, {rows, model_.vocab_size()});
+TensorView ModelRunner::Logits(int64_t begin, int64_t end) const {
+  return TensorView(logits_.data(), DType::kF32, {max_logits_rows_, model_.vocab_size()})
+      .Rows(begin, end);
 }
 
-TensorView ModelRunner::LastTokens() const {
-  return TensorView(last_tokens_.data(), DType::kI32, {limits_.max_seqs});
+/// Rows of logits that the step takes at a time: half of what there is when they are copied.
+int ModelRunner::LogitsTile(const Step& step) const {
+  return step.sampler.needs_copy() ? max_logits_rows_ / 2 : max_logits_rows_;
 }
 
 TensorView ModelRunner::Gather(const Step& step, const TensorView& rows) {
@@ -355,7 +363,7 @@ TensorView ModelRunner::Gather(const Step& step, const TensorView& rows) {
 }
 
 TensorView ModelRunner::ComputeLogits(const TensorView& hidden_rows) {
-  const TensorView logits = Logits(hidden_rows.dim(0));
+  const TensorView logits = Logits(0, hidden_rows.dim(0));
   scratch_.Reset();
   model_.ComputeLogits(context_, hidden_rows, logits);
   return logits;
@@ -366,8 +374,9 @@ void ModelRunner::EnqueueDraws(Step& step, const SamplingInputs& inputs) {
   for (const SamplingInputs::Bitmask& mask : inputs.bitmasks) masks[mask.id] = &mask;
   std::vector<const SamplingInputs::Bitmask*> tile_masks;
   const int64_t num_draws = std::ssize(step.sampler.draws());
-  for (int64_t begin = 0; begin < num_draws; begin += max_logits_rows_) {
-    const int64_t end = std::min<int64_t>(num_draws, begin + max_logits_rows_);
+  const int tile = LogitsTile(step);
+  for (int64_t begin = 0; begin < num_draws; begin += tile) {
+    const int64_t end = std::min<int64_t>(num_draws, begin + tile);
     tile_masks.clear();
     for (int64_t i = begin; i < end && !masks.empty(); ++i) {
       const auto mask = masks.find(step.ids[step.sampler.draws()[static_cast<size_t>(i)].seq]);
@@ -375,10 +384,12 @@ void ModelRunner::EnqueueDraws(Step& step, const SamplingInputs& inputs) {
     }
     const TensorView logits =
         step.kind == StepKind::kFused
-            ? Logits(end)
+            ? Logits(0, end)
             : ComputeLogits(step.all_drawn ? HiddenRows(begin, end)
                                            : Gather(step, step.sampler.DrawRows(begin, end)));
-    step.sampler.Draw(backend_, *stream_, logits, begin, tile_masks, step.batch.last_tokens);
+    const TensorView edited =
+        step.sampler.needs_copy() ? Logits(tile, tile + logits.dim(0)) : TensorView();
+    step.sampler.Draw(backend_, *stream_, logits, edited, begin, tile_masks, tables_);
   }
 }
 
@@ -444,6 +455,7 @@ ModelRunnerOutput ModelRunner::ReadOutput(const Step& step) {
     SeqOutput& seq = output.seqs[draws[i].seq];
     seq.tokens.push_back(drawn.token);
     if (draws[i].num_top >= 0) seq.logprobs.push_back(std::move(drawn.logprobs));
+    seq.mirostat_mu = drawn.mirostat_mu;
     // The sequence may have ended since.
     if (const auto known = sequences_.find(seq.id); known != sequences_.end()) {
       known->second.tokens.push_back(drawn.token);

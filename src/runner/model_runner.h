@@ -77,6 +77,7 @@ class ModelRunner {
 
     StagedBlock arrays;
     StagedBlock tables;
+    SequenceTables::Sources sources;  ///< of sequences that this step begins with
     InputBatch input;
     Sampler sampler;
     std::unique_ptr<Event> uploaded;
@@ -97,7 +98,7 @@ class ModelRunner {
               const StepLimits& limits);
   Status Allocate();
 
-  Status Learn(const ScheduledSeq& scheduled, uint64_t step);
+  Status Learn(const ScheduledSeq& scheduled, Step& step);
   void Forget(SeqId id);
   void CopyBlocks(const std::vector<BlockCopy>& copies);
   Status BuildBatch(const SchedulerOutput& plan, Step& step);
@@ -108,8 +109,8 @@ class ModelRunner {
   void RunLayers(const ForwardBatch& batch);
   void EnqueueGraphStep(int rows, int slot);
   TensorView HiddenRows(int64_t begin, int64_t end) const;
-  TensorView Logits(int64_t rows) const;
-  TensorView LastTokens() const;
+  TensorView Logits(int64_t begin, int64_t end) const;
+  int LogitsTile(const Step& step) const;
   /// Copies hidden rows, i32 [n], side by side.
   TensorView Gather(const Step& step, const TensorView& rows);
   TensorView ComputeLogits(const TensorView& hidden_rows);
@@ -136,10 +137,10 @@ class ModelRunner {
   Buffer hidden_;         ///< [max tokens, hidden]
   Buffer logits_hidden_;  ///< [max logits rows, hidden]
   Buffer logits_;         ///< f32 [max logits rows, vocab]
-  Buffer last_tokens_;    ///< i32 [max seqs]
+  SequenceTables tables_;
 
   std::unordered_map<SeqId, RunnerSequence> sequences_;
-  std::vector<int32_t> free_slots_;  ///< of last_tokens_
+  std::vector<int32_t> free_slots_;  ///< of tables_
   std::array<std::unique_ptr<Step>, 2> steps_;
   std::array<std::unique_ptr<Event>, 4> ends_;  ///< of the last steps
   GraphRunner graphs_;

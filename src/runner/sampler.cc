@@ -10,6 +10,11 @@ namespace {
 
 constexpr int kMaxTop = 20;  // SamplingParams::Validate's bound on `logprobs`
 
+bool UsesRareFilters(const SamplingParams& sampling) {
+  return sampling.top_n_sigma > 0 || sampling.typical_p < 1 || sampling.xtc_probability > 0 ||
+         sampling.mirostat != 0;
+}
+
 int64_t MaskWords(int vocab_size) { return (vocab_size + 31) / 32; }
 
 /// Rows of kMaxTop elements, `top` of them used.
@@ -34,6 +39,12 @@ Sampler::Sampler(StagedBlock& arrays, StagedBlock& masks, const StepLimits& limi
   seed_ = arrays.Take<uint64_t>(max_draws_);
   counter_ = arrays.Take<uint64_t>(2 * max_draws_);
   slots_ = arrays.Take<int32_t>(max_draws_);
+  edit_slots_ = arrays.Take<int32_t>(max_draws_);
+  lengths_ = arrays.Take<int32_t>(max_draws_);
+  for (StagedArray<float>* filter : {&top_n_sigma_, &typical_p_, &xtc_probability_, &xtc_threshold_,
+                                     &mirostat_tau_, &mirostat_eta_}) {
+    *filter = arrays.Take<float>(max_draws_);
+  }
   score_rows_ = arrays.Take<int32_t>(max_rows_);
   targets_ = arrays.Take<int32_t>(max_rows_);
   bitmask_ = masks.Take<int32_t>(max_draws_ * static_cast<size_t>(MaskWords(vocab_size)));
@@ -46,6 +57,7 @@ Status Sampler::Allocate(Backend& backend) {
     return {};
   };
   GALE_RETURN_IF_ERROR(allocate(tokens_, max_draws_));
+  GALE_RETURN_IF_ERROR(allocate(mu_, max_draws_));
   GALE_RETURN_IF_ERROR(allocate(chosen_, max_rows_));
   GALE_RETURN_IF_ERROR(allocate(top_ids_, max_rows_ * kMaxTop));
   return allocate(top_logprobs_, max_rows_ * kMaxTop);
@@ -56,6 +68,8 @@ void Sampler::Clear() {
   scores_.clear();
   draw_top_ = -1;
   score_top_ = -1;
+  has_edits_ = false;
+  has_rare_filters_ = false;
   draw_rows_.Clear();
   temperature_.Clear();
   top_k_.Clear();
@@ -64,6 +78,12 @@ void Sampler::Clear() {
   seed_.Clear();
   counter_.Clear();
   slots_.Clear();
+  edit_slots_.Clear();
+  lengths_.Clear();
+  for (StagedArray<float>* filter : {&top_n_sigma_, &typical_p_, &xtc_probability_, &xtc_threshold_,
+                                     &mirostat_tau_, &mirostat_eta_}) {
+    filter->Clear();
+  }
   score_rows_.Clear();
   targets_.Clear();
   bitmask_.Clear();
@@ -82,6 +102,17 @@ void Sampler::AddDraw(const RunnerSequence& seq, const LogitsRow& row, int32_t p
   counter_.Push(static_cast<uint64_t>(position));
   counter_.Push(RandomCounterHigh(static_cast<uint32_t>(seq.sample_index), RandomStream::kSample));
   slots_.Push(seq.slot);
+  edit_slots_.Push(EditsLogits(seq) ? seq.slot : -1);
+  lengths_.Push(position);
+  top_n_sigma_.Push(sampling.top_n_sigma);
+  typical_p_.Push(sampling.typical_p);
+  xtc_probability_.Push(sampling.xtc_probability);
+  xtc_threshold_.Push(sampling.xtc_threshold);
+  mirostat_tau_.Push(sampling.mirostat != 0 ? sampling.mirostat_tau : 0);
+  mirostat_eta_.Push(sampling.mirostat_eta);
+  has_edits_ |= EditsLogits(seq);
+  has_rare_filters_ |= UsesRareFilters(sampling);
+  draws_.back().reports_mu = sampling.mirostat != 0;
 }
 
 void Sampler::AddScore(const LogitsRow& row) {
@@ -105,8 +136,8 @@ void Sampler::PadDrawsTo(int num_rows) {
   }
 }
 
-void Sampler::DrawTokens(Backend& backend, Stream& stream, const TensorView& logits, int64_t begin,
-                         const TensorView& bitmask, const TensorView& last_tokens) const {
+SampleArgs Sampler::BaseArgs(const TensorView& logits, int64_t begin,
+                             const SequenceTables& tables) const {
   const int64_t n = logits.dim(0);
   SampleArgs args;
   args.logits = logits;
@@ -116,17 +147,53 @@ void Sampler::DrawTokens(Backend& backend, Stream& stream, const TensorView& log
   args.min_p = min_p_.device({n}, begin);
   args.seed = seed_.device({n}, begin);
   args.counter = counter_.device({n, 2}, 2 * begin);
-  args.bitmask = bitmask;
   args.out = Tokens(begin, n);
   args.slots = slots_.device({n}, begin);
-  args.last_tokens = last_tokens;
-  backend.Sample(stream, args);
+  args.last_tokens = tables.last_tokens;
+  args.history = tables.history;
+  return args;
 }
 
-void Sampler::Draw(Backend& backend, Stream& stream, const TensorView& logits, int64_t begin,
+RareFilters Sampler::Rare(int64_t begin, int64_t n, const SequenceTables& tables) const {
+  return {.top_n_sigma = top_n_sigma_.device({n}, begin),
+          .typical_p = typical_p_.device({n}, begin),
+          .xtc_probability = xtc_probability_.device({n}, begin),
+          .xtc_threshold = xtc_threshold_.device({n}, begin),
+          .mirostat_tau = mirostat_tau_.device({n}, begin),
+          .mirostat_eta = mirostat_eta_.device({n}, begin),
+          .mirostat_mu = tables.mirostat_mu,
+          .mu_out = TensorView(static_cast<float*>(mu_.data()) + begin, DType::kF32, {n})};
+}
+
+void Sampler::DrawTokens(Backend& backend, Stream& stream, const TensorView& logits, int64_t begin,
+                         const SequenceTables& tables) const {
+  backend.Sample(stream, BaseArgs(logits, begin, tables));
+}
+
+void Sampler::Edit(Backend& backend, Stream& stream, const TensorView& logits,
+                   const TensorView& out, int64_t begin, const SequenceTables& tables) const {
+  const int64_t n = logits.dim(0);
+  backend.EditLogits(stream, {.logits = logits,
+                              .slots = edit_slots_.device({n}, begin),
+                              .lengths = lengths_.device({n}, begin),
+                              .history = tables.history,
+                              .edits = tables.edits,
+                              .allowed = tables.allowed,
+                              .out = out});
+}
+
+void Sampler::Draw(Backend& backend, Stream& stream, const TensorView& logits,
+                   const TensorView& edited, int64_t begin,
                    std::span<const SamplingInputs::Bitmask* const> masks,
-                   const TensorView& last_tokens) {
-  DrawTokens(backend, stream, logits, begin, UploadMasks(backend, stream, masks), last_tokens);
+                   const SequenceTables& tables) {
+  SampleArgs args = BaseArgs(logits, begin, tables);
+  if (has_edits_) {
+    args.logits = needs_copy() ? edited : logits;
+    Edit(backend, stream, logits, args.logits, begin, tables);
+  }
+  args.bitmask = UploadMasks(backend, stream, masks);
+  if (has_rare_filters_) args.rare = Rare(begin, logits.dim(0), tables);
+  backend.Sample(stream, args);
   if (draw_top_ < 0) return;
   EnqueueLogprobs(backend, stream, logits, Tokens(begin, logits.dim(0)), begin, draw_top_);
 }
@@ -173,6 +240,7 @@ SampledRow Sampler::Drawn(size_t draw) const {
   row.token = static_cast<const int32_t*>(tokens_.data())[draw];
   const int num_top = draws_[draw].num_top;
   if (num_top >= 0) row.logprobs = ReadLogprobs(draw, row.token, num_top);
+  if (draws_[draw].reports_mu) row.mirostat_mu = static_cast<const float*>(mu_.data())[draw];
   return row;
 }
 

@@ -21,6 +21,7 @@ class SamplerTest : public ::testing::Test {
     masks_memory_ = *StagedBlock::Create(*backend_, masks_memory_.bytes());
     sampler_ = std::make_unique<Sampler>(arrays_, masks_memory_, limits, kVocab);
     EXPECT_TRUE(sampler_->Allocate(*backend_));
+    EXPECT_TRUE(tables_.Allocate(*backend_, limits, kVocab));
     sampler_->Clear();
   }
 
@@ -62,9 +63,10 @@ class SamplerTest : public ::testing::Test {
       const int64_t n = std::min(tile, rows - begin);
       std::vector<float> logits = Logits(static_cast<size_t>(n));
       const TensorView view(logits.data(), DType::kF32, {n, kVocab});
-      sampler_->Draw(*backend_, *stream_, view, begin,
-                     masks.subspan(static_cast<size_t>(begin), static_cast<size_t>(n)),
-                     TensorView(last_tokens_.data(), DType::kI32, {std::ssize(last_tokens_)}));
+      std::vector<float> copy(logits.size());
+      const TensorView edited(copy.data(), DType::kF32, {n, kVocab});
+      sampler_->Draw(*backend_, *stream_, view, edited, begin,
+                     masks.subspan(static_cast<size_t>(begin), static_cast<size_t>(n)), tables_);
     }
     EXPECT_TRUE(stream_->Synchronize());
     std::vector<SampledRow> drawn;
@@ -77,7 +79,7 @@ class SamplerTest : public ::testing::Test {
   StagedBlock arrays_;
   StagedBlock masks_memory_;
   std::unique_ptr<Sampler> sampler_;
-  std::vector<int32_t> last_tokens_ = std::vector<int32_t>(64, -1);
+  SequenceTables tables_;
   std::vector<const SamplingInputs::Bitmask*> masks_;
 };
 
@@ -170,9 +172,8 @@ TEST_F(SamplerTest, TokensGoToTheirSlotsWhateverTheTile) {
   for (size_t i = 0; i < whole.size(); ++i) {
     EXPECT_EQ(tiled[i].token, whole[i].token);
     EXPECT_EQ(tiled[i].logprobs.chosen.logprob, whole[i].logprobs.chosen.logprob);
-    EXPECT_EQ(last_tokens_[63 - i], whole[i].token);
+    EXPECT_EQ(tables_.last_tokens.As<int32_t>()[63 - i], whole[i].token);
   }
-  EXPECT_EQ(last_tokens_[63 - whole.size()], -1);
 }
 
 TEST_F(SamplerTest, ScoreGivesTheTargetsLogprobs) {

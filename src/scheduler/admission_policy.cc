@@ -8,7 +8,9 @@ class PriorityPolicy final : public AdmissionPolicy {
   bool Before(const Sequence& a, const Sequence& b) const override {
     if (a.request->priority != b.request->priority)
       return a.request->priority < b.request->priority;
-    return a.id < b.id;  // ids are given in order of arrival
+    // Ids are given in order of arrival; later steps of a beam search keep their request's place.
+    if (a.request->id != b.request->id) return a.request->id < b.request->id;
+    return a.id < b.id;
   }
 };
 

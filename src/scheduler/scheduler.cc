@@ -124,7 +124,7 @@ void Scheduler::FinishCancelled() {
   std::vector<Sequence*> cancelled;
   for (const RequestQueue* queue : {&running_, &waiting_}) {
     for (Sequence* seq : *queue) {
-      if (seq->request->cancelled.load(std::memory_order_relaxed)) cancelled.push_back(seq);
+      if (seq->request->is_cancelled()) cancelled.push_back(seq);
     }
   }
   for (Sequence* seq : cancelled) End(*seq, FinishReason::kCancelled);
@@ -320,7 +320,12 @@ void Scheduler::Emit(SchedulerOutput& plan, Sequence& seq, const Work& work) {
                                       .num_prompt = seq.num_prompt,
                                       .num_computed = seq.num_computed,
                                       .sample_index = seq.sample_index,
-                                      .sampling = seq.request->sampling};
+                                      .sampling = seq.request->sampling,
+                                      .end_token_ids = {},
+                                      .mirostat_mu = seq.mirostat_mu};
+    if (seq.request->sampling.min_tokens > 0) {
+      scheduled.first_time->end_token_ids = seq.request->stop_token_ids;
+    }
   }
   if (seq.first_scheduled_s == 0) seq.first_scheduled_s = now_s_;
   seq.num_in_flight += work.num_tokens;
@@ -361,6 +366,7 @@ void Scheduler::Absorb(const ScheduledSeq& scheduled, uint64_t step, SeqOutput o
   if (found == nullptr) return;
   Sequence& seq = *found;
   if (scheduled.sample) --seq.num_in_flight_samples;
+  if (output.mirostat_mu) seq.mirostat_mu = output.mirostat_mu;
   const auto accepted = static_cast<int32_t>(output.tokens.size());
   FinishReason reason = AppendTokens(seq, output);
   TakePromptLogprobs(seq, scheduled.begin, output.prompt_logprobs);

@@ -27,7 +27,9 @@ struct NewSeqData {
   int32_t num_prompt = 0;
   int32_t num_computed = 0;  ///< KV already valid (prefix cache, fork)
   int sample_index = 0;
-  SamplingParams sampling;  ///< seed resolved
+  SamplingParams sampling;                  ///< seed and texts resolved
+  std::vector<TokenId> end_token_ids = {};  ///< with min_tokens: what must not come before
+  std::optional<float> mirostat_mu = {};    ///< as the last draw left it
 };
 
 /// `num_tokens` positions of one sequence, from where its last step ended: 1 = decode, k + 1 =
@@ -69,6 +71,7 @@ struct SeqOutput {
   std::vector<TokenId> tokens;                    ///< sampled or accepted; empty for a prompt chunk
   std::vector<PositionLogprobs> logprobs;         ///< one per token, when asked for
   std::vector<PositionLogprobs> prompt_logprobs;  ///< of the prompt tokens that these rows predict
+  std::optional<float> mirostat_mu = {};          ///< after the draw, with mirostat
 };
 
 enum class StepKind : uint8_t {
