@@ -57,6 +57,9 @@ class Tokenizer {
   int vocab_size() const;  ///< largest id + 1, added tokens included
   std::optional<TokenId> TokenToId(std::string_view token) const;
   std::string_view IdToToken(TokenId id) const;  ///< the vocabulary's own spelling; "" when unknown
+  /// What the token adds to a text behind others; it may be a part of a character. "" for unknown
+  /// ids.
+  std::string TokenBytes(TokenId id) const;
   bool IsSpecial(TokenId id) const;
 
  private:

@@ -16,6 +16,7 @@ using Action = std::function<Status()>;
 
 void AddRunCommand(CLI::App& app, Action& action);
 void AddChatCommand(CLI::App& app, Action& action);
+void AddServeCommand(CLI::App& app, Action& action);
 void AddTokenizeCommand(CLI::App& app, Action& action);
 void AddPullCommand(CLI::App& app, Action& action);
 void AddInfoCommand(CLI::App& app, Action& action);

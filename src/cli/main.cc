@@ -30,6 +30,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line.)";
 void AddCommands(CLI::App& app, Action& action) {
   AddRunCommand(app, action);
   AddChatCommand(app, action);
+  AddServeCommand(app, action);
   AddTokenizeCommand(app, action);
   AddPullCommand(app, action);
   AddInfoCommand(app, action);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <limits>
 #include <thread>
 
@@ -12,6 +13,7 @@
 #include "base/mapped_file.h"
 #include "base/status_macros.h"
 #include "text/bpe.h"
+#include "text/byte_level.h"
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
 
@@ -339,6 +341,26 @@ std::optional<TokenId> Tokenizer::TokenToId(std::string_view token) const {
 
 std::string_view Tokenizer::IdToToken(TokenId id) const {
   return impl_->Spelling(id, /*skip_special=*/false).value_or(std::string_view());
+}
+
+std::string Tokenizer::TokenBytes(TokenId id) const {
+  const std::optional<std::string_view> spelling = impl_->Spelling(id, /*skip_special=*/false);
+  if (!spelling) return {};
+  // Behind itself, since decoders drop the leading space of a first token.
+  text::Decoder::State state = impl_->decoder.Start();
+  std::string text;
+  impl_->decoder.Push(*spelling, &state, &text);
+  text.clear();
+  impl_->decoder.Push(*spelling, &state, &text);
+  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+  if (!text.empty() && text.find(kReplacement) == std::string::npos) return text;
+  // No whole characters: a byte of byte fallback, or bytes as byte-level vocabularies spell them.
+  unsigned byte = 0;
+  if (spelling->size() == 6 && std::sscanf(std::string(*spelling).c_str(), "<0x%2X>", &byte) == 1) {
+    return {static_cast<char>(byte)};
+  }
+  std::string bytes;
+  return text::AppendBytesOfSpelling(*spelling, &bytes) ? bytes : text;
 }
 
 bool Tokenizer::IsSpecial(TokenId id) const {

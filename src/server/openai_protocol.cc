@@ -1,0 +1,342 @@
+#include "server/openai_protocol.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <fmt/format.h>
+
+#include "server/body_reader.h"
+
+namespace gale::server {
+namespace {
+
+namespace json = boost::json;
+
+constexpr int kMaxTopLogprobs = 20;           ///< of chat; OpenAI's bound
+constexpr int kMaxCompletionLogprobs = 20;    ///< OpenAI's is 5, other servers' clients use more
+constexpr int kDefaultCompletionTokens = 16;  ///< as OpenAI's API has it
+
+std::string_view View(const json::string& text) { return {text.data(), text.size()}; }
+
+/// Whether `value` asks for nothing: zero where zero is neutral, or an empty container.
+bool IsNeutral(const json::value& value, double neutral) {
+  if (value.is_number()) return value.to_number<double>() == neutral;
+  if (const json::array* array = value.if_array()) return array->empty();
+  if (const json::object* object = value.if_object()) return object->empty();
+  if (const json::string* text = value.if_string()) return text->empty();
+  return value.is_bool() && !value.get_bool();
+}
+
+/// Fields whose effect this server lacks: an answer without it would be wrong in silence.
+void RefuseUnsupported(BodyReader& body) {
+  struct Field {
+    const char* name;
+    double neutral;
+  };
+  static constexpr Field kFields[] = {{"frequency_penalty", 0},    {"presence_penalty", 0},
+                                      {"repetition_penalty", 1},   {"logit_bias", 0},
+                                      {"min_tokens", 0},           {"best_of", 1},
+                                      {"use_beam_search", 0},      {"bad_words", 0},
+                                      {"allowed_token_ids", 0},    {"suffix", 0},
+                                      {"structured_outputs", 0},   {"guided_json", 0},
+                                      {"guided_regex", 0},         {"guided_choice", 0},
+                                      {"guided_grammar", 0},       {"audio", 0},
+                                      {"thinking_token_budget", 0}};
+  for (const auto& [name, neutral] : kFields) {
+    const json::value* value = body.Find(name);
+    if (value != nullptr && !IsNeutral(*value, neutral)) {
+      body.Fail(Unsupported(name, fmt::format("{} is not supported by this server", name)));
+    }
+  }
+}
+
+void ReadStreaming(BodyReader& body, GenerationRequest& request) {
+  body.Read("stream", request.stream);
+  const json::object* options = body.Object("stream_options");
+  if (options == nullptr) return;
+  if (!request.stream) {
+    return body.Fail(InvalidField("stream_options", "stream_options needs \"stream\": true"));
+  }
+  BodyReader reader(*options);
+  reader.Read("include_usage", request.include_usage);
+  reader.Read("continuous_usage_stats", request.continuous_usage_stats);
+  if (reader.error()) body.Fail(*reader.error());
+}
+
+/// The fields that both endpoints have. What the engine checks is left to it.
+void ReadCommon(BodyReader& body, GenerationRequest& request) {
+  RefuseUnsupported(body);
+  SamplingParams& sampling = request.sampling;
+  body.Read("model", request.model);
+  body.Read("temperature", sampling.temperature);
+  body.Read("top_p", sampling.top_p);
+  body.Read("top_k", sampling.top_k);
+  if (sampling.top_k == -1) sampling.top_k = 0;  // vLLM's way to say "off"
+  body.Read("min_p", sampling.min_p);
+  body.Read("seed", sampling.seed);
+  body.Read("n", sampling.n);
+  body.Read("ignore_eos", sampling.ignore_eos);
+  body.ReadStrings("stop", sampling.stop);
+  body.Read("stop_token_ids", sampling.stop_token_ids);
+  body.Read("include_stop_str_in_output", sampling.include_stop);
+  body.Read("priority", request.priority);
+  body.Read("cache_salt", request.cache_salt);
+  body.Read("return_token_ids", request.return_token_ids);
+  ReadStreaming(body, request);
+}
+
+void ReadMaxTokens(BodyReader& body, std::initializer_list<const char*> names, int min,
+                   GenerationRequest& request) {
+  for (const char* name : names) {
+    if (body.Find(name) == nullptr) continue;
+    body.Read(name, request.sampling.max_tokens, min, std::numeric_limits<int>::max());
+    request.max_tokens_given = true;
+    return;
+  }
+}
+
+/// Generation along a grammar and calls of tools are decided here; the engine has no part in them
+/// yet, so that asking for either is an error.
+void RefuseGuidedChat(BodyReader& body) {
+  if (const json::object* format = body.Object("response_format")) {
+    const json::value* type = format->if_contains("type");
+    if (type == nullptr || !type->is_string() || View(type->get_string()) != "text") {
+      body.Fail(Unsupported("response_format",
+                            "response_format: only {\"type\": \"text\"} is supported"));
+    }
+  }
+  const json::value* choice = body.Find("tool_choice");
+  const bool is_none =
+      choice != nullptr && choice->is_string() && View(choice->get_string()) == "none";
+  for (const char* name : {"tools", "functions"}) {
+    const json::array* tools = body.Array(name);
+    if (tools != nullptr && !tools->empty() && !is_none) {
+      body.Fail(Unsupported(name, fmt::format("{}: calls of tools are not supported by this "
+                                              "server; leave {} out or set tool_choice to "
+                                              "\"none\"",
+                                              name, name)));
+    }
+  }
+}
+
+/// The text of a message whose content is a list of parts.
+ApiResult<std::string> JoinParts(const json::array& parts, size_t message) {
+  std::string text;
+  for (const json::value& part : parts) {
+    const json::object* object = part.if_object();
+    const json::value* type = object != nullptr ? object->if_contains("type") : nullptr;
+    const std::string_view name =
+        type != nullptr && type->is_string() ? View(type->get_string()) : "";
+    const char* key = name == "refusal" ? "refusal" : "text";
+    const bool is_text =
+        name == "text" || name == "input_text" || name == "output_text" || name == "refusal";
+    const json::value* content = is_text ? object->if_contains(key) : nullptr;
+    if (name.empty() || (is_text && (content == nullptr || !content->is_string()))) {
+      return tl::unexpected(
+          InvalidField(fmt::format("messages[{}].content", message),
+                       fmt::format("messages[{}].content: each part must be an object such as "
+                                   "{{\"type\": \"text\", \"text\": \"...\"}}",
+                                   message)));
+    }
+    if (!is_text) {
+      return tl::unexpected(Unsupported(
+          fmt::format("messages[{}].content", message),
+          fmt::format("messages[{}].content: a part of type \"{}\"; this model takes text only",
+                      message, name)));
+    }
+    if (!text.empty()) text += '\n';
+    text += View(content->get_string());
+  }
+  return text;
+}
+
+/// A call's arguments are a string of JSON in the API, and templates want the object.
+void UnwrapToolArguments(json::object& message) {
+  json::value* calls = message.if_contains("tool_calls");
+  if (calls == nullptr || !calls->is_array()) return;
+  for (json::value& call : calls->get_array()) {
+    json::object* object = call.if_object();
+    json::value* function = object != nullptr ? object->if_contains("function") : nullptr;
+    if (function == nullptr || !function->is_object()) continue;
+    json::value* arguments = function->get_object().if_contains("arguments");
+    if (arguments == nullptr || !arguments->is_string()) continue;
+    boost::system::error_code error;
+    json::value parsed = json::parse(arguments->get_string(), error);
+    if (!error && parsed.is_object()) *arguments = std::move(parsed);
+  }
+}
+
+/// Checks one message and brings it into the form that templates know.
+std::optional<ApiError> NormalizeMessage(json::value& message, size_t index) {
+  const std::string where = fmt::format("messages[{}]", index);
+  json::object* object = message.if_object();
+  json::value* role = object != nullptr ? object->if_contains("role") : nullptr;
+  static constexpr std::array<std::string_view, 6> kRoles = {"system",    "developer", "user",
+                                                             "assistant", "tool",      "function"};
+  if (role == nullptr || !role->is_string() ||
+      std::ranges::find(kRoles, View(role->get_string())) == kRoles.end()) {
+    return InvalidField(where + ".role", where +
+                                             ".role: expected one of system, developer, user, "
+                                             "assistant, tool, function");
+  }
+  if (View(role->get_string()) == "developer") *role = "system";
+  json::value* content = object->if_contains("content");
+  if (content == nullptr || content->is_null()) {
+    if (View(role->get_string()) != "assistant") {
+      return InvalidField(where + ".content", where + ".content: expected a string or parts");
+    }
+  } else if (const json::array* parts = content->if_array()) {
+    ApiResult<std::string> text = JoinParts(*parts, index);
+    if (!text) return std::move(text).error();
+    *content = *text;
+  } else if (!content->is_string()) {
+    return InvalidField(where + ".content", where + ".content: expected a string or parts");
+  }
+  UnwrapToolArguments(*object);
+  return std::nullopt;
+}
+
+}  // namespace
+
+ApiResult<std::string> ParseMessages(const json::object& body) {
+  BodyReader reader(body);
+  const json::array* given = reader.Array("messages");
+  if (reader.error()) return tl::unexpected(*reader.error());
+  if (given == nullptr || given->empty()) {
+    return tl::unexpected(
+        InvalidField("messages", "messages: expected an array of at least one message"));
+  }
+  json::array messages = *given;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (std::optional<ApiError> error = NormalizeMessage(messages[i], i)) {
+      return tl::unexpected(*std::move(error));
+    }
+  }
+  return json::serialize(messages);
+}
+
+ApiResult<ChatOptions> ParseChatOptions(const json::object& body) {
+  BodyReader reader(body);
+  ChatOptions options;
+  reader.Read("continue_final_message", options.continue_final_message);
+  options.add_generation_prompt = !options.continue_final_message;
+  reader.Read("add_generation_prompt", options.add_generation_prompt);
+  if (options.continue_final_message && options.add_generation_prompt) {
+    reader.Fail(InvalidField("continue_final_message",
+                             "continue_final_message needs \"add_generation_prompt\": false"));
+  }
+  if (reader.Find("chat_template") != nullptr) {
+    reader.Fail(Unsupported("chat_template", "chat_template: the server's template is used"));
+  }
+  json::object variables;
+  if (const json::object* given = reader.Object("chat_template_kwargs")) variables = *given;
+  if (const json::array* documents = reader.Array("documents")) variables["documents"] = *documents;
+  if (!variables.empty()) options.kwargs_json = json::serialize(variables);
+  if (reader.error()) return tl::unexpected(*reader.error());
+  return options;
+}
+
+ApiResult<std::vector<TextOrTokens>> ParseInputs(const json::object& body, std::string_view name) {
+  const auto wrong = [name] {
+    return tl::unexpected(InvalidField(
+        std::string(name),
+        fmt::format("{}: expected a string, an array of token ids, or an array of either", name)));
+  };
+  const json::value* value = body.if_contains(name);
+  if (value == nullptr) return wrong();
+  if (value->is_string()) return std::vector<TextOrTokens>{std::string(value->get_string())};
+  if (!value->is_array() || value->get_array().empty()) return wrong();
+  const json::array& items = value->get_array();
+
+  const auto read_tokens = [&wrong](const json::array& ids) -> ApiResult<std::vector<TokenId>> {
+    std::vector<TokenId> tokens;
+    for (const json::value& id : ids) {
+      if (!id.is_int64() || id.get_int64() < 0 ||
+          id.get_int64() > std::numeric_limits<TokenId>::max()) {
+        return wrong();
+      }
+      tokens.push_back(static_cast<TokenId>(id.get_int64()));
+    }
+    return tokens;
+  };
+  std::vector<TextOrTokens> inputs;
+  if (items[0].is_number()) {
+    ApiResult<std::vector<TokenId>> tokens = read_tokens(items);
+    if (!tokens) return tl::unexpected(tokens.error());
+    inputs.emplace_back(*std::move(tokens));
+    return inputs;
+  }
+  for (const json::value& item : items) {
+    if (item.is_string()) {
+      inputs.emplace_back(std::string(item.get_string()));
+    } else if (item.is_array()) {
+      ApiResult<std::vector<TokenId>> tokens = read_tokens(item.get_array());
+      if (!tokens) return tl::unexpected(tokens.error());
+      inputs.emplace_back(*std::move(tokens));
+    } else {
+      return wrong();
+    }
+  }
+  return inputs;
+}
+
+ApiResult<GenerationRequest> ParseChatRequest(const json::object& body,
+                                              const SamplingParams& defaults) {
+  GenerationRequest request;
+  request.is_chat = true;
+  request.sampling = defaults;
+  BodyReader reader(body);
+  ReadCommon(reader, request);
+  RefuseGuidedChat(reader);
+  ReadMaxTokens(reader, {"max_completion_tokens", "max_tokens"}, 1, request);
+  bool logprobs = false;
+  reader.Read("logprobs", logprobs);
+  int top_logprobs = 0;
+  reader.Read("top_logprobs", top_logprobs, 0, kMaxTopLogprobs);
+  if (top_logprobs > 0 && !logprobs) {
+    reader.Fail(InvalidField("top_logprobs", "top_logprobs needs \"logprobs\": true"));
+  }
+  if (logprobs) request.logprobs = request.sampling.logprobs = top_logprobs;
+  if (reader.error()) return tl::unexpected(*reader.error());
+
+  ApiResult<std::string> messages = ParseMessages(body);
+  if (!messages) return tl::unexpected(messages.error());
+  request.messages_json = *std::move(messages);
+  ApiResult<ChatOptions> options = ParseChatOptions(body);
+  if (!options) return tl::unexpected(options.error());
+  request.chat = *std::move(options);
+  return request;
+}
+
+ApiResult<GenerationRequest> ParseCompletionRequest(const json::object& body,
+                                                    const SamplingParams& defaults) {
+  GenerationRequest request;
+  request.sampling = defaults;
+  request.sampling.max_tokens = kDefaultCompletionTokens;
+  BodyReader reader(body);
+  ReadCommon(reader, request);
+  ReadMaxTokens(reader, {"max_tokens"}, 0, request);
+  reader.Read("echo", request.echo);
+  reader.Read("add_special_tokens", request.add_special_tokens);
+  if (reader.Find("logprobs") != nullptr) {
+    reader.Read("logprobs", request.logprobs.emplace(), 0, kMaxCompletionLogprobs);
+    request.sampling.logprobs = request.logprobs;
+    if (request.echo) request.sampling.prompt_logprobs = request.logprobs;
+    if (request.echo && request.stream) {
+      reader.Fail(Unsupported("logprobs",
+                              "logprobs with echo needs \"stream\": false: those of "
+                              "the prompt are known at the end"));
+    }
+  }
+  if (reader.error()) return tl::unexpected(*reader.error());
+  ApiResult<std::vector<TextOrTokens>> prompts = ParseInputs(body, "prompt");
+  if (!prompts) return tl::unexpected(prompts.error());
+  request.prompts = *std::move(prompts);
+  return request;
+}
+
+}  // namespace gale::server

@@ -1,0 +1,356 @@
+"""gale serve, driven by Python's standard library: answers, streams, errors, clients that go."""
+
+import http.client
+import json
+import re
+import signal
+import time
+import unittest
+
+from gale_process import GOLDEN, ROOT, TIMEOUT_S
+from serve_process import Server, raw_post, read_all, user
+
+GREEDY = GOLDEN["prompts"][0]
+NUM_GREEDY = len(GREEDY["greedy_ids"])
+
+
+class Answers(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        assert cls.server.process.returncode == 0, cls.server.log
+
+    def complete(self, **fields):
+        body = {"model": self.server.name, "prompt": GREEDY["prompt"], "temperature": 0,
+                "max_tokens": NUM_GREEDY, **fields}
+        answer = self.server.post("/v1/completions", body)
+        self.assertEqual(answer.status, 200, answer.body)
+        return answer
+
+    def chat(self, **fields):
+        body = {"model": self.server.name, "messages": user("Hello"), "temperature": 0,
+                "max_completion_tokens": 8, **fields}
+        answer = self.server.post("/v1/chat/completions", body)
+        self.assertEqual(answer.status, 200, answer.body)
+        return answer
+
+    def refused(self, path, body, status, code, word):
+        answer = self.server.post(path, body)
+        error = answer.error()
+        self.assertEqual((answer.status, error["code"]), (status, code), error)
+        self.assertEqual(set(error) >= {"message", "type", "param", "code"}, True)
+        self.assertIn(word, error["message"])
+        return answer
+
+    def test_health_models_version(self):
+        self.assertEqual(self.server.get("/health").json(), {"status": "ok"})
+        self.assertIn("version", self.server.get("/version").json())
+        models = self.server.get("/v1/models").json()
+        self.assertEqual([model["id"] for model in models["data"]], ["tiny-chat"])
+        self.assertEqual(models["data"][0]["max_model_len"], 32768)
+        self.assertEqual(self.server.get("/v1/models/tiny-chat").json()["id"], "tiny-chat")
+        # The path it was started with is a name too; it has slashes, plain or escaped.
+        path = models["data"][0]["root"]
+        for spelled in (path, path.replace("/", "%2F")):
+            self.assertEqual(self.server.get("/v1/models/" + spelled).json()["id"], path)
+        missing = self.server.get("/v1/models/other")
+        self.assertEqual((missing.status, missing.error()["code"]), (404, "model_not_found"))
+
+    def test_completion_is_the_golden_one(self):
+        answer = self.complete().json()
+        self.assertEqual(answer["object"], "text_completion")
+        self.assertEqual(answer["choices"][0]["text"], GREEDY["greedy_text"])
+        self.assertEqual(answer["choices"][0]["finish_reason"], "length")
+        self.assertEqual(answer["usage"]["prompt_tokens"], len(GREEDY["ids"]))
+        self.assertEqual(answer["usage"]["completion_tokens"], NUM_GREEDY)
+        self.assertEqual(answer["usage"]["total_tokens"], len(GREEDY["ids"]) + NUM_GREEDY)
+
+    def test_stream_adds_up_to_the_whole(self):
+        whole = self.complete().json()["choices"][0]["text"]
+        events = self.complete(stream=True).events()
+        self.assertEqual("".join(event["choices"][0]["text"] for event in events), whole)
+        self.assertEqual(events[-1]["choices"][0]["finish_reason"], "length")
+        self.assertEqual({event["id"] for event in events}, {events[0]["id"]})
+        self.assertNotIn("usage", events[0])
+
+    def test_chat_stream_is_openais(self):
+        answer = self.chat(stream=True, stream_options={"include_usage": True}, n=2)
+        self.assertEqual(answer.headers["Content-Type"], "text/event-stream; charset=utf-8")
+        self.assertEqual(answer.headers["Cache-Control"], "no-cache")
+        *events, total = answer.events()
+        self.assertEqual(total["choices"], [])
+        self.assertEqual(total["usage"]["completion_tokens"], 16)
+        self.assertTrue(all(event["usage"] is None for event in events))
+        for index in (0, 1):
+            choices = [e["choices"][0] for e in events if e["choices"][0]["index"] == index]
+            self.assertEqual(choices[0]["delta"], {"role": "assistant", "content": ""})
+            self.assertEqual((choices[-1]["delta"], choices[-1]["finish_reason"]), ({}, "length"))
+            for choice in choices[1:-1]:
+                self.assertEqual(list(choice["delta"]), ["content"])
+                self.assertIsNone(choice["finish_reason"])
+        whole = self.chat().json()["choices"][0]
+        self.assertEqual(whole["message"]["role"], "assistant")
+        self.assertNotIn("tool_calls", whole["message"])
+        self.assertEqual(whole["message"]["content"],
+                         "".join(e["choices"][0]["delta"].get("content", "") for e in events
+                                 if e["choices"][0]["index"] == 0))
+
+    def test_stream_to_the_byte(self):
+        request = {"messages": user("Hello"), "temperature": 0, "max_tokens": 2, "stream": True,
+                   "stream_options": {"include_usage": True}, "cache_salt": "bytes"}
+        body = self.server.post("/v1/chat/completions", request).body
+        for changing, fixed in ((rb'"id":"chatcmpl-[^"]+"', b'"id":"chatcmpl-1"'),
+                                (rb'"created":\d+', b'"created":1'),
+                                (rb'"gale-[^"]+"', b'"gale-0"')):
+            body = re.sub(changing, fixed, body)
+        self.assertEqual(body, (ROOT / "tests/data/e2e/chat_stream.sse").read_bytes())
+
+    def test_prompts_times_samples_in_order(self):
+        ids = [prompt["ids"] for prompt in GOLDEN["prompts"][:2]]
+        answer = self.complete(prompt=ids, n=2, return_token_ids=True).json()
+        self.assertEqual([choice["index"] for choice in answer["choices"]], [0, 1, 2, 3])
+        for i, choice in enumerate(answer["choices"]):
+            golden = GOLDEN["prompts"][i // 2]["greedy_ids"]
+            self.assertEqual(choice["token_ids"], golden[:NUM_GREEDY])
+
+    def test_echo_with_logprobs_scores_the_prompt(self):
+        golden = GOLDEN["logprobs"]
+        choice = self.complete(prompt=golden["tokens"], echo=True, logprobs=1,
+                               max_tokens=0).json()["choices"][0]
+        scored = choice["logprobs"]
+        self.assertEqual(len(scored["tokens"]), len(golden["tokens"]))
+        self.assertEqual("".join(scored["tokens"]), choice["text"])
+        self.assertIsNone(scored["token_logprobs"][0])
+        for ours, theirs in zip(scored["token_logprobs"][1:], golden["logprobs"][1:]):
+            self.assertAlmostEqual(ours, theirs, delta=2e-3)
+        self.assertEqual(scored["text_offset"][1], len(scored["tokens"][0]))
+
+    def test_logprobs_of_both_endpoints_agree(self):
+        text = self.complete(logprobs=2).json()["choices"][0]["logprobs"]
+        prompt = self.server.post("/tokenize", {"messages": user("Hello")}).json()["tokens"]
+        by_text = self.complete(prompt=prompt, logprobs=2, max_tokens=8).json()["choices"][0]
+        by_chat = self.chat(logprobs=True, top_logprobs=2).json()["choices"][0]
+        self.assertEqual([entry["logprob"] for entry in by_chat["logprobs"]["content"]],
+                         by_text["logprobs"]["token_logprobs"])
+        for entry in by_chat["logprobs"]["content"]:
+            self.assertEqual(len(entry["top_logprobs"]), 2)
+            if "\ufffd" not in entry["token"]:
+                self.assertEqual(bytes(entry["bytes"]).decode(), entry["token"])
+        spelled = b"".join(bytes(e["bytes"]) for e in by_chat["logprobs"]["content"])
+        self.assertEqual(spelled.decode("utf-8", "replace"), by_chat["message"]["content"])
+        self.assertEqual(len(text["tokens"]), NUM_GREEDY)
+        streamed = self.chat(logprobs=True, top_logprobs=2, stream=True).events()
+        entries = [entry for event in streamed for choice in event["choices"]
+                   if choice["logprobs"] for entry in choice["logprobs"]["content"]]
+        self.assertEqual(entries, by_chat["logprobs"]["content"])
+
+    def test_seeds_and_stop(self):
+        draws = [self.complete(temperature=1, seed=seed, max_tokens=20).json()["choices"][0]["text"]
+                 for seed in (5, 5, 6)]
+        self.assertEqual(draws[0], draws[1])
+        self.assertNotEqual(draws[0], draws[2])
+        stopped = self.complete(stop="mouse").json()["choices"][0]
+        self.assertEqual(stopped["text"], GREEDY["greedy_text"].split("mouse")[0])
+        self.assertEqual(stopped["finish_reason"], "stop")
+        kept = self.complete(stop=["mouse"], include_stop_str_in_output=True).json()["choices"][0]
+        self.assertEqual(kept["text"], stopped["text"] + "mouse")
+
+    def test_content_parts_and_unknown_fields(self):
+        parts = [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
+        extras = {"metadata": {"a": "b"}, "store": True, "service_tier": "auto", "user": "me"}
+        self.assertEqual(self.chat(messages=parts, **extras).json()["choices"],
+                         self.chat().json()["choices"])
+
+    def test_tokenize_there_and_back(self):
+        answer = self.server.post("/tokenize", {"prompt": GREEDY["prompt"],
+                                                "return_token_strs": True}).json()
+        self.assertEqual(answer["tokens"], GREEDY["ids"])
+        self.assertEqual(answer["count"], len(GREEDY["ids"]))
+        self.assertEqual("".join(answer["token_strs"]), GREEDY["prompt"])
+        back = self.server.post("/detokenize", {"tokens": answer["tokens"]}).json()
+        self.assertEqual(back, {"prompt": GREEDY["prompt"]})
+
+    def test_special_tokens_in_messages_stay_text(self):
+        chat = GOLDEN["chat"]
+        rendered = self.server.post("/tokenize", {"messages": chat["messages"]}).json()["tokens"]
+        text = self.server.post("/detokenize", {"tokens": rendered}).json()["prompt"]
+        self.assertEqual(text, chat["text"])
+        alone = self.server.post("/tokenize", {"prompt": "<|im_end|>"}).json()["tokens"]
+        self.assertGreater(len(alone), 1)
+
+    def test_errors_of_the_body(self):
+        chat = "/v1/chat/completions"
+        ok = {"messages": user("Hello"), "max_tokens": 1}
+        self.refused(chat, "{", 400, "invalid_json", "byte 1")
+        self.refused(chat, "[]", 400, "invalid_json", "object")
+        self.refused(chat, "{} x", 400, "invalid_json", "JSON")
+        self.refused(chat, "[" * 100000, 400, "invalid_json", "JSON")
+        self.refused(chat, {}, 400, None, "messages")
+        self.refused(chat, {**ok, "model": "gpt-5"}, 404, "model_not_found", "gpt-5")
+        self.refused(chat, {**ok, "temperature": "hot"}, 400, None, "temperature")
+        self.refused(chat, {**ok, "temperature": -1}, 400, None, "temperature")
+        self.refused(chat, {**ok, "n": 0}, 400, None, "n")
+        self.refused(chat, {**ok, "stop": 3}, 400, None, "stop")
+        self.refused(chat, {**ok, "max_tokens": 0}, 400, None, "max_tokens")
+        self.refused(chat, {**ok, "top_logprobs": 2}, 400, None, "logprobs")
+        self.refused(chat, {**ok, "stream_options": {}}, 400, None, "stream")
+        self.refused(chat, {**ok, "messages": [{"role": "king", "content": ""}]}, 400, None, "role")
+        image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
+        self.refused(chat, {**ok, "messages": image}, 400, "unsupported_parameter", "image_url")
+        json_mode = {"type": "json_object"}
+        self.refused(chat, {**ok, "response_format": json_mode}, 400, "unsupported_parameter",
+                     "response_format")
+        tools = [{"type": "function", "function": {"name": "f"}}]
+        self.refused(chat, {**ok, "tools": tools}, 400, "unsupported_parameter", "tools")
+        self.refused("/v1/completions", {"prompt": [1, 99999]}, 400, None, "99999")
+        self.refused("/v1/completions", {"prompt": []}, 400, None, "prompt")
+        self.refused("/v1/completions", {"prompt": ""}, 400, None, "prompt")
+
+    def test_context_is_never_cut(self):
+        answer = self.refused("/v1/chat/completions",
+                              {"messages": user("Hello"), "max_tokens": 32768}, 400,
+                              "context_length_exceeded", "maximum context length is 32768 tokens")
+        self.assertEqual(answer.error()["n_ctx"], 32768)
+        long = [7] * 40000
+        for fields in ({}, {"max_tokens": 5}, {"stream": True}):
+            self.refused("/v1/completions", {"prompt": long, **fields}, 400,
+                         "context_length_exceeded", "40000 in the prompt")
+
+    def test_errors_of_the_route(self):
+        missing = self.server.get("/v1/nothing")
+        self.assertEqual((missing.status, missing.error()["type"]), (404, "invalid_request_error"))
+        wrong = self.server.get("/v1/completions")
+        self.assertEqual((wrong.status, wrong.headers["Allow"]), (405, "POST"))
+        head = self.server.request("HEAD", "/health")
+        self.assertEqual((head.status, head.body), (200, b""))
+        self.assertEqual(self.server.request("OPTIONS", "/v1/models").status, 204)
+
+    def test_request_ids(self):
+        self.assertTrue(self.server.get("/health").headers["x-request-id"])
+        given = self.server.get("/health", **{"X-Request-Id": "mine-1"})
+        self.assertEqual(given.headers["x-request-id"], "mine-1")
+
+    def test_connections_are_kept(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=TIMEOUT_S)
+        for stream in (False, True, False):
+            body = {"prompt": "a", "max_tokens": 2, "stream": stream}
+            connection.request("POST", "/v1/completions", json.dumps(body))
+            response = connection.getresponse()
+            self.assertEqual(response.status, 200)
+            response.read()
+        connection.close()
+
+    def test_pipelined_requests_are_answered_in_order(self):
+        with self.server.connect() as connection:
+            requests = b"".join(
+                raw_post("/v1/completions", {"prompt": "a", "max_tokens": n, "ignore_eos": True})
+                for n in (9, 1))
+            connection.sendall(requests + b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+            text = read_all(connection).decode()
+        places = [text.find(part) for part in
+                  ('"completion_tokens":9', '"completion_tokens":1,', '{"status":"ok"}')]
+        self.assertEqual(places, sorted(places))
+        self.assertGreater(places[0], 0)
+
+    def test_http_1_0_ends_with_the_connection(self):
+        body = json.dumps({"prompt": "a", "max_tokens": 3, "stream": True})
+        with self.server.connect() as connection:
+            connection.sendall(f"POST /v1/completions HTTP/1.0\r\nContent-Length: {len(body)}"
+                               f"\r\n\r\n{body}".encode())
+            head, _, rest = read_all(connection).partition(b"\r\n\r\n")
+        self.assertNotIn(b"chunked", head)
+        self.assertTrue(rest.endswith(b"data: [DONE]\n\n"))
+
+    def test_expect_continue(self):
+        data = raw_post("/detokenize", {"tokens": GREEDY["ids"]}, "Expect: 100-continue",
+                        "Connection: close")
+        head, _, body = data.partition(b"\r\n\r\n")
+        with self.server.connect() as connection:
+            connection.sendall(head + b"\r\n\r\n")
+            self.assertEqual(connection.recv(100), b"HTTP/1.1 100 Continue\r\n\r\n")
+            connection.sendall(body)
+            self.assertIn(GREEDY["prompt"].encode(), read_all(connection))
+
+    def test_nonsense_is_refused(self):
+        for data, status in ((b"hello\r\n\r\n", 400), (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
+                             (b"GET /%00 HTTP/1.1\r\n\r\n", 400),
+                             (b"GET * HTTP/1.1\r\n\r\n", 400),
+                             (b"GET / HTTP/1.1\r\nA: " + b"b" * 40000 + b"\r\n\r\n", 431),
+                             (b"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", 413),
+                             (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400)):
+            with self.server.connect() as connection:
+                connection.sendall(data)
+                answer = read_all(connection)
+            self.assertTrue(answer.startswith(f"HTTP/1.1 {status} ".encode()), (data[:40], answer))
+            self.assertIn(b'"error"', answer)
+
+    def test_clients_that_go_are_given_up(self):
+        for stream in (True, False):
+            with self.server.connect() as connection:
+                connection.sendall(raw_post("/v1/completions", {
+                    "prompt": "a", "max_tokens": 30000, "ignore_eos": True, "stream": stream}))
+                if stream:
+                    self.assertIn(b"200 OK", connection.recv(100))
+        deadline = time.monotonic() + TIMEOUT_S
+        while sum(" 499 " in line for line in self.server.log) < 2:
+            self.assertLess(time.monotonic(), deadline, self.server.log)
+            time.sleep(0.01)
+
+
+class Lifecycle(unittest.TestCase):
+    def test_sigterm_lets_streams_end(self):
+        with Server() as server:
+            connections = [server.connect() for _ in range(32)]
+            for connection in connections:
+                connection.sendall(raw_post("/v1/completions", {
+                    "prompt": "a", "max_tokens": 200, "ignore_eos": True, "stream": True}))
+            for connection in connections:
+                self.assertIn(b"200 OK", connection.recv(15))
+            server.process.send_signal(signal.SIGTERM)
+            for connection in connections:
+                with connection:
+                    self.assertTrue(read_all(connection).endswith(
+                        b"data: [DONE]\n\n\r\n0\r\n\r\n"))
+            self.assertEqual(server.wait(), 0)
+
+    def test_draining_refuses_new_work(self):
+        with Server() as server, server.connect() as busy:
+            busy.sendall(raw_post("/v1/completions", {
+                "prompt": "a", "max_tokens": 20000, "ignore_eos": True, "stream": True}))
+            self.assertIn(b"200 OK", busy.recv(15))
+            server.process.send_signal(signal.SIGTERM)
+            while server.get("/health").json()["status"] != "draining":
+                time.sleep(0.01)
+            refused = server.post("/v1/completions", {"prompt": "a"})
+            self.assertEqual((refused.status, refused.error()["code"]), (503, "engine_overloaded"))
+            self.assertEqual(refused.headers["Retry-After"], "1")
+            server.process.send_signal(signal.SIGTERM)  # the second one does not wait
+            self.assertEqual(server.wait(), 1)
+
+    def test_port_in_use(self):
+        with Server() as server:
+            with self.assertRaisesRegex(RuntimeError, "port"):
+                Server("--port", server.port)
+
+    def test_keys_guard_every_route(self):
+        routes = [("GET", "/v1/models"), ("GET", "/v1/models/tiny-chat"), ("GET", "/version"),
+                  ("POST", "/v1/completions"), ("POST", "/v1/chat/completions"),
+                  ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/nothing")]
+        with Server("--api-key", "one", "--api-key", "two") as server:
+            self.assertEqual(server.get("/health").status, 200)
+            for method, path in routes:
+                for headers in ({}, {"Authorization": "Bearer on"}, {"Authorization": "Bearer "}):
+                    answer = server.request(method, path, "{}", headers.items())
+                    self.assertEqual((answer.status, answer.error()["code"]),
+                                     (401, "invalid_api_key"), (method, path))
+            for key in ("one", "two"):
+                answer = server.get("/v1/models", Authorization=f"Bearer {key}")
+                self.assertEqual(answer.status, 200)
+
+
+if __name__ == "__main__":
+    unittest.main()
