@@ -53,6 +53,8 @@ struct QkvRopeArgs {
 enum class Activation {
   kSilu,      ///< x / (1 + exp(-x))
   kGeluTanh,  ///< GELU with its tanh in place of the error function (arXiv:1606.08415)
+  /// gpt-oss: gate / (1 + exp(-alpha * gate)) * (up + 1), the gate at most `limit`, up within it.
+  kClampedSwiglu,
 };
 
 /// out = activation(gate) * up, where gate_up rows are [gate | up] (arXiv:2002.05202).
@@ -60,6 +62,8 @@ struct GatedActivationArgs {
   TensorView gate_up;  ///< [tokens, 2 * intermediate]
   TensorView out;      ///< [tokens, intermediate]
   Activation activation = Activation::kSilu;
+  float alpha = 1;  ///< kClampedSwiglu
+  float limit = 0;  ///< kClampedSwiglu
 };
 
 /// x = cap * tanh(x / cap), in place: keeps logits within cap (arXiv:2408.00118).

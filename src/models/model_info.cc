@@ -1,6 +1,7 @@
 #include "gale/model_info.h"
 
 #include "base/status_macros.h"
+#include "models/model_registry.h"
 #include "models/model_source.h"
 #include "weights/checkpoint.h"
 #include "weights/presets.h"
@@ -8,29 +9,14 @@
 namespace gale {
 namespace {
 
-/// Parameters of the decoder family, from the shapes alone; tied weights counted once.
-uint64_t CountParameters(const HfConfig& config) {
-  const bool is_qwen2 = config.architecture == "Qwen2ForCausalLM";
-  const bool has_qk_norm = config.architecture.starts_with("Qwen3");
-  const uint64_t hidden = config.hidden_size;
-  const uint64_t q = uint64_t(config.num_heads) * config.head_dim;
-  const uint64_t kv = uint64_t(config.num_kv_heads) * config.head_dim;
-  const uint64_t intermediate = config.intermediate_size;
-
-  uint64_t attention = hidden * (q + 2 * kv) + q * hidden;
-  if (config.attention_bias || is_qwen2) attention += q + 2 * kv;
-  if (config.attention_bias) attention += hidden;
-  if (has_qk_norm) attention += 2 * uint64_t(config.head_dim);
-
-  uint64_t mlp = 3 * hidden * intermediate;
-  if (config.mlp_bias) mlp += 2 * intermediate + hidden;
-  if (config.num_experts > 0) {
-    const uint64_t expert = 3 * hidden * config.moe_intermediate_size;
-    mlp = config.num_experts * (expert + hidden);  // hidden: the expert's row of the router
-  }
-  const uint64_t tables =
-      (config.tie_word_embeddings ? 1 : 2) * uint64_t(config.vocab_size) * hidden;
-  return tables + config.num_layers * (attention + mlp + 2 * hidden) + hidden;
+/// What the model declares; tied weights are counted once. Quantized models count as what they
+/// stand for.
+Result<uint64_t> CountParameters(const HfConfig& config, DType dtype) {
+  GALE_ASSIGN_OR_RETURN(const ModelFactory factory, FindModel(config.architecture));
+  GALE_ASSIGN_OR_RETURN(const QuantScheme* scheme, FindQuantScheme("none"));
+  ParamBuilder builder(dtype, Numerics::kBatchInvariant);
+  const std::unique_ptr<Model> model = factory(config, *scheme, builder);
+  return builder.NumParameters();
 }
 
 /// Bytes of all tensors in the folder's files, and their first dtype.
@@ -78,7 +64,7 @@ Result<ModelInfo> ReadModelInfo(const std::string& model, LoadFormat format) {
   info.vocab_size = config.vocab_size;
   info.max_position = config.max_position;
   info.tied_embeddings = config.tie_word_embeddings;
-  info.num_parameters = CountParameters(config);
+  GALE_ASSIGN_OR_RETURN(info.num_parameters, CountParameters(config, dtype));
   info.weight_bytes = stored ? stored->bytes : info.num_parameters * DTypeBytes(dtype);
   info.kv_bytes_per_token = 2 * uint64_t(config.num_layers) * config.num_kv_heads *
                             config.head_dim * DTypeBytes(ResolveDType(ModelDType::kAuto, dtype));

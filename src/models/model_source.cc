@@ -17,15 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What a config may be of: `gale info` describes mixtures of experts too, which do not run yet.
-std::vector<std::string> DescribedArchitectures() {
-  std::vector<std::string> names = SupportedArchitectures();
-  names.emplace_back("Qwen3MoeForCausalLM");
-  return names;
-}
-
 Status ReadConfig(std::string_view text, const std::string& name, ModelSource& source) {
-  GALE_ASSIGN_OR_RETURN(source.config, ParseHfConfig(text, name, DescribedArchitectures()));
+  GALE_ASSIGN_OR_RETURN(source.config, ParseHfConfig(text, name, SupportedArchitectures()));
   source.generation.eos_token_ids = source.config.eos_token_ids;
   return {};
 }
@@ -61,7 +54,7 @@ Result<ModelSource> ReadModelSource(const std::string& model) {
   }
   if (fs::exists(model, ignored) && IsGgufPath(model)) {
     GALE_ASSIGN_OR_RETURN(const GgufModel gguf, GgufModel::Open(model));
-    GALE_ASSIGN_OR_RETURN(source.config, gguf.Config(DescribedArchitectures()));
+    GALE_ASSIGN_OR_RETURN(source.config, gguf.Config(SupportedArchitectures()));
     source.folder = model;
     source.generation.eos_token_ids = source.config.eos_token_ids;
     return source;

@@ -15,8 +15,7 @@ struct ModelSource {
   GenerationConfig generation;  ///< eos_token_ids fall back to config.json's
 };
 
-/// `model` is a path or a preset: what ResolveModel gives. Also reads architectures that Gale can
-/// describe but not run yet.
+/// `model` is a path or a preset: what ResolveModel gives.
 /// Errors: kNotFound, listing the presets; those of ParseHfConfig and ParseGenerationConfig.
 Result<ModelSource> ReadModelSource(const std::string& model);
 

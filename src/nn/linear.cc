@@ -21,17 +21,11 @@ ParamSpec MakeSpec(const std::vector<LinearPart>& parts, const QuantParam& param
   return spec;
 }
 
-bool PointsInto(const void* data, const TensorView& view) {
-  const auto* byte = static_cast<const char*>(data);
-  const auto* begin = static_cast<const char*>(view.data);
-  return byte >= begin && byte < begin + view.Bytes();
-}
-
 }  // namespace
 
 Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
-               std::vector<LinearPart> parts, bool bias)
-    : shape_{in, 0, builder.dtype()}, numerics_(builder.numerics()) {
+               std::vector<LinearPart> parts, bool bias, int groups)
+    : shape_{in, 0, builder.dtype()}, numerics_(builder.numerics()), groups_(groups) {
   for (const LinearPart& part : parts) shape_.out += part.out;
   std::vector<ParamSpec> specs;
   for (const QuantParam& param : scheme.Params(shape_)) {
@@ -45,7 +39,7 @@ Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
                                           scheme.Canonicalize(shape_, raw));
                     GALE_RETURN_IF_ERROR(Bind(context, weight));
                     for (RawParam& param : params) {
-                      if (PointsInto(weight_.data.data, param.view)) context.Keep(std::move(param));
+                      if (Borrows(param.view)) context.Keep(std::move(param));
                     }
                     return {};
                   });
@@ -55,16 +49,24 @@ Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
   builder.Declare(std::move(spec), &bias_);
 }
 
-Status Linear::Bind(BindContext& context, const LinearWeight& weight) {
-  kernel_ =
-      context.backend.FindLinear({weight.format, shape_.in, shape_.out, shape_.dtype, numerics_});
+bool Linear::Borrows(const TensorView& memory) const {
+  const auto* byte = static_cast<const char*>(weight_.data.data);
+  const auto* begin = static_cast<const char*>(memory.data);
+  return byte >= begin && byte < begin + memory.Bytes();
+}
+
+Status Linear::Bind(BindContext& context, const LinearWeight& weight, const TensorView& bias) {
+  kernel_ = context.backend.FindLinear(
+      {weight.format, shape_.in, shape_.out, shape_.dtype, numerics_, groups_ > 1});
   if (kernel_ == nullptr) {
-    return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("device {} has no linear kernel for {} weights [{}, {}] with {} "
-                                 "activations",
-                                 context.backend.info().name, DTypeName(weight.format.data),
-                                 shape_.out, shape_.in, DTypeName(shape_.dtype)));
+    return MakeError(
+        ErrorCode::kUnsupported,
+        fmt::format("device {} has no linear kernel for {}{} weights [{}, {}] with {} "
+                    "activations",
+                    context.backend.info().name, groups_ > 1 ? "experts' " : "",
+                    DTypeName(weight.format.data), shape_.out, shape_.in, DTypeName(shape_.dtype)));
   }
+  if (bias) bias_ = bias;
   GALE_ASSIGN_OR_RETURN(weight_, kernel_->Prepare(weight));
   context.store.private_bytes += weight_.storage.bytes();
   return {};
@@ -72,6 +74,17 @@ Status Linear::Bind(BindContext& context, const LinearWeight& weight) {
 
 void Linear::Forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
   kernel_->Run(*context.stream, {x, &weight_, bias_, out});
+}
+
+void Linear::Forward(ForwardContext& context, const LinearGroups& groups, const TensorView& x,
+                     const TensorView& out) const {
+  kernel_->RunGrouped(*context.stream, {.x = x,
+                                        .weight = &weight_,
+                                        .bias = bias_,
+                                        .offsets = groups.offsets,
+                                        .x_rows = groups.x_rows,
+                                        .out_rows = groups.out_rows,
+                                        .out = out});
 }
 
 }  // namespace gale

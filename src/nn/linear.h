@@ -17,23 +17,36 @@ struct LinearPart {
   int64_t out = 0;
 };
 
+/// Rows by the group whose part of the weight they meet, as GroupedLinearArgs has them.
+struct LinearGroups {
+  TensorView offsets;   ///< i32 [groups + 1]
+  TensorView x_rows;    ///< i32 [entries] or empty
+  TensorView out_rows;  ///< i32 [entries] or empty
+};
+
 /// y = x * W^T (+ bias), W [out, in].
 /// Memory: a merged weight whose parts follow one another in the file is used in place like a plain
 /// one; otherwise the parts are copied together, once, before the device packs them.
 class Linear {
  public:
+  /// `groups` > 1: parts of as many weights, all of the first, then all of the second...
   Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
-         std::vector<LinearPart> parts, bool bias);
-  /// Declares nothing: whoever has the weight calls Bind.
-  Linear(const ParamBuilder& builder, int64_t in, int64_t out)
-      : shape_{in, out, builder.dtype()}, numerics_(builder.numerics()) {}
+         std::vector<LinearPart> parts, bool bias, int groups = 1);
+  /// Declares nothing: whoever has the weight calls Bind. `out`: of all groups.
+  Linear(const ParamBuilder& builder, int64_t in, int64_t out, int groups = 1)
+      : shape_{in, out, builder.dtype()}, numerics_(builder.numerics()), groups_(groups) {}
   Linear(const Linear&) = delete;
   Linear& operator=(const Linear&) = delete;
 
   /// Packs the weight for the device. What it points into must live on if the kernel borrows it.
-  Status Bind(BindContext& context, const LinearWeight& weight);
+  Status Bind(BindContext& context, const LinearWeight& weight, const TensorView& bias = {});
   /// x [rows, in], out [rows, out]; out may be f32 for logits.
   void Forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
+  /// x [rows, in], out [entries, out / groups].
+  void Forward(ForwardContext& context, const LinearGroups& groups, const TensorView& x,
+               const TensorView& out) const;
+  /// Whether the packed weight lies in `memory`, which must then live on.
+  bool Borrows(const TensorView& memory) const;
 
   const TensorView& weight() const { return weight_.data; }  ///< as packed, for fused operations
   const TensorView& bias() const { return bias_; }           ///< [out] or empty
@@ -41,6 +54,7 @@ class Linear {
  private:
   LinearShape shape_;
   Numerics numerics_;
+  int groups_ = 1;
   const LinearKernel* kernel_ = nullptr;
   PackedLinear weight_;
   TensorView bias_;

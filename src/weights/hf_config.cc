@@ -222,8 +222,10 @@ Status ParseAttention(const JsonObject& root, HfConfig& config) {
     GALE_ASSIGN_OR_RETURN(*field, OptionalNumber(root, key, 1e-6, kMaxScore, 0));
   }
   if (config.query_pre_attn_scalar == 0) config.query_pre_attn_scalar = config.head_dim;
-  GALE_ASSIGN_OR_RETURN(config.sliding_window,
-                        OptionalInt(root, "sliding_window", kMaxPosition, 0));
+  if (const auto window = root.Find("sliding_window")) {  // 0: Qwen2-MoE's word for none
+    GALE_ASSIGN_OR_RETURN(const int64_t positions, window->Int(0, kMaxPosition));
+    config.sliding_window = static_cast<int>(positions);
+  }
   GALE_ASSIGN_OR_RETURN(config.sliding_window_pattern,
                         OptionalInt(root, "sliding_window_pattern", kMaxLayers, 0));
   if (root.Find("use_sliding_window")) {
@@ -236,18 +238,6 @@ Status ParseAttention(const JsonObject& root, HfConfig& config) {
   GALE_ASSIGN_OR_RETURN(const bool sees_ahead, OptionalBool(root, "use_bidirectional_attention"));
   if (sees_ahead) return Unsupported(*root.Find("use_bidirectional_attention"), "false");
   return ParseLayerTypes(root, config);
-}
-
-Status ParseExperts(const JsonObject& root, HfConfig& config) {
-  constexpr int64_t kMaxExperts = 1 << 16;
-  const char* key = root.Find("num_experts") ? "num_experts" : "num_local_experts";
-  GALE_ASSIGN_OR_RETURN(config.num_experts, OptionalInt(root, key, kMaxExperts, 0));
-  if (config.num_experts == 0) return {};
-  GALE_ASSIGN_OR_RETURN(config.num_experts_per_token,
-                        RequiredInt(root, "num_experts_per_tok", config.num_experts));
-  GALE_ASSIGN_OR_RETURN(config.moe_intermediate_size,
-                        RequiredInt(root, "moe_intermediate_size", kMaxWidth));
-  return {};
 }
 
 Status ParseQuantization(const JsonObject& root, HfConfig& config) {
@@ -287,7 +277,8 @@ Result<HfConfig> ParseHfConfig(std::string_view json, const std::string& source,
   GALE_ASSIGN_OR_RETURN(config.tie_word_embeddings, OptionalBool(root, "tie_word_embeddings"));
   GALE_ASSIGN_OR_RETURN(config.attention_bias, OptionalBool(root, "attention_bias"));
   GALE_ASSIGN_OR_RETURN(config.mlp_bias, OptionalBool(root, "mlp_bias"));
-  GALE_RETURN_IF_ERROR(ParseExperts(root, config));
+  GALE_ASSIGN_OR_RETURN(config.moe,
+                        ParseMoeConfig(root, config.num_layers, config.intermediate_size));
   GALE_RETURN_IF_ERROR(ParseQuantization(root, config));
   GALE_ASSIGN_OR_RETURN(config.eos_token_ids,
                         ParseTokenIds(root, "eos_token_id", config.vocab_size));

@@ -12,6 +12,7 @@
 #include "gale/sampling_params.h"
 #include "gale/status.h"
 #include "tensor/dtype.h"
+#include "weights/moe_config.h"
 #include "weights/rope_config.h"
 
 namespace gale {
@@ -46,9 +47,7 @@ struct HfConfig {
   bool tie_word_embeddings = false;
   bool attention_bias = false;  ///< on q, k, v and o
   bool mlp_bias = false;        ///< on gate, up and down
-  int num_experts = 0;          ///< 0 = a dense model
-  int num_experts_per_token = 0;
-  int moe_intermediate_size = 0;
+  MoeConfig moe;
   std::string quant_method = "none";  ///< quantization_config.quant_method
   std::vector<TokenId> eos_token_ids;
 };

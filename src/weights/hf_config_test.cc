@@ -8,7 +8,7 @@ namespace gale {
 namespace {
 
 const std::vector<std::string> kKnown = {"LlamaForCausalLM", "Qwen3ForCausalLM", "Qwen2ForCausalLM",
-                                         "Qwen3MoeForCausalLM"};
+                                         "Qwen3MoeForCausalLM", "MixtralForCausalLM"};
 
 constexpr char kRequired[] = R"("architectures":["LlamaForCausalLM"],"vocab_size":100,
     "hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,
@@ -238,7 +238,6 @@ TEST(HfConfig, RefusesBadFieldsByName) {
       {R"("dtype":16)", kCorrupt, "dtype: expected a string"},
       {R"("hidden_act":"gelu")", kUnsupported,
        "hidden_act: expected \"silu\" or \"gelu_pytorch_tanh\", got \"gelu\""},
-      {R"("sliding_window":0)", kCorrupt, "sliding_window: expected an integer in [1,"},
       {R"("use_bidirectional_attention":true)", kUnsupported, "use_bidirectional_attention"},
       {R"("layer_types":["full_attention","chunked_attention"])", kUnsupported, "layer_types[1]"},
       {R"("layer_types":["full_attention"])", kCorrupt, "layer_types: expected 2 items"},
@@ -300,7 +299,7 @@ TEST(HfConfig, UnknownArchitectureListsTheKnown) {
   EXPECT_EQ(config.error().code, ErrorCode::kUnsupported);
   EXPECT_EQ(config.error().message,
             "config.json: unknown architecture \"GPT2LMHeadModel\"; known: LlamaForCausalLM, "
-            "Qwen3ForCausalLM, Qwen2ForCausalLM, Qwen3MoeForCausalLM");
+            "Qwen3ForCausalLM, Qwen2ForCausalLM, Qwen3MoeForCausalLM, MixtralForCausalLM");
 }
 
 TEST(HfConfig, EveryPresetParses) {

@@ -25,6 +25,13 @@ constexpr std::array kPresets = {
       "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
       "max_position_embeddings": 8192, "rms_norm_eps": 1e-05, "rope_theta": 500000.0,
       "hidden_act": "silu", "tie_word_embeddings": false, "eos_token_id": 128001})"},
+    Preset{"mixtral-8x7b", R"({
+      "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "torch_dtype": "bfloat16",
+      "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+      "num_local_experts": 8, "num_experts_per_tok": 2, "num_hidden_layers": 32,
+      "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 32768,
+      "rms_norm_eps": 1e-05, "rope_theta": 1000000.0, "hidden_act": "silu",
+      "tie_word_embeddings": false, "eos_token_id": 2})"},
     Preset{"qwen2.5-1.5b", R"({
       "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "torch_dtype": "bfloat16",
       "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960,
@@ -50,9 +57,9 @@ constexpr std::array kPresets = {
       "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144,
       "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8,
       "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4,
-      "head_dim": 128, "max_position_embeddings": 40960, "rms_norm_eps": 1e-06,
-      "rope_theta": 1000000.0, "hidden_act": "silu", "tie_word_embeddings": false,
-      "eos_token_id": 151645})"},
+      "norm_topk_prob": true, "head_dim": 128, "max_position_embeddings": 40960,
+      "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "hidden_act": "silu",
+      "tie_word_embeddings": false, "eos_token_id": 151645})"},
 };
 
 }  // namespace

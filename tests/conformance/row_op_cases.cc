@@ -316,6 +316,10 @@ OpCase QkvRopeCase(const RopeShape& shape) {
 
 // ---- GatedActivation ----
 
+constexpr const char* kActivationNames[] = {"silu", "gelu_tanh", "clamped_swiglu"};
+constexpr float kAlpha = 1.702F;
+constexpr float kLimit = 1.5F;
+
 OpCase GatedActivationCase(DType dtype, int64_t tokens, int64_t n, double deviation,
                            Activation activation = Activation::kSilu) {
   const auto run = [=](Device& device, Mutation mutation) {
@@ -323,8 +327,11 @@ OpCase GatedActivationCase(DType dtype, int64_t tokens, int64_t n, double deviat
     const HostTensor gate_up = RandomTensor(random, dtype, {tokens, 2 * n}, deviation);
     const DeviceTensor device_gate_up = device.Upload(gate_up, 3);
     const DeviceTensor out = device.Upload(Zeros(dtype, {tokens, n}), 4);
-    device.backend().GatedActivation(device.stream(),
-                                     {device_gate_up.view(), out.view(), activation});
+    device.backend().GatedActivation(device.stream(), {.gate_up = device_gate_up.view(),
+                                                       .out = out.view(),
+                                                       .activation = activation,
+                                                       .alpha = kAlpha,
+                                                       .limit = kLimit});
     const HostTensor got = device.Download(out);
     OpResult result;
     for (int64_t t = 0; t < tokens; ++t) {
@@ -332,16 +339,21 @@ OpCase GatedActivationCase(DType dtype, int64_t tokens, int64_t n, double deviat
         double gate = gate_up.at(t, i);
         double up = gate_up.at(t, n + i);
         if (mutation == Mutation::kSwapHalves) std::swap(gate, up);
-        const bool is_silu =
-            (activation == Activation::kSilu) != (mutation == Mutation::kOtherActivation);
+        const bool is_gelu =
+            (activation == Activation::kGeluTanh) != (mutation == Mutation::kOtherActivation);
+        double steepness = gate;
         // GELU: (1 + tanh(t)) / 2 is 1 / (1 + exp(-2 t)).
-        const double steepness =
-            is_silu ? gate
-                    : 2 * std::sqrt(2 / std::numbers::pi) * (gate + 0.044715 * gate * gate * gate);
+        if (is_gelu) {
+          steepness = 2 * std::sqrt(2 / std::numbers::pi) * (gate + 0.044715 * gate * gate * gate);
+        } else if (activation == Activation::kClampedSwiglu) {
+          gate = std::min<double>(gate, kLimit);
+          up = std::clamp<double>(up, -kLimit, kLimit) + 1;
+          steepness = kAlpha * gate;
+        }
         const double want = gate / (1 + std::exp(-steepness)) * up;
         // exp: a few units, and those of its argument (SiLU's is exact); below -87 f32 cannot hold
         // exp(gate).
-        const double argument = is_silu ? 0 : 8 * std::abs(steepness);
+        const double argument = activation == Activation::kSilu ? 0 : 8 * std::abs(steepness);
         const double bound = (16 + argument) * kU * std::abs(want) + OutputRounding(dtype, want) +
                              1e-35 * std::abs(gate * up);
         result.Add(got.at(t, i), want, bound);
@@ -350,8 +362,8 @@ OpCase GatedActivationCase(DType dtype, int64_t tokens, int64_t n, double deviat
     return result;
   };
   OpCase op{fmt::format("GatedActivation/{}_{}_{}x{}_deviation{}",
-                        activation == Activation::kSilu ? "silu" : "gelu_tanh", DTypeName(dtype),
-                        tokens, n, deviation),
+                        kActivationNames[static_cast<int>(activation)], DTypeName(dtype), tokens, n,
+                        deviation),
             run,
             {}};
   if (tokens > 0) op.must_fail = {Mutation::kSwapHalves};
@@ -546,6 +558,9 @@ std::vector<OpCase> RowOpCases() {
       GatedActivationCase(f32, 7, 100, 1, Activation::kGeluTanh),
       GatedActivationCase(f32, 3, 64, 6, Activation::kGeluTanh),
       GatedActivationCase(bf16, 5, 768, 2, Activation::kGeluTanh),
+      GatedActivationCase(f32, 7, 100, 1, Activation::kClampedSwiglu),
+      GatedActivationCase(bf16, 3, 2880, 2, Activation::kClampedSwiglu),
+      GatedActivationCase(bf16, 3, 70, 9, Activation::kClampedSwiglu),
 
       SoftcapCase(3, 77, 30, 1),
       SoftcapCase(2, 5000, 30, 40),

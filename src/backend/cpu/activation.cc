@@ -4,6 +4,17 @@
 #include "backend/cpu/ops.h"
 
 namespace gale::cpu {
+namespace {
+
+/// Brings gpt-oss's activation to SiLU's form: g / (1 + exp(-alpha g)) is silu(alpha g) / alpha.
+void Clamp(const GatedActivationArgs& args, float* gate, float* up, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    gate[i] = args.alpha * std::min(gate[i], args.limit);
+    up[i] = (std::clamp(up[i], -args.limit, args.limit) + 1) / args.alpha;
+  }
+}
+
+}  // namespace
 
 void GatedActivation(Context& context, const GatedActivationArgs& args) {
   const int64_t tokens = args.out.dim(0);
@@ -14,7 +25,7 @@ void GatedActivation(Context& context, const GatedActivationArgs& args) {
   CheckShape(args.out, {tokens, n});
   const CpuKernels& kernels = context.kernels;
   const auto activate =
-      args.activation == Activation::kSilu ? kernels.silu_mul : kernels.gelu_tanh_mul;
+      args.activation == Activation::kGeluTanh ? kernels.gelu_tanh_mul : kernels.silu_mul;
   // Wide rows are cut too, so that one token keeps every thread busy.
   constexpr int64_t kColumns = 4096;
   const int64_t pieces = (n + kColumns - 1) / kColumns;
@@ -29,6 +40,7 @@ void GatedActivation(Context& context, const GatedActivationArgs& args) {
               const TensorView row = args.gate_up.Rows(t, t + 1);
               kernels.to_f32(row.Slice(1, first, first + width).data, row.dtype, gate, width);
               kernels.to_f32(row.Slice(1, n + first, n + first + width).data, row.dtype, up, width);
+              if (args.activation == Activation::kClampedSwiglu) Clamp(args, gate, up, width);
               activate(gate, up, gate, width);
               kernels.from_f32(gate, args.out.Rows(t, t + 1).Slice(1, first, first + width).data,
                                args.out.dtype, width);

@@ -9,19 +9,32 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// (1 + tanh(t)) / 2 is 1 / (1 + exp(-2 t)), so both are x / (1 + exp(-steepness)).
+struct Clamping {
+  float alpha;
+  float limit;
+};
+
+/// (1 + tanh(t)) / 2 is 1 / (1 + exp(-2 t)), so all gates are x / (1 + exp(-steepness)).
 template <Activation kActivation>
-__device__ __forceinline__ float Activate(float x) {
+__device__ __forceinline__ float Gated(float gate, float up, const Clamping& clamping) {
   constexpr float kTwiceRootTwoOverPi = 1.59576912F;
-  const float steepness =
-      kActivation == Activation::kSilu ? x : kTwiceRootTwoOverPi * fmaf(0.044715F * (x * x), x, x);
-  return x / (1.0F + expf(-steepness));
+  float steepness = gate;
+  if constexpr (kActivation == Activation::kGeluTanh) {
+    steepness = kTwiceRootTwoOverPi * fmaf(0.044715F * (gate * gate), gate, gate);
+  }
+  if constexpr (kActivation == Activation::kClampedSwiglu) {
+    gate = fminf(gate, clamping.limit);
+    up = fminf(fmaxf(up, -clamping.limit), clamping.limit) + 1.0F;
+    steepness = clamping.alpha * gate;
+  }
+  return gate / (1.0F + expf(-steepness)) * up;
 }
 
 /// Blocks: (row, stretch of columns). Strides in elements.
 template <class T, Activation kActivation>
 __global__ void GatedActivationKernel(const T* gate_up, int64_t gate_up_stride, T* out,
-                                      int64_t out_stride, int columns, bool packs) {
+                                      int64_t out_stride, int columns, bool packs,
+                                      Clamping clamping) {
   LaunchDependents();
   WaitForPrerequisites();
   const T* gate = gate_up + blockIdx.x * gate_up_stride;
@@ -36,12 +49,12 @@ __global__ void GatedActivationKernel(const T* gate_up, int64_t gate_up_stride, 
       LoadPack(gate + i, g);
       LoadPack(up + i, u);
 #pragma unroll
-      for (int j = 0; j < kPack<T>; ++j) g[j] = Activate<kActivation>(g[j]) * u[j];
+      for (int j = 0; j < kPack<T>; ++j) g[j] = Gated<kActivation>(g[j], u[j], clamping);
       StorePack(row + i, g);
     }
   } else {
     for (int i = thread; i < columns; i += threads) {
-      row[i] = FromF32<T>(Activate<kActivation>(ToF32(gate[i])) * ToF32(up[i]));
+      row[i] = FromF32<T>(Gated<kActivation>(ToF32(gate[i]), ToF32(up[i]), clamping));
     }
   }
 }
@@ -57,6 +70,15 @@ __global__ void SoftcapKernel(float* x, int64_t stride, int columns, float cap) 
 }
 
 template <class T>
+auto* KernelFor(Activation activation) {
+  switch (activation) {
+    case Activation::kGeluTanh: return GatedActivationKernel<T, Activation::kGeluTanh>;
+    case Activation::kClampedSwiglu: return GatedActivationKernel<T, Activation::kClampedSwiglu>;
+    default: return GatedActivationKernel<T, Activation::kSilu>;
+  }
+}
+
+template <class T>
 void Run(CudaStream& stream, const GatedActivationArgs& args) {
   const int64_t columns = args.out.dim(1);
   // The halves of a row are aligned when `out`'s width is a multiple of a pack.
@@ -64,11 +86,9 @@ void Run(CudaStream& stream, const GatedActivationArgs& args) {
   const int64_t per_block = int64_t{kThreads} * kPack<T>;
   const auto stretches = static_cast<unsigned>((columns + per_block - 1) / per_block);
   stream.Launch({dim3(static_cast<unsigned>(args.out.dim(0)), stretches), dim3(kThreads)},
-                args.activation == Activation::kSilu
-                    ? GatedActivationKernel<T, Activation::kSilu>
-                    : GatedActivationKernel<T, Activation::kGeluTanh>,
-                args.gate_up.As<T>(), args.gate_up.strides[0], args.out.As<T>(),
-                args.out.strides[0], static_cast<int>(columns), packs);
+                KernelFor<T>(args.activation), args.gate_up.As<T>(), args.gate_up.strides[0],
+                args.out.As<T>(), args.out.strides[0], static_cast<int>(columns), packs,
+                Clamping{args.alpha, args.limit});
 }
 
 }  // namespace

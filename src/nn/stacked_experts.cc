@@ -1,0 +1,112 @@
+#include "nn/stacked_experts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "base/check.h"
+#include "base/host_limits.h"
+#include "base/status_macros.h"
+#include "base/thread_pool.h"
+
+namespace gale {
+namespace {
+
+/// Where output `i` of one expert goes.
+int64_t OutputRow(const StackedExpertsShape& shape, int64_t i) {
+  return shape.is_gate_up ? i % 2 * (shape.out / 2) + i / 2 : i;
+}
+
+/// [in, out] to [out, in] with the outputs in their new order, by tiles that stay in the cache.
+template <class T>
+void Transpose(const StackedExpertsShape& shape, const T* source, T* target) {
+  constexpr int64_t kTile = 64;
+  for (int64_t first_in = 0; first_in < shape.in; first_in += kTile) {
+    const int64_t end_in = std::min(first_in + kTile, shape.in);
+    for (int64_t first_out = 0; first_out < shape.out; first_out += kTile) {
+      const int64_t end_out = std::min(first_out + kTile, shape.out);
+      for (int64_t o = first_out; o < end_out; ++o) {
+        T* row = target + OutputRow(shape, o) * shape.in;
+        for (int64_t i = first_in; i < end_in; ++i) row[i] = source[i * shape.out + o];
+      }
+    }
+  }
+}
+
+template <class T>
+void TransposeAll(const StackedExpertsShape& shape, const void* source, void* target) {
+  ThreadPool threads(AvailableCpus());
+  threads.ParallelFor(shape.experts, [&](int64_t expert, int) {
+    const int64_t offset = expert * shape.in * shape.out;
+    Transpose(shape, static_cast<const T*>(source) + offset, static_cast<T*>(target) + offset);
+  });
+}
+
+/// `elements` of memory that the host can write and Copy can read.
+Result<Buffer> AllocateHost(Backend& backend, size_t bytes) {
+  return backend.Allocate(
+      bytes, backend.info().is_host_memory ? MemoryKind::kDevice : MemoryKind::kPinnedHost);
+}
+
+/// The parameter where the host can read it: dummy weights are made on the device.
+Status BringToHost(BindContext& context, RawParam& param) {
+  if (!param.is_on_device || context.backend.info().is_host_memory) return {};
+  GALE_ASSIGN_OR_RETURN(Buffer host, AllocateHost(context.backend, param.view.Bytes()));
+  context.backend.Copy(context.stream, host.data(), param.view.data, param.view.Bytes());
+  GALE_RETURN_IF_ERROR(context.stream.Synchronize());
+  param.view.data = host.data();
+  param.storage = std::move(host);
+  param.is_on_device = false;
+  return {};
+}
+
+/// `param` [experts, in, out], or [experts, out] when `shape.in` is 1, as [experts * out, in].
+Result<RawParam> Reorder(BindContext& context, RawParam param, const StackedExpertsShape& shape) {
+  GALE_RETURN_IF_ERROR(BringToHost(context, param));
+  RawParam ordered;
+  GALE_ASSIGN_OR_RETURN(ordered.storage, AllocateHost(context.backend, param.view.Bytes()));
+  ordered.view =
+      TensorView(ordered.storage.data(), param.view.dtype, {shape.experts * shape.out, shape.in});
+  if (DTypeBytes(param.view.dtype) == sizeof(float)) {
+    TransposeAll<uint32_t>(shape, param.view.data, ordered.view.data);
+  } else {
+    GALE_CHECK_EQ(DTypeBytes(param.view.dtype), sizeof(uint16_t));
+    TransposeAll<uint16_t>(shape, param.view.data, ordered.view.data);
+  }
+  return ordered;
+}
+
+}  // namespace
+
+std::unique_ptr<Linear> DeclareStackedExperts(ParamBuilder& builder, const std::string& name,
+                                              const StackedExpertsShape& shape) {
+  const int64_t outputs = shape.experts * shape.out;
+  auto linear = std::make_unique<Linear>(builder, shape.in, outputs, shape.experts);
+  ParamSpec weight = {
+      {{{name}, shape.experts}}, {shape.experts, shape.in, shape.out}, builder.dtype()};
+  weight.dummy_std = 1 / std::sqrt(static_cast<float>(shape.in));
+  ParamSpec bias = {
+      {{{name + "_bias"}, shape.experts}}, {shape.experts, shape.out}, builder.dtype()};
+  bias.dummy_std = 1;  // as large as what it is added to
+  std::vector<ParamSpec> specs;
+  specs.push_back(std::move(weight));
+  specs.push_back(std::move(bias));
+  builder.Declare(
+      std::move(specs),
+      [linear = linear.get(), shape](BindContext& context, std::vector<RawParam> params) -> Status {
+        GALE_ASSIGN_OR_RETURN(RawParam weights, Reorder(context, std::move(params[0]), shape));
+        StackedExpertsShape of_bias = shape;
+        of_bias.in = 1;
+        GALE_ASSIGN_OR_RETURN(RawParam biases, Reorder(context, std::move(params[1]), of_bias));
+        biases.view = TensorView(biases.view.data, biases.view.dtype, {biases.view.dim(0)});
+        GALE_ASSIGN_OR_RETURN(const TensorView bias_view, context.Place(std::move(biases)));
+        const LinearWeight canonical = {
+            {BlockCode::kNone, weights.view.dtype}, shape.in, weights.view.dim(0), weights.view};
+        GALE_RETURN_IF_ERROR(linear->Bind(context, canonical, bias_view));
+        if (linear->Borrows(weights.view)) context.Keep(std::move(weights));
+        return {};
+      });
+  return linear;
+}
+
+}  // namespace gale
