@@ -21,12 +21,30 @@ struct Variant {
   std::function<bool(const EngineStats&)> took_place = [](const EngineStats&) { return true; };
 };
 
-EngineConfig BaseConfig(ModelDType dtype) {
+/// The models have 113 tokens.
+struct Tested {
+  std::string name;
+  std::string model;  ///< below tests/data
+  LoadFormat format = LoadFormat::kAuto;
+  ModelDType dtype = ModelDType::kF32;
+  size_t tiny_pool = 0;  ///< bytes that hold a sequence, and not many
+};
+
+const Tested kQwen3F32 = {"F32", "models/qwen3_tied", LoadFormat::kAuto, ModelDType::kF32,
+                          size_t{20} * 16 * 3 * 3 * 20 * 2 * 4};  // heads of 20 are padded
+const Tested kQwen3Bf16 = {"Bf16", "models/qwen3_tied", LoadFormat::kAuto, ModelDType::kBf16,
+                           kQwen3F32.tiny_pool};
+/// Two groups, one with windows of 21 tokens in blocks of 16, one in blocks of 32.
+const Tested kGemma3 = {"Windows", "configs/gemma3_dim32.json", LoadFormat::kDummy,
+                        ModelDType::kF32, size_t{18} * 16 * 3 * 2 * 32 * 2 * 4};
+
+EngineConfig BaseConfig(const Tested& tested) {
   EngineConfig config;
-  config.model = GALE_SOURCE_DIR "/tests/data/models/qwen3_tied";
+  config.model = GALE_SOURCE_DIR "/tests/data/" + tested.model;
+  config.load_format = tested.format;
   config.device = TestDevice();
   config.numerics = Numerics::kBatchInvariant;
-  config.dtype = dtype;
+  config.dtype = tested.dtype;
   config.threads = 2;
   config.max_model_len = 128;
   config.max_num_seqs = 16;
@@ -36,10 +54,7 @@ EngineConfig BaseConfig(ModelDType dtype) {
   return config;
 }
 
-std::vector<Variant> Variants() {
-  // Blocks of 16 tokens, 3 layers, 3 KV heads of 20, two tensors, 4 bytes: room for 10 to 20
-  // blocks.
-  const size_t tiny_pool = size_t{20} * 16 * 3 * 3 * 20 * 2 * 4;
+std::vector<Variant> Variants(size_t tiny_pool) {
   const auto preempted = [](const EngineStats& stats) { return stats.preemptions > 0; };
   const auto cached = [](const EngineStats& stats) { return stats.cached_tokens > 0; };
   return {
@@ -144,13 +159,11 @@ void ExpectEqual(const RequestOutput& a, const RequestOutput& b) {
   ExpectEqual(a.prompt_logprobs, b.prompt_logprobs);
 }
 
-class EngineEqualityTest : public ::testing::TestWithParam<ModelDType> {};
+class EngineEqualityTest : public ::testing::TestWithParam<Tested> {};
 
-INSTANTIATE_TEST_SUITE_P(DTypes, EngineEqualityTest,
-                         ::testing::Values(ModelDType::kF32, ModelDType::kBf16),
-                         [](const auto& tested) {
-                           return tested.param == ModelDType::kF32 ? "F32" : "Bf16";
-                         });
+INSTANTIATE_TEST_SUITE_P(Models, EngineEqualityTest,
+                         ::testing::Values(kQwen3F32, kQwen3Bf16, kGemma3),
+                         [](const auto& tested) { return tested.param.name; });
 
 TEST_P(EngineEqualityTest, TokensDoNotDependOnTheSchedule) {
   const std::vector<RequestParams> requests = Requests();
@@ -166,7 +179,7 @@ TEST_P(EngineEqualityTest, TokensDoNotDependOnTheSchedule) {
     const size_t num_prompt = std::get<std::vector<TokenId>>(requests[i].prompt).size();
     EXPECT_EQ(expected[i].prompt_logprobs.size(), sampling.prompt_logprobs ? num_prompt - 1 : 0);
   }
-  for (const Variant& variant : Variants()) {
+  for (const Variant& variant : Variants(GetParam().tiny_pool)) {
     EngineConfig config = BaseConfig(GetParam());
     variant.change(config);
     const std::vector<RequestOutput> outputs = RunAll(config, requests, variant);
@@ -201,7 +214,7 @@ TEST_P(EngineEqualityTest, GraphsOfDecodeStepsChangeNothing) {
 
 /// One sequence, so that both loops have the same steps, as Numerics::kFast asks for.
 TEST(EngineFastNumericsTest, FusedStepsAreTheSameInBothLoops) {
-  EngineConfig config = BaseConfig(ModelDType::kBf16);
+  EngineConfig config = BaseConfig(kQwen3Bf16);
   config.model = GALE_SOURCE_DIR "/tests/data/configs/qwen3_dim64.json";
   config.load_format = LoadFormat::kDummy;
   config.numerics = Numerics::kFast;
@@ -261,6 +274,33 @@ TEST_P(EngineEqualityTest, PromptLogprobsScoreWhatGenerationDrew) {
   EXPECT_TRUE(scored.samples[0].tokens.empty());
   ExpectEqual({scored.prompt_logprobs.begin() + 2, scored.prompt_logprobs.end()},
               drawn.samples[0].logprobs);
+}
+
+/// 120 tokens in a pool of fewer blocks than they fill: those out of the window are used again.
+TEST(EngineWindowTest, ALongSequenceNeedsNoMoreThanItsWindow) {
+  EngineConfig config = BaseConfig(kQwen3F32);
+  config.model = GALE_SOURCE_DIR "/tests/data/models/mistral_window";
+  config.max_num_batched_tokens = 8;
+  RequestParams request;
+  request.prompt = std::vector<TokenId>{5, 17, 79, 3, 42, 8, 9, 21, 80, 11};
+  request.sampling.max_tokens = 110;
+  request.sampling.ignore_eos = true;
+  request.sampling.temperature = 0;
+  const Variant once{"once", [](EngineConfig&) {}};
+  const std::vector<RequestOutput> expected = RunAll(config, {request}, once);
+  // A block: 16 tokens, 3 layers, 2 KV heads of 14 with padding, two tensors, 4 bytes.
+  const size_t padded_dim = TestDevice() == "cpu" ? 16 : 32;
+  const size_t block_bytes = 16 * 3 * 2 * padded_dim * 2 * 4;
+  config.kv_cache_bytes = 5 * block_bytes;
+  for (const bool overlap : {false, true}) {
+    config.overlap = overlap;
+    auto engine = LlmEngine::Create(config);
+    ASSERT_TRUE(engine) << engine.error().message;
+    const RequestOutput output = (*engine)->Generate({request})[0];
+    ASSERT_EQ(output.samples[0].tokens.size(), 110U);
+    ExpectEqual(output, expected[0]);
+    EXPECT_EQ((*engine)->stats().preemptions, 0);
+  }
 }
 
 }  // namespace

@@ -26,18 +26,19 @@ size_t WantedBlocks(const EngineConfig& config, const MemoryDemand& demand, int 
                     size_t block_bytes) {
   if (config.kv_cache_bytes > 0)
     return std::max<size_t>(config.kv_cache_bytes / block_bytes, 1) - 1;
-  const size_t full = static_cast<size_t>(BlocksPerSequence(demand.kv, max_model_len)) *
+  const size_t full = static_cast<size_t>(BlocksPerSequence(demand.kv, max_model_len,
+                                                            config.max_num_batched_tokens)) *
                       static_cast<size_t>(config.max_num_seqs);
   return std::min(full, demand.free_bytes / kDefaultShareOfFree / block_bytes);
 }
 
 /// The longest sequence that `blocks` hold.
-int LongestSequence(const KvCacheSpec& kv, size_t blocks, int max_model_len) {
+int LongestSequence(const KvCacheSpec& kv, size_t blocks, int max_model_len, int max_step_tokens) {
   int low = 0;
   int high = max_model_len;
   while (low < high) {
     const int middle = low + (high - low + 1) / 2;
-    if (static_cast<size_t>(BlocksPerSequence(kv, middle)) <= blocks) {
+    if (static_cast<size_t>(BlocksPerSequence(kv, middle, max_step_tokens)) <= blocks) {
       low = middle;
     } else {
       high = middle - 1;
@@ -55,13 +56,9 @@ std::string FormatBytes(size_t bytes) {
   return fmt::format("{:.1f} KiB", value / (1 << 10));
 }
 
-int BlocksPerSequence(const KvCacheSpec& kv, int tokens) {
+int BlocksPerSequence(const KvCacheSpec& kv, int tokens, int max_step_tokens) {
   int blocks = 0;
-  for (const KvGroup& group : kv.groups) {
-    blocks += group.kind == KvKind::kRecurrent
-                  ? 1
-                  : (tokens + group.block_tokens - 1) / group.block_tokens;
-  }
+  for (const KvGroup& group : kv.groups) blocks += BlocksToHold(group, tokens, max_step_tokens);
   return blocks;
 }
 
@@ -76,15 +73,21 @@ Result<MemoryPlan> PlanMemory(const EngineConfig& config, const MemoryDemand& de
   plan.block_bytes = PoolBlockBytes(demand.kv);
   const size_t blocks = WantedBlocks(config, demand, plan.max_model_len, plan.block_bytes);
   // Slots, block * block_tokens + offset, are i32.
-  const auto max_blocks = std::numeric_limits<int32_t>::max() / config.block_tokens;
+  int block_tokens = 1;
+  for (const KvGroup& group : demand.kv.groups) {
+    block_tokens = std::max(block_tokens, group.block_tokens);
+  }
+  const auto max_blocks = std::numeric_limits<int32_t>::max() / block_tokens;
   plan.num_blocks = static_cast<int>(std::min(blocks + 1, static_cast<size_t>(max_blocks)));
   plan.kv_bytes = static_cast<size_t>(plan.num_blocks) * plan.block_bytes;
 
-  const int longest = LongestSequence(demand.kv, blocks, plan.max_model_len);
+  const int longest =
+      LongestSequence(demand.kv, blocks, plan.max_model_len, config.max_num_batched_tokens);
   if (config.max_model_len == 0 && longest > 0) plan.max_model_len = longest;
   if (longest < plan.max_model_len || longest < 1) {
-    const size_t one =
-        static_cast<size_t>(BlocksPerSequence(demand.kv, plan.max_model_len)) * plan.block_bytes;
+    const size_t one = static_cast<size_t>(BlocksPerSequence(demand.kv, plan.max_model_len,
+                                                             config.max_num_batched_tokens)) *
+                       plan.block_bytes;
     return MakeError(
         ErrorCode::kResourceExhausted,
         fmt::format("the KV cache cannot hold one sequence of max_model_len {}: that takes {}, "

@@ -34,8 +34,8 @@ struct MemoryPlan {
 /// number of the plan, when something does not fit.
 Result<MemoryPlan> PlanMemory(const EngineConfig& config, const MemoryDemand& demand);
 
-/// Blocks that one sequence of `tokens` positions holds at most, over all groups.
-int BlocksPerSequence(const KvCacheSpec& kv, int tokens);
+/// Blocks that one sequence of `tokens` positions holds at once, at most, over all groups.
+int BlocksPerSequence(const KvCacheSpec& kv, int tokens, int max_step_tokens);
 
 /// "1.50 GiB"
 std::string FormatBytes(size_t bytes);

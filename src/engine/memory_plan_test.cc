@@ -83,7 +83,23 @@ TEST(MemoryPlanTest, GroupsAddUpAndStatesTakeOneBlock) {
   kv.groups.push_back({.kind = KvKind::kFull, .block_tokens = 16});
   kv.groups.push_back({.kind = KvKind::kFull, .block_tokens = 32});
   kv.groups.push_back({.kind = KvKind::kRecurrent});
-  EXPECT_EQ(BlocksPerSequence(kv, 33), 3 + 2 + 1);
+  EXPECT_EQ(BlocksPerSequence(kv, 33, 512), 3 + 2 + 1);
+}
+
+TEST(MemoryPlanTest, AWindowBoundsWhatASequenceHolds) {
+  EngineConfig config;
+  config.max_num_batched_tokens = 64;
+  config.kv_cache_bytes = 20 * kMiB;
+  MemoryDemand demand = Demand(800 * kMiB);
+  demand.kv.groups[0].kind = KvKind::kSlidingWindow;
+  demand.kv.groups[0].window = 100;
+  // The window and two steps, begun anywhere in a block.
+  EXPECT_EQ(BlocksPerSequence(demand.kv, 1024, 64), (100 + 2 * 64 + 15) / 16 + 1);
+  EXPECT_EQ(BlocksPerSequence(demand.kv, 33, 64), 3);
+  const Result<MemoryPlan> plan = PlanMemory(config, demand);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->max_model_len, 1024);
+  EXPECT_EQ(plan->num_blocks, 20);
 }
 
 }  // namespace

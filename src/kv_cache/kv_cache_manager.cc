@@ -61,14 +61,9 @@ int KvCacheManager::FirstNeeded(int group, int position) const {
 int KvCacheManager::BlocksToHold(int num_tokens) const {
   int blocks = 0;
   for (int g = 0; g < num_groups(); ++g) {
-    int most = BlocksFor(g, num_tokens);
-    if (groups_[g].kind == KvKind::kSlidingWindow) {
-      // Two steps may be in flight before a block out of the window is known to be.
-      most = std::min(most, BlocksFor(g, groups_[g].window + 2 * max_step_tokens_) + 1);
-    }
+    blocks += gale::BlocksToHold(groups_[g], num_tokens, max_step_tokens_);
     // A cached state is held while it is copied.
-    if (groups_[g].kind == KvKind::kRecurrent && enable_prefix_cache_) ++most;
-    blocks += most;
+    if (groups_[g].kind == KvKind::kRecurrent && enable_prefix_cache_) ++blocks;
   }
   return blocks;
 }

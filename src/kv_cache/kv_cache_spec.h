@@ -19,6 +19,10 @@ struct KvGroup {
   size_t state_bytes = 0;      ///< kRecurrent: one state, held in one block
 };
 
+/// Blocks that a sequence of `num_tokens` tokens holds at once, at most, when no step has more than
+/// `max_step_tokens` of them.
+int BlocksToHold(const KvGroup& group, int num_tokens, int max_step_tokens);
+
 /// Empty for an encoder. A draft model's groups are appended to the target's.
 struct KvCacheSpec {
   std::vector<KvGroup> groups;

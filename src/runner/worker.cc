@@ -13,6 +13,26 @@ size_t PoolBlockBytes(const KvCacheSpec& spec) {
   return bytes;
 }
 
+namespace {
+
+/// All blocks have the size of the widest: those of a group with fewer layers hold more tokens, as
+/// many as fit.
+void FillBlocks(std::span<KvGroupRuntime> groups) {
+  size_t widest = 0;
+  for (const KvGroupRuntime& group : groups) widest = std::max(widest, group.bytes_per_block);
+  for (KvGroupRuntime& group : groups) {
+    const int first = group.block_tokens;
+    for (const int tokens : group.attention->BlockTokens()) {
+      const size_t bytes = group.attention->BytesPerBlock(tokens);
+      if (tokens % first != 0 || tokens < group.block_tokens || bytes > widest) continue;
+      group.block_tokens = tokens;
+      group.bytes_per_block = bytes;
+    }
+  }
+}
+
+}  // namespace
+
 Worker::Worker(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model)
     : backend_(std::move(backend)), model_(std::move(model)) {}
 
@@ -32,6 +52,7 @@ Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
     runtime.block_tokens = block_tokens;
     runtime.bytes_per_block = runtime.attention->BytesPerBlock(block_tokens);
   }
+  FillBlocks(worker->groups_);
   // Its sums are not those of the layers, so it cannot serve some steps of a sequence and not
   // others where every row must have one order of sums.
   const std::optional<DecoderDescription> decoder = worker->model_->Describe();

@@ -13,7 +13,8 @@ namespace gale {
 
 class Worker {
  public:
-  /// Creates the attention of every KV group and, under Numerics::kFast, the fused decoder if the
+  /// Creates the attention of every KV group, whose blocks hold `block_tokens` tokens or, in groups
+  /// of few layers, a multiple that fits into as many bytes; and, under Numerics::kFast, the fused decoder if the
   /// device has one for the model (its buffers are part of what the device then lacks in free
   /// memory). Allocates nothing else yet.
   /// Errors: kInvalidArgument when an attention back end does not take `block_tokens`.
