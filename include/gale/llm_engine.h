@@ -17,6 +17,19 @@ namespace gale {
 
 /// Called while a model loads; `done_bytes` grows to `total_bytes`.
 using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
+/// Where the device's memory goes; decided before any weight is read.
+struct MemoryReport {
+  uint64_t weights_mapped_bytes = 0;   ///< used in place from mapped files
+  uint64_t weights_private_bytes = 0;  ///< copied into the device's memory
+  uint64_t kv_bytes = 0;
+  uint64_t scratch_bytes = 0;  ///< activations, logits, step arrays
+  uint64_t free_bytes = 0;     ///< of the device, before loading
+  int max_model_len = 0;
+  int max_requests = 0;   ///< of max_model_len that the KV cache holds at once
+  int64_t kv_tokens = 0;  ///< of these requests, and of one more in what is left
+};
+/// Called once, between the model's configuration and its weights.
+using MemoryObserver = std::function<void(const MemoryReport&)>;
 /// Called on the engine's output thread, in order for one request; must not block for long.
 using OutputCallback = std::function<void(const RequestOutput&)>;
 
@@ -45,7 +58,8 @@ class LlmEngine {
  public:
   /// Loads model and tokenizer and starts the engine thread.
   static Result<std::unique_ptr<LlmEngine>> Create(const EngineConfig& config,
-                                                   const LoadProgress& progress = {});
+                                                   const LoadProgress& progress = {},
+                                                   const MemoryObserver& on_plan = {});
   /// Cancels what runs, delivers every request's final output, joins all threads.
   virtual ~LlmEngine() = default;
 

@@ -22,6 +22,7 @@ void AddPullCommand(CLI::App& app, Action& action);
 void AddInfoCommand(CLI::App& app, Action& action);
 void AddDoctorCommand(CLI::App& app, Action& action);
 void AddCompletionCommand(CLI::App& app, Action& action);
+void AddVersionCommand(CLI::App& app, Action& action);
 void AddEvalPerplexityCommand(CLI::App& eval, Action& action);
 void AddEvalLogprobsCommand(CLI::App& eval, Action& action);
 void AddBenchLatencyCommand(CLI::App& bench, Action& action);

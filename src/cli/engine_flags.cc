@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "cli/figures.h"
 #include "cli/model_argument.h"
 #include "cli/progress_bar.h"
 #include "cli/whole_number.h"
@@ -64,6 +65,24 @@ size_t ParseByteSize(const std::string& text) {
   return number << shift->second;
 }
 
+/// "auto" is 0.
+int ParseModelLen(const std::string& text) {
+  if (text == "auto") return 0;
+  const std::string fault = WholeNumber(0)(text);
+  if (!fault.empty()) throw CLI::ValidationError("--max-model-len", fault + ", or auto");
+  return std::stoi(text);
+}
+
+void PrintMemory(const MemoryReport& memory) {
+  fmt::print(stderr,
+             "memory: weights {} mapped and {} private, KV cache {}, scratch {}; {} were free\n"
+             "KV room for {} tokens = {} requests of {}\n",
+             FormatBytes(memory.weights_mapped_bytes), FormatBytes(memory.weights_private_bytes),
+             FormatBytes(memory.kv_bytes), FormatBytes(memory.scratch_bytes),
+             FormatBytes(memory.free_bytes), memory.kv_tokens, memory.max_requests,
+             memory.max_model_len);
+}
+
 }  // namespace
 
 void AddEngineFlags(CLI::App& command, EngineConfig& config) {
@@ -84,8 +103,14 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
       "dummy: seeded random weights of the model's shapes, to measure speed and memory without a "
       "checkpoint; the model may then be a config.json or a preset too (default auto)");
   AddCount(command, "--threads", config.threads, "CPU threads; 0 = all this process may use");
-  AddCount(command, "--max-model-len", config.max_model_len,
-           "Tokens of prompt and reply together; 0 = the model's own limit");
+  command
+      .add_option_function<std::string>(
+          "--max-model-len",
+          [&config](const std::string& text) { config.max_model_len = ParseModelLen(text); },
+          "Tokens of prompt and reply together; auto or 0 = the model's own limit, or as many as "
+          "fit into memory (default auto)")
+      ->type_name("N")
+      ->group(kGroup);
   command
       .add_option_function<std::string>(
           "--kv-cache-memory",
@@ -132,12 +157,14 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
 }
 
 Result<std::unique_ptr<LlmEngine>> LoadEngine(const EngineConfig& config,
-                                              const std::function<void()>& poll) {
+                                              const std::function<void()>& poll, LoadNotes notes) {
   ProgressBar bar;
-  auto engine = LlmEngine::Create(config, [&](uint64_t done_bytes, uint64_t total_bytes) {
+  const auto progress = [&](uint64_t done_bytes, uint64_t total_bytes) {
     bar.Update(done_bytes, total_bytes);
     if (poll) poll();
-  });
+  };
+  if (notes == LoadNotes::kNone) return LlmEngine::Create(config, progress);
+  auto engine = LlmEngine::Create(config, progress, PrintMemory);
   if (engine && config.device == "auto" && SupportedDevices().size() > 1) {
     fmt::print(stderr, "device: {}, {}\n", (*engine)->config().device, (*engine)->device());
   }

@@ -14,8 +14,12 @@ namespace gale::cli {
 /// --dtype, ... to `config`, which must outlive the parsing.
 void AddEngineFlags(CLI::App& command, EngineConfig& config);
 
+/// What LoadEngine says on standard error beside its progress bar.
+enum class LoadNotes { kMemoryAndDevice, kNone };
+
 /// Loads the model behind a progress bar. `poll`, if given, is called as loading goes on.
 Result<std::unique_ptr<LlmEngine>> LoadEngine(const EngineConfig& config,
-                                              const std::function<void()>& poll = {});
+                                              const std::function<void()>& poll = {},
+                                              LoadNotes notes = LoadNotes::kMemoryAndDevice);
 
 }  // namespace gale::cli

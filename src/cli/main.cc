@@ -36,6 +36,7 @@ void AddCommands(CLI::App& app, Action& action) {
   AddInfoCommand(app, action);
   AddDoctorCommand(app, action);
   AddCompletionCommand(app, action);
+  AddVersionCommand(app, action);
   CLI::App* eval = app.add_subcommand("eval", "Measure what a model predicts");
   AddEvalPerplexityCommand(*eval, action);
   AddEvalLogprobsCommand(*eval, action);

@@ -157,7 +157,8 @@ Status Run(const RunOptions& options) {
   if (!path) return tl::unexpected(path.error());
   const Result<std::vector<Prompt>> prompts = CollectPrompts(options);
   if (!prompts) return tl::unexpected(prompts.error());
-  Result<std::unique_ptr<LlmEngine>> engine = LoadEngine(options.engine);
+  Result<std::unique_ptr<LlmEngine>> engine = LoadEngine(
+      options.engine, {}, options.quiet ? LoadNotes::kNone : LoadNotes::kMemoryAndDevice);
   if (!engine) return tl::unexpected(engine.error());
 
   std::optional<ChatPrompter> prompter;

@@ -63,7 +63,10 @@ std::string Shown(const Tokenizer& tokenizer, const std::vector<TokenId>& tokens
 
 Status PrintTokens(const Tokenizer& tokenizer, const TokenizeOptions& options,
                    const std::vector<TokenId>& tokens) {
-  if (options.count) return WriteOut(fmt::format("{}\n", tokens.size()));
+  if (options.count) {
+    return WriteOut(options.json ? JsonLine(json::object{{"count", tokens.size()}})
+                                 : fmt::format("{}\n", tokens.size()));
+  }
   if (options.show) return WriteOut(Shown(tokenizer, tokens));
   if (options.json) {
     json::array pieces;
@@ -104,7 +107,7 @@ Status TokenizeChat(const TokenizeOptions& options, const std::string& folder,
   const Result<RenderedPrompt> prompt = prompter->Render(MessagesOf(text));
   if (!prompt) return tl::unexpected(prompt.error());
   const std::vector<TokenId> tokens = tokenizer.EncodePrompt(prompt->text, prompt->user_spans);
-  if (options.json) {
+  if (options.json && !options.count) {
     return WriteOut(JsonLine(json::object{
         {"count", tokens.size()}, {"text", prompt->text}, {"tokens", json::value_from(tokens)}}));
   }
@@ -119,7 +122,10 @@ Status Tokenize(const TokenizeOptions& options) {
   if (!folder) return tl::unexpected(folder.error());
   const Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromFolder(*folder);
   if (!tokenizer) return tl::unexpected(tokenizer.error());
-  if (!options.decode.empty()) return WriteOut((*tokenizer)->Decode(options.decode, false) + "\n");
+  if (!options.decode.empty()) {
+    const std::string text = (*tokenizer)->Decode(options.decode, false);
+    return WriteOut(options.json ? JsonLine(json::object{{"text", text}}) : text + "\n");
+  }
   std::string text;
   if (options.text) {
     text = *options.text;
@@ -179,7 +185,7 @@ void AddTokenizeCommand(CLI::App& app, Action& action) {
   AddChatFlags(*command, options->chat_flags, use_template);
   command
       ->add_flag("--json", options->json, "{\"count\": ..., \"tokens\": [...], \"pieces\": [...]}")
-      ->excludes(count);
+      ->excludes("--show");
   command->footer(kFooter);
   command->callback([options, command, &action] {
     options->arguments.Resolve();

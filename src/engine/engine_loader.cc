@@ -18,22 +18,65 @@ ModelDType ResolvedDType(DType dtype) {
   return dtype == DType::kBf16 ? ModelDType::kBf16 : ModelDType::kF32;
 }
 
-/// `config.numerics` is resolved for the device.
-Result<std::unique_ptr<Worker>> LoadWorker(EngineConfig& config, const LoadProgress& progress) {
-  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
-                        CreateBackend(config.device, {.threads = config.threads}));
-  if (!config.numerics) {
-    config.numerics = backend->info().name == "cpu" ? Numerics::kBatchInvariant : Numerics::kFast;
+StepLimits MakeLimits(const EngineConfig& config, const Model& model, const DeviceInfo& device,
+                      int max_model_len) {
+  StepLimits limits{.max_tokens = config.max_num_batched_tokens,
+                    .max_seqs = config.max_num_seqs,
+                    .max_model_len = max_model_len,
+                    .timeout_s = config.device_timeout_s};
+  if (!device.is_host_memory) {
+    // The head's weights are read again for every tile of rows; memory is not that scarce here.
+    const size_t all_rows = static_cast<size_t>(config.max_num_seqs) *
+                            static_cast<size_t>(model.vocab_size()) * sizeof(float);
+    limits.logits_bytes = std::clamp(all_rows, limits.logits_bytes, size_t{512} << 20);
   }
-  const LoadOptions options{.model = config.model,
-                            .format = config.load_format,
-                            .dtype = config.dtype,
-                            .numerics = *config.numerics,
-                            .seed = config.seed,
-                            .max_model_len = config.max_model_len};
-  GALE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options, *backend, progress));
-  return Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens);
+  return limits;
 }
+
+/// Decides where the memory of a model goes whose weights are not read yet.
+class MemoryPlanner {
+ public:
+  MemoryPlanner(const EngineConfig& config, Backend& backend, int model_max_len)
+      : config_(config), backend_(backend) {
+    demand_.model_max_len = model_max_len;
+  }
+
+  Status Decide(const Model& model, const WeightBytes& weights) {
+    const DeviceInfo device = backend_.info();
+    if (weights.private_bytes > device.free_bytes) return {};  // the weight loader says it better
+    GALE_ASSIGN_OR_RETURN(const auto groups, CreateKvGroups(backend_, model, config_.block_tokens));
+    const StepLimits limits = MakeLimits(config_, model, device, demand_.model_max_len);
+    demand_.free_bytes = device.free_bytes - weights.private_bytes;
+    demand_.weights_mapped_bytes = weights.mapped_bytes;
+    demand_.weights_private_bytes = weights.private_bytes;
+    demand_.scratch_bytes =
+        ModelRunner::DeviceBytes(model, groups, limits) + device.workspace_bytes;
+    demand_.kv = DescribeKvCache(model, groups);
+    GALE_ASSIGN_OR_RETURN(plan_, PlanMemory(config_, demand_));
+    free_bytes_ = device.free_bytes;
+    return {};
+  }
+
+  const MemoryPlan& plan() const { return plan_; }
+  const MemoryDemand& demand() const { return demand_; }
+  MemoryReport Report() const {
+    return {.weights_mapped_bytes = demand_.weights_mapped_bytes,
+            .weights_private_bytes = demand_.weights_private_bytes,
+            .kv_bytes = plan_.kv_bytes,
+            .scratch_bytes = demand_.scratch_bytes,
+            .free_bytes = free_bytes_,
+            .max_model_len = plan_.max_model_len,
+            .max_requests = plan_.max_requests,
+            .kv_tokens = plan_.kv_tokens};
+  }
+
+ private:
+  const EngineConfig& config_;
+  Backend& backend_;
+  MemoryDemand demand_;
+  MemoryPlan plan_;
+  size_t free_bytes_ = 0;
+};
 
 /// What a folder may have or lack; a preset or a config.json has none.
 template <class T>
@@ -47,7 +90,8 @@ Status LoadOptional(Result<std::unique_ptr<T>> loaded, std::unique_ptr<T>& part)
 
 }  // namespace
 
-Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgress& progress) {
+Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgress& progress,
+                                    const MemoryObserver& on_plan) {
   GALE_RETURN_IF_ERROR(config.Validate());
   EngineParts parts;
   parts.config = config;
@@ -56,30 +100,36 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   GALE_ASSIGN_OR_RETURN(parts.info, ReadModelInfo(path, config.load_format));
   GALE_RETURN_IF_ERROR(LoadOptional(Tokenizer::FromFolder(path), parts.tokenizer));
   GALE_RETURN_IF_ERROR(LoadOptional(ChatTemplate::FromFolder(path), parts.chat_template));
-  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, LoadWorker(parts.config, progress));
+
+  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
+                        CreateBackend(config.device, {.threads = config.threads}));
+  if (!config.numerics) {
+    parts.config.numerics =
+        backend->info().name == "cpu" ? Numerics::kBatchInvariant : Numerics::kFast;
+  }
+  MemoryPlanner planner(config, *backend, parts.info.max_position);
+  const LoadOptions options{
+      .model = path,
+      .format = config.load_format,
+      .dtype = config.dtype,
+      .numerics = *parts.config.numerics,
+      .seed = config.seed,
+      .on_declared = [&](const Model& declared, const WeightBytes& weights) -> Status {
+        GALE_RETURN_IF_ERROR(planner.Decide(declared, weights));
+        if (on_plan) on_plan(planner.Report());
+        return {};
+      },
+      .max_model_len = config.max_model_len};
+  GALE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options, *backend, progress));
+  GALE_ASSIGN_OR_RETURN(
+      std::unique_ptr<Worker> worker,
+      Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens));
 
   const Model& model = worker->model();
-  StepLimits limits{.max_tokens = config.max_num_batched_tokens,
-                    .max_seqs = config.max_num_seqs,
-                    .max_model_len = parts.info.max_position,
-                    .timeout_s = config.device_timeout_s};
-  const DeviceInfo device = worker->backend().info();
-  if (!device.is_host_memory) {
-    // The head's weights are read again for every tile of rows; memory is not that scarce here.
-    const size_t all_rows = static_cast<size_t>(config.max_num_seqs) *
-                            static_cast<size_t>(model.vocab_size()) * sizeof(float);
-    limits.logits_bytes = std::clamp(all_rows, limits.logits_bytes, size_t{512} << 20);
-  }
-  MemoryDemand demand;
-  demand.free_bytes = worker->backend().info().free_bytes;
-  demand.weights_mapped_bytes = model.mapped_bytes();
-  demand.weights_private_bytes = model.private_bytes();
-  demand.scratch_bytes = worker->ScratchBytes(limits);
-  demand.kv = worker->kv_cache_spec();
-  demand.model_max_len = parts.info.max_position;
-  GALE_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(config, demand));
-  limits.max_model_len = plan.max_model_len;
-  GALE_RETURN_IF_ERROR(worker->Allocate(plan.num_blocks, limits));
+  const MemoryPlan& plan = planner.plan();
+  const MemoryDemand& demand = planner.demand();
+  GALE_RETURN_IF_ERROR(worker->Allocate(
+      plan.num_blocks, MakeLimits(config, model, worker->backend().info(), plan.max_model_len)));
 
   parts.config.device = worker->backend().info().name;
   parts.device = worker->backend().info().description;
@@ -89,15 +139,16 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   parts.config.kv_cache_bytes = plan.kv_bytes;
   parts.kv = demand.kv;
   parts.num_blocks = plan.num_blocks;
-  parts.mapped_bytes = demand.weights_mapped_bytes;
-  parts.private_bytes = demand.weights_private_bytes + plan.kv_bytes + demand.scratch_bytes;
+  parts.mapped_bytes = model.mapped_bytes();
+  parts.private_bytes = model.private_bytes() + plan.kv_bytes + demand.scratch_bytes;
   parts.executor = MakeLocalExecutor(std::move(worker));
   return parts;
 }
 
 Result<std::unique_ptr<LlmEngine>> LlmEngine::Create(const EngineConfig& config,
-                                                     const LoadProgress& progress) {
-  GALE_ASSIGN_OR_RETURN(EngineParts parts, LoadEngineParts(config, progress));
+                                                     const LoadProgress& progress,
+                                                     const MemoryObserver& on_plan) {
+  GALE_ASSIGN_OR_RETURN(EngineParts parts, LoadEngineParts(config, progress, on_plan));
   return StartEngine(std::move(parts));
 }
 

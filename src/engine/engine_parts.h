@@ -24,7 +24,8 @@ struct EngineParts {
 };
 
 /// Loads what `config` names and resolves its zeros and "auto"s.
-Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgress& progress);
+Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgress& progress,
+                                    const MemoryObserver& on_plan = {});
 
 /// Starts the engine's threads.
 std::unique_ptr<LlmEngine> StartEngine(EngineParts parts);

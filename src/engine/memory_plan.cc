@@ -33,9 +33,9 @@ size_t WantedBlocks(const EngineConfig& config, const MemoryDemand& demand, int 
 }
 
 /// The longest sequence that `blocks` hold.
-int LongestSequence(const KvCacheSpec& kv, size_t blocks, int max_model_len, int max_step_tokens) {
+int LongestSequence(const KvCacheSpec& kv, size_t blocks, int max_tokens, int max_step_tokens) {
   int low = 0;
-  int high = max_model_len;
+  int high = max_tokens;
   while (low < high) {
     const int middle = low + (high - low + 1) / 2;
     if (static_cast<size_t>(BlocksPerSequence(kv, middle, max_step_tokens)) <= blocks) {
@@ -101,6 +101,12 @@ Result<MemoryPlan> PlanMemory(const EngineConfig& config, const MemoryDemand& de
                                  "max_num_batched_tokens or max_model_len.",
                                  Describe(demand, plan.kv_bytes)));
   }
+  const auto one = static_cast<size_t>(
+      BlocksPerSequence(demand.kv, plan.max_model_len, config.max_num_batched_tokens));
+  plan.max_requests = static_cast<int>(blocks / one);
+  plan.kv_tokens =
+      int64_t{plan.max_requests} * plan.max_model_len +
+      LongestSequence(demand.kv, blocks % one, plan.max_model_len, config.max_num_batched_tokens);
   return plan;
 }
 

@@ -12,7 +12,7 @@
 namespace gale {
 
 struct MemoryDemand {
-  size_t free_bytes = 0;            ///< of the device, weights already loaded
+  size_t free_bytes = 0;            ///< of the device, beside the weights
   size_t weights_mapped_bytes = 0;  ///< used in place from files; the page cache may drop them
   size_t weights_private_bytes = 0;
   size_t scratch_bytes = 0;  ///< activations, logits, step arrays
@@ -25,6 +25,8 @@ struct MemoryPlan {
   int num_blocks = 0;  ///< the pool's null block included
   size_t kv_bytes = 0;
   int max_model_len = 0;
+  int max_requests = 0;   ///< of max_model_len that the pool holds at once
+  int64_t kv_tokens = 0;  ///< of these requests, and of one more in what is left
 };
 
 /// Sizes the KV pool. `config.kv_cache_bytes` is taken as it is; 0 takes room for max_num_seqs

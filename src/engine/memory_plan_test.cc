@@ -48,6 +48,21 @@ TEST(MemoryPlanTest, DefaultContextShrinksToThePool) {
   EXPECT_EQ(plan->max_model_len, 144);  // nine blocks beside the null block
 }
 
+TEST(MemoryPlanTest, SaysHowManyRequestsThePoolHolds) {
+  EngineConfig config;
+  config.kv_cache_bytes = 10 * kMiB;  // nine blocks beside the null block
+  config.max_model_len = 40;          // three blocks
+  Result<MemoryPlan> plan = PlanMemory(config, Demand(800 * kMiB));
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->max_requests, 3);
+  EXPECT_EQ(plan->kv_tokens, 120);
+  config.max_model_len = 64;  // four blocks, and one is left
+  plan = PlanMemory(config, Demand(800 * kMiB));
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->max_requests, 2);
+  EXPECT_EQ(plan->kv_tokens, 2 * 64 + 16);
+}
+
 TEST(MemoryPlanTest, AskedContextThatDoesNotFitIsAnErrorWithTheNumbers) {
   EngineConfig config;
   config.kv_cache_bytes = 10 * kMiB;

@@ -45,6 +45,11 @@ Result<LoadedModel> LoadModel(const LoadOptions& options, Backend& backend,
   ParamBuilder builder(dtype, options.numerics);
   LoadedModel loaded;
   loaded.model = factory(source.config, *scheme, builder);
+  if (options.on_declared) {
+    if (checkpoint) GALE_RETURN_IF_ERROR(CheckParams(builder, *checkpoint));
+    GALE_RETURN_IF_ERROR(
+        options.on_declared(*loaded.model, CountWeightBytes(builder, checkpoint.get(), backend)));
+  }
   if (checkpoint) {
     GALE_RETURN_IF_ERROR(LoadWeights(builder, std::move(checkpoint), backend, progress));
   } else {

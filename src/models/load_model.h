@@ -12,6 +12,7 @@
 #include "gale/status.h"
 #include "models/model.h"
 #include "weights/hf_config.h"
+#include "weights/weight_loader.h"
 
 namespace gale {
 
@@ -21,6 +22,8 @@ struct LoadOptions {
   ModelDType dtype = ModelDType::kAuto;
   Numerics numerics = Numerics::kBatchInvariant;
   uint64_t seed = 0;  ///< of dummy weights
+  /// Called with the declared model before any weight is read; an error ends the loading.
+  std::function<Status(const Model&, const WeightBytes&)> on_declared = {};
   /// Positions that the model will be used for, which some rope scalings depend on; 0: its own.
   int max_model_len = 0;
 };

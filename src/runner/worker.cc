@@ -36,23 +36,44 @@ void FillBlocks(std::span<KvGroupRuntime> groups) {
 Worker::Worker(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model)
     : backend_(std::move(backend)), model_(std::move(model)) {}
 
-Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
-                                               std::unique_ptr<Model> model, int block_tokens) {
-  std::unique_ptr<Worker> worker(new Worker(std::move(backend), std::move(model)));
-  for (const AttentionGroup& group : worker->model_->attention_groups()) {
-    KvGroupRuntime& runtime = worker->groups_.emplace_back();
-    runtime.attention = worker->backend_->CreateAttention(group.spec);
+Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model& model,
+                                                   int block_tokens) {
+  std::vector<KvGroupRuntime> groups;
+  for (const AttentionGroup& group : model.attention_groups()) {
+    KvGroupRuntime& runtime = groups.emplace_back();
+    runtime.attention = backend.CreateAttention(group.spec);
     const std::span<const int> allowed = runtime.attention->BlockTokens();
     if (std::ranges::find(allowed, block_tokens) == allowed.end()) {
-      return MakeError(
-          ErrorCode::kInvalidArgument,
-          fmt::format("block_tokens: expected one of {{{}}} on device '{}', got {}",
-                      fmt::join(allowed, ", "), worker->backend_->info().name, block_tokens));
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("block_tokens: expected one of {{{}}} on device '{}', got {}",
+                                   fmt::join(allowed, ", "), backend.info().name, block_tokens));
     }
     runtime.block_tokens = block_tokens;
     runtime.bytes_per_block = runtime.attention->BytesPerBlock(block_tokens);
   }
-  FillBlocks(worker->groups_);
+  FillBlocks(groups);
+  return groups;
+}
+
+KvCacheSpec DescribeKvCache(const Model& model, std::span<const KvGroupRuntime> groups) {
+  KvCacheSpec spec;
+  const std::vector<AttentionGroup> attention = model.attention_groups();
+  for (size_t g = 0; g < groups.size(); ++g) {
+    spec.groups.push_back({.kind = attention[g].spec.kind,
+                           .num_layers = attention[g].spec.layers,
+                           .block_tokens = groups[g].block_tokens,
+                           .bytes_per_block = groups[g].bytes_per_block,
+                           .window = attention[g].spec.window,
+                           .state_bytes = 0});
+  }
+  return spec;
+}
+
+Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
+                                               std::unique_ptr<Model> model, int block_tokens) {
+  std::unique_ptr<Worker> worker(new Worker(std::move(backend), std::move(model)));
+  GALE_ASSIGN_OR_RETURN(worker->groups_,
+                        CreateKvGroups(*worker->backend_, *worker->model_, block_tokens));
   // Its sums are not those of the layers, so it cannot serve some steps of a sequence and not
   // others where every row must have one order of sums.
   const std::optional<DecoderDescription> decoder = worker->model_->Describe();
@@ -60,24 +81,6 @@ Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
     GALE_ASSIGN_OR_RETURN(worker->fused_, worker->backend_->CreateFusedDecoder(*decoder));
   }
   return worker;
-}
-
-KvCacheSpec Worker::kv_cache_spec() const {
-  KvCacheSpec spec;
-  const std::vector<AttentionGroup> groups = model_->attention_groups();
-  for (size_t g = 0; g < groups.size(); ++g) {
-    spec.groups.push_back({.kind = groups[g].spec.kind,
-                           .num_layers = groups[g].spec.layers,
-                           .block_tokens = groups_[g].block_tokens,
-                           .bytes_per_block = groups_[g].bytes_per_block,
-                           .window = groups[g].spec.window,
-                           .state_bytes = 0});
-  }
-  return spec;
-}
-
-size_t Worker::ScratchBytes(const StepLimits& limits) const {
-  return ModelRunner::DeviceBytes(*model_, groups_, limits) + backend_->info().workspace_bytes;
 }
 
 Status Worker::Allocate(int num_blocks, const StepLimits& limits) {

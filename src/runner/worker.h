@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "backend/backend.h"
@@ -11,20 +12,24 @@
 
 namespace gale {
 
+/// The attention of every KV group of a model.
+/// Errors: kInvalidArgument when an attention back end does not take `block_tokens`.
+Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model& model,
+                                                   int block_tokens);
+/// What the control column must know of these groups' cache.
+KvCacheSpec DescribeKvCache(const Model& model, std::span<const KvGroupRuntime> groups);
+
 class Worker {
  public:
   /// Creates the attention of every KV group, whose blocks hold `block_tokens` tokens or, in groups
-  /// of few layers, a multiple that fits into as many bytes; and, under Numerics::kFast, the fused decoder if the
-  /// device has one for the model (its buffers are part of what the device then lacks in free
-  /// memory). Allocates nothing else yet.
-  /// Errors: kInvalidArgument when an attention back end does not take `block_tokens`.
+  /// of few layers, a multiple that fits into as many bytes; and, under Numerics::kFast, the fused
+  /// decoder if the device has one for the model (its buffers are part of what the device then
+  /// lacks in free memory). Allocates nothing else yet. Errors: those of CreateKvGroups.
   static Result<std::unique_ptr<Worker>> Create(std::unique_ptr<Backend> backend,
                                                 std::unique_ptr<Model> model, int block_tokens);
 
   /// What the control column must know of this rank's cache.
-  KvCacheSpec kv_cache_spec() const;
-  /// Device memory that steps of these limits take beside weights and KV cache.
-  size_t ScratchBytes(const StepLimits& limits) const;
+  KvCacheSpec kv_cache_spec() const { return DescribeKvCache(*model_, groups_); }
   const Model& model() const { return *model_; }
   const Backend& backend() const { return *backend_; }
 

@@ -137,17 +137,9 @@ Result<RawParam> MakeDummyParam(const ParamSpec& spec, uint64_t seed, Backend& b
   return param;
 }
 
-/// Fails before the first byte is read when the weights cannot fit. Parameters for which `in_place`
-/// holds take no memory where the device reads the host's.
-template <class InPlace>
-Status CheckMemory(const ParamBuilder& builder, const Backend& backend, InPlace&& in_place) {
+/// Fails before the first byte is read when the weights cannot fit.
+Status CheckMemory(size_t needed, const Backend& backend) {
   const DeviceInfo device = backend.info();
-  size_t needed = 0;
-  for (const ParamGroup& group : builder.groups()) {
-    for (const ParamSpec& spec : group.specs) {
-      if (!device.is_host_memory || !in_place(spec)) needed += SpecBytes(spec);
-    }
-  }
   if (needed <= device.free_bytes) return {};
   return MakeError(
       ErrorCode::kResourceExhausted,
@@ -184,6 +176,19 @@ Status BindAll(const ParamBuilder& builder, BindContext context, const WeightPro
 
 }  // namespace
 
+WeightBytes CountWeightBytes(const ParamBuilder& builder, const Checkpoint* checkpoint,
+                             const Backend& backend) {
+  const bool can_map = checkpoint != nullptr && backend.info().is_host_memory;
+  WeightBytes total;
+  for (const ParamGroup& group : builder.groups()) {
+    for (const ParamSpec& spec : group.specs) {
+      const bool is_mapped = can_map && ViewInPlace(spec, *checkpoint);
+      (is_mapped ? total.mapped_bytes : total.private_bytes) += SpecBytes(spec);
+    }
+  }
+  return total;
+}
+
 Status CheckParams(const ParamBuilder& builder, const Checkpoint& checkpoint) {
   std::vector<std::string> faults;
   std::unordered_set<std::string_view> known(builder.ignored().begin(), builder.ignored().end());
@@ -210,9 +215,8 @@ Status LoadWeights(const ParamBuilder& builder, std::unique_ptr<const Checkpoint
                    Backend& backend, const WeightProgress& progress) {
   GALE_RETURN_IF_ERROR(CheckParams(builder, *checkpoint));
   const Checkpoint& source = *checkpoint;
-  GALE_RETURN_IF_ERROR(CheckMemory(builder, backend, [&](const ParamSpec& spec) {
-    return static_cast<bool>(ViewInPlace(spec, source));
-  }));
+  GALE_RETURN_IF_ERROR(
+      CheckMemory(CountWeightBytes(builder, &source, backend).private_bytes, backend));
   source.Prefetch();
   builder.store()->checkpoint = std::move(checkpoint);
   const std::unique_ptr<Stream> stream = backend.CreateStream();
@@ -223,7 +227,8 @@ Status LoadWeights(const ParamBuilder& builder, std::unique_ptr<const Checkpoint
 
 Status LoadDummyWeights(const ParamBuilder& builder, uint64_t seed, Backend& backend,
                         const WeightProgress& progress) {
-  GALE_RETURN_IF_ERROR(CheckMemory(builder, backend, [](const ParamSpec&) { return false; }));
+  GALE_RETURN_IF_ERROR(
+      CheckMemory(CountWeightBytes(builder, nullptr, backend).private_bytes, backend));
   const std::unique_ptr<Stream> stream = backend.CreateStream();
   GALE_ASSIGN_OR_RETURN(DummyWeights dummy, DummyWeights::Create(backend, *stream));
   return BindAll(builder, {backend, *stream, *builder.store()}, progress,

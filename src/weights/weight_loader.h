@@ -16,6 +16,15 @@ namespace gale {
 /// Called with the bytes done and in total.
 using WeightProgress = std::function<void(uint64_t, uint64_t)>;
 
+/// What the declared parameters will take.
+struct WeightBytes {
+  size_t mapped_bytes = 0;   ///< used in place from the checkpoint's files
+  size_t private_bytes = 0;  ///< in the device's memory
+};
+/// `checkpoint`, which has passed CheckParams, is null for dummy weights.
+WeightBytes CountWeightBytes(const ParamBuilder& builder, const Checkpoint* checkpoint,
+                             const Backend& backend);
+
 /// Compares the declarations with the checkpoint's headers; reads no weight.
 /// Errors: kDataCorrupt with one line for each missing, unexpected, misshapen or mistyped tensor
 /// (the first twenty, then how many more).

@@ -47,6 +47,9 @@ class Usage(unittest.TestCase):
                    "gale: --repeats: expected a whole number from 5 to 1000; got 1. "
                    "See gale bench latency --help.")
         for value in ("-1", "abc", "1.5", "2147483648"):
+            self.check(["run", "x", "-m", "x", "--max-model-len", value],
+                       "gale: --max-model-len: expected a whole number from 0 to 2147483647; "
+                       f"got {value}, or auto. See gale run --help.")
             self.check(["run", "x", "-m", "x", "--threads", value],
                        "gale: --threads: expected a whole number from 0 to 2147483647; "
                        f"got {value}. See gale run --help.")
@@ -58,8 +61,8 @@ class Usage(unittest.TestCase):
 
     def test_help_and_version(self):
         for command in (["run"], ["chat"], ["tokenize"], ["info"], ["pull"], ["doctor"],
-                        ["completion"], ["eval", "perplexity"], ["eval", "logprobs"], ["bench", "latency"],
-                        ["bench", "throughput"]):
+                        ["completion"], ["version"], ["eval", "perplexity"], ["eval", "logprobs"],
+                        ["bench", "latency"], ["bench", "throughput"]):
             run = gale(*command, "--help")
             self.assertEqual((run.code, run.err), (0, ""))
             self.assertIn("Usage: gale " + " ".join(command), run.out)
@@ -69,6 +72,11 @@ class Usage(unittest.TestCase):
         self.assertEqual(version.code, 0)
         self.assertRegex(version.out, r"^gale \d+\.\d+\.\d+ \(\w+(-dirty)?\)\n")
         self.assertRegex(version.out, r"back ends +.*\bcpu\b")
+        self.assertEqual(gale("version").out, version.out)
+        record = gale("version", "--json").json()
+        self.assertIn(f'gale {record["version"]} ({record["commit"]})\n', version.out)
+        self.assertIn("cpu", record["devices"])
+        self.assertIn("LlamaForCausalLM", record["architectures"])
 
 
 class Models(unittest.TestCase):
@@ -126,7 +134,7 @@ class Models(unittest.TestCase):
         self.check("tokenizer.json")
 
     def test_over_long_prompt(self):
-        run = gale("run", "a b c " * 100, "--max-model-len", 64, *EXACT)
+        run = gale("run", "a b c " * 100, "--quiet", "--max-model-len", 64, *EXACT)
         self.assertEqual((run.code, run.out), (1, ""))
         self.assertRegex(run.err, r"^gale: prompt has \d+ tokens, .* 64 .*\n$")
 
@@ -158,7 +166,7 @@ class PromptFiles(unittest.TestCase):
 
     def test_one_bad_prompt_does_not_stop_the_others(self):
         lines = [{"prompt": "a"}, {"prompt": "b " * 100}, {"prompt": "c"}]
-        run = gale("run", "--prompts", "-", "--max-model-len", 64, "--max-tokens", 4, *EXACT,
+        run = gale("run", "--prompts", "-", "-q", "--max-model-len", 64, "--max-tokens", 4, *EXACT,
                    stdin=jsonl(lines))
         self.assertEqual((run.code, run.err),
                          (1, "gale: 1 of 3 prompts failed; their lines say why\n"))
@@ -168,7 +176,7 @@ class PromptFiles(unittest.TestCase):
 
 
 class StandardOutput(unittest.TestCase):
-    LONG = [GALE, "run", "x", "--ignore-eos", "--max-tokens", "30000", *map(str, EXACT)]
+    LONG = [GALE, "run", "x", "--quiet", "--ignore-eos", "--max-tokens", "30000", *map(str, EXACT)]
 
     def test_closed_pipe_ends_quietly(self):
         with subprocess.Popen(self.LONG, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -4,6 +4,7 @@ CPACK are the tools."""
 import os
 import pathlib
 import subprocess
+import shutil
 import tarfile
 import tempfile
 import unittest
@@ -43,6 +44,20 @@ class Install(unittest.TestCase):
         (prefix,) = (self.scratch / "elsewhere").iterdir()
         self.assertEqual(prefix.name, archive.name.removesuffix(".tar.gz"))
         self.check(prefix)
+
+    @unittest.skipUnless(shutil.which("dpkg-deb"), "there is no dpkg-deb")
+    def test_debian_package(self):
+        run(os.environ["CPACK"], "-G", "DEB", "--config", f"{BUILD}/CPackConfig.cmake", "-B",
+            self.scratch)
+        (package,) = self.scratch.glob("gale_*.deb")
+        listing = run("dpkg-deb", "--contents", package)
+        for path in ("./usr/bin/gale", "./usr/share/doc/gale/LICENSE"):
+            self.assertIn(path, listing)
+        version = gale("version", "--json").json()["version"]
+        self.assertEqual(run("dpkg-deb", "--field", package, "Package", "Version"),
+                         f"Package: gale\nVersion: {version}\n")
+        run("dpkg-deb", "--extract", package, self.scratch / "root")
+        self.check(self.scratch / "root/usr")
 
 
 if __name__ == "__main__":

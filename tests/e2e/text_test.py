@@ -11,7 +11,9 @@ from gale_process import EXACT, GOLDEN, TINY, gale, jsonl
 
 GREEDY = ["--greedy", "--ignore-eos", "--max-tokens", 24]
 FIGURES = re.compile(
-    r"^(\d+) prompt tokens(?: \(\d+ cached\))?, (\d+) generated tokens, first token after "
+    r"^memory: weights .+ mapped and .+ private, KV cache .+, scratch .+; .+ were free\n"
+    r"KV room for \d+ tokens = \d+ requests of \d+\n"
+    r"(\d+) prompt tokens(?: \(\d+ cached\))?, (\d+) generated tokens, first token after "
     r"[\d.]+ (?:us|ms|s), [\d.]+ tokens/s, memory [\d.]+ \w+ mapped, [\d.]+ \w+ private\n$")
 
 
@@ -42,6 +44,25 @@ class Run(unittest.TestCase):
             run = gale("run", case["prompt"], *GREEDY, "--dtype", "f32", "--model", model)
             self.assertEqual((run.code, run.out), (0, case["greedy_text"] + "\n"), run.err)
             self.assertTrue(gale("info", model, "--json").json()["has_tokenizer"])
+
+    def test_memory_is_planned_before_the_weights_are_read(self):
+        model = (TINY / "config.json").read_text()
+        context = json.loads(model)["max_position_embeddings"]
+        size = gale("info", TINY, "--json").json()["kv_bytes_per_token"] * 2  # f32 in place of bf16
+        for length, room in (("auto", 1000), (40, 1000), ("auto", 64)):
+            run = gale("run", "a", "--max-tokens", 2, *EXACT, "--max-model-len", length,
+                       "--kv-cache-memory", size * (room + 16))  # and a block for no sequence
+            self.assertEqual(run.code, 0, run.err)
+            plan = re.search(r"KV room for (\d+) tokens = (\d+) requests of (\d+)", run.err)
+            tokens, requests, each = map(int, plan.groups())
+            blocks = room // 16
+            self.assertEqual(each, min(context, blocks * 16) if length == "auto" else length)
+            blocks_of_one = -(-each // 16)
+            self.assertEqual(requests, blocks // blocks_of_one)
+            self.assertEqual(tokens, requests * each + blocks % blocks_of_one * 16)
+        run = gale("run", "a", *EXACT, "--max-model-len", 100, "--kv-cache-memory", size * 64)
+        self.assertEqual((run.code, run.out), (1, ""))
+        self.assertRegex(run.err, r"\Agale: the KV cache cannot hold one sequence .*100.+\n\Z")
 
     def test_stream_is_the_same_text(self):
         for case in GOLDEN["prompts"]:
@@ -120,6 +141,16 @@ class Tokenize(unittest.TestCase):
             ids = ",".join(map(str, case["ids"]))
             back = gale("tokenize", "--decode", ids, "-m", TINY)
             self.assertEqual(back.out, case["prompt"] + "\n")
+
+    def test_json(self):
+        tokens = gale("tokenize", TINY, "Once upon", "--json").json()
+        self.assertEqual(tokens["count"], len(tokens["tokens"]))
+        self.assertEqual(gale("tokenize", TINY, "Once upon", "--count", "--json").json(),
+                         {"count": tokens["count"]})
+        ids = ",".join(map(str, tokens["tokens"]))
+        text = gale("tokenize", TINY, "--decode", ids).out
+        self.assertEqual(gale("tokenize", TINY, "--decode", ids, "--json").json(),
+                         {"text": text[:-1]})
 
     def test_special_tokens_only_when_asked(self):
         count = gale("tokenize", "<|im_end|>", "--count", "-m", TINY)
