@@ -16,7 +16,21 @@ std::unique_ptr<Model> MakeGemma3(const HfConfig& config, const QuantScheme& sch
   return std::make_unique<Decoder>(builder, scheme, config, traits);
 }
 
+/// The language model of a checkpoint that also holds an encoder of images.
+std::unique_ptr<Model> MakeGemma3Text(const HfConfig& config, const QuantScheme& scheme,
+                                      ParamBuilder& builder) {
+  builder.AddAlias("model.", "language_model.model.");
+  builder.AddAlias("model.", "model.language_model.");
+  builder.AddAlias("lm_head.", "language_model.lm_head.");
+  for (const char* part : {"vision_tower.", "multi_modal_projector."}) {
+    builder.IgnorePrefix(part);
+    builder.IgnorePrefix(std::string("model.") + part);
+  }
+  return MakeGemma3(config, scheme, builder);
+}
+
 const bool registered = RegisterModel("Gemma3ForCausalLM", MakeGemma3);
+const bool text_registered = RegisterModel("Gemma3ForConditionalGeneration", MakeGemma3Text);
 
 }  // namespace
 }  // namespace gale

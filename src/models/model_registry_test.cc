@@ -11,11 +11,11 @@ namespace {
 // The full lists: a registration that the linker drops, or one too many, shows here.
 TEST(ModelRegistry, HoldsEveryArchitecture) {
   EXPECT_EQ(SupportedArchitectures(),
-            (std::vector<std::string>{"Gemma2ForCausalLM", "Gemma3ForCausalLM", "Glm4ForCausalLM",
-                                      "GlmForCausalLM", "GptOssForCausalLM", "LlamaForCausalLM",
-                                      "MistralForCausalLM", "MixtralForCausalLM", "Phi3ForCausalLM",
-                                      "Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "Qwen3ForCausalLM",
-                                      "Qwen3MoeForCausalLM"}));
+            (std::vector<std::string>{
+                "Gemma2ForCausalLM", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration",
+                "Glm4ForCausalLM", "GlmForCausalLM", "GptOssForCausalLM", "LlamaForCausalLM",
+                "MistralForCausalLM", "MixtralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM",
+                "Qwen2MoeForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"}));
   EXPECT_EQ(QuantSchemeNames(), std::vector<std::string>{"none"});
 }
 
@@ -25,7 +25,7 @@ TEST(ModelRegistry, NamesWhatItKnows) {
   EXPECT_EQ(factory.error().code, ErrorCode::kUnsupported);
   EXPECT_TRUE(factory.error().message.starts_with(
       "GPT2LMHeadModel is not supported yet; this build runs Gemma2ForCausalLM, "
-      "Gemma3ForCausalLM, "))
+      "Gemma3ForCausalLM, Gemma3ForConditionalGeneration, "))
       << factory.error().message;
   EXPECT_EQ(FindQuantScheme("awq").error().message,
             "quantization method \"awq\" is not supported; this build knows none (\"none\": plain "

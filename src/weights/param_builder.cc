@@ -1,5 +1,7 @@
 #include "weights/param_builder.h"
 
+#include <algorithm>
+
 #include "base/status_macros.h"
 
 namespace gale {
@@ -40,6 +42,26 @@ Result<TensorView> BindContext::PlaceTable(std::span<const float> values) {
   const TensorView view(buffer.data(), DType::kF32, {static_cast<int64_t>(values.size())});
   Keep({view, std::move(buffer), true});
   return view;
+}
+
+void ParamBuilder::Declare(std::vector<ParamSpec> specs, BindParams bind) {
+  for (ParamSpec& spec : specs) {
+    for (ParamPart& part : spec.parts) {
+      const std::vector<std::string> names = part.names;
+      for (const auto& [prefix, alias] : aliases_) {
+        for (const std::string& name : names) {
+          if (name.starts_with(prefix)) part.names.push_back(alias + name.substr(prefix.size()));
+        }
+      }
+    }
+  }
+  groups_.push_back({std::move(specs), std::move(bind)});
+}
+
+bool ParamBuilder::Ignores(std::string_view name) const {
+  return ignored_.contains(name) ||
+         std::ranges::any_of(ignored_prefixes_,
+                             [&](const std::string& prefix) { return name.starts_with(prefix); });
 }
 
 void ParamBuilder::Declare(ParamSpec spec, TensorView* target) {

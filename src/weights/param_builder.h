@@ -8,6 +8,8 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "backend/backend.h"
@@ -82,16 +84,20 @@ class ParamBuilder {
   Numerics numerics() const { return numerics_; }
   const std::shared_ptr<WeightStore>& store() const { return store_; }
   const std::vector<ParamGroup>& groups() const { return groups_; }
-  const std::set<std::string>& ignored() const { return ignored_; }
 
   /// `bind` is called once, before the layer is used; the layer must stay at its address.
-  void Declare(std::vector<ParamSpec> specs, BindParams bind) {
-    groups_.push_back({std::move(specs), std::move(bind)});
-  }
+  void Declare(std::vector<ParamSpec> specs, BindParams bind);
   /// One tensor with a name of its own, put where the device reads it.
   void Declare(ParamSpec spec, TensorView* target);
-  /// A tensor that checkpoints may hold and nobody needs.
+  /// Of what is declared from now on, names that begin with `prefix` may begin with `alias` in its
+  /// place: where the checkpoint is of a larger model.
+  void AddAlias(std::string prefix, std::string alias) {
+    aliases_.emplace_back(std::move(prefix), std::move(alias));
+  }
+  /// A tensor that checkpoints may hold and nobody needs; or all whose names begin so.
   void Ignore(std::string name) { ignored_.insert(std::move(name)); }
+  void IgnorePrefix(std::string prefix) { ignored_prefixes_.push_back(std::move(prefix)); }
+  bool Ignores(std::string_view name) const;
 
   uint64_t NumParameters() const;
 
@@ -100,7 +106,9 @@ class ParamBuilder {
   Numerics numerics_;
   std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
   std::vector<ParamGroup> groups_;
-  std::set<std::string> ignored_;
+  std::vector<std::pair<std::string, std::string>> aliases_;
+  std::set<std::string, std::less<>> ignored_;
+  std::vector<std::string> ignored_prefixes_;
 };
 
 }  // namespace gale

@@ -191,7 +191,7 @@ WeightBytes CountWeightBytes(const ParamBuilder& builder, const Checkpoint* chec
 
 Status CheckParams(const ParamBuilder& builder, const Checkpoint& checkpoint) {
   std::vector<std::string> faults;
-  std::unordered_set<std::string_view> known(builder.ignored().begin(), builder.ignored().end());
+  std::unordered_set<std::string_view> known;
   for (const ParamGroup& group : builder.groups()) {
     for (const ParamSpec& spec : group.specs) {
       for (const ParamPart& part : spec.parts) {
@@ -203,7 +203,7 @@ Status CheckParams(const ParamBuilder& builder, const Checkpoint& checkpoint) {
     }
   }
   for (const SafetensorsEntry& entry : checkpoint.tensors()) {
-    if (!known.contains(entry.name)) {
+    if (!known.contains(entry.name) && !builder.Ignores(entry.name)) {
       faults.push_back(fmt::format("unexpected {}: {} [{}]", entry.name, entry.dtype_name,
                                    fmt::join(entry.shape, ", ")));
     }
