@@ -58,17 +58,18 @@ Result<Repeat> RunOnce(LlmEngine& engine, const BenchCase& what, std::mt19937_64
 }
 
 /// Every weight but the rows of an untied embedding table, and each sequence's keys and values at
-/// the middle of its reply.
+/// the middle of its reply, windows full.
 double StepBytes(const LlmEngine& engine, const BenchCase& what) {
   const ModelInfo& info = engine.model_info();
   const double element_bytes = engine.config().dtype == ModelDType::kF32 ? 4 : 2;
   const double checkpoint_element_bytes = info.dtype == "f32" ? 4 : 2;
   auto weights = static_cast<double>(info.num_parameters);
   if (!info.tied_embeddings) weights -= static_cast<double>(info.vocab_size) * info.hidden_size;
-  const double kv_per_token =
-      static_cast<double>(info.kv_bytes_per_token) / checkpoint_element_bytes * element_bytes;
+  const double kv_bytes = static_cast<double>(info.kv_bytes_per_token) *
+                              (what.prompt_tokens + what.output_tokens / 2.0) +
+                          static_cast<double>(info.kv_window_bytes);
   return weights * element_bytes +
-         kv_per_token * what.prompts * (what.prompt_tokens + what.output_tokens / 2.0);
+         kv_bytes / checkpoint_element_bytes * element_bytes * what.prompts;
 }
 
 /// As large as what a step reads, since a small model sees the CPU's caches; on a GPU so large that

@@ -52,6 +52,7 @@ json::object ModelRecord(const std::string& model, const std::string& folder,
           {"num_parameters", info.num_parameters},
           {"weight_bytes", info.weight_bytes},
           {"kv_bytes_per_token", info.kv_bytes_per_token},
+          {"kv_window_bytes", info.kv_window_bytes},
           {"num_layers", info.num_layers},
           {"hidden_size", info.hidden_size},
           {"intermediate_size", info.intermediate_size},
@@ -65,6 +66,18 @@ json::object ModelRecord(const std::string& model, const std::string& folder,
           {"default_sampling", SamplingRecord(info.default_sampling)},
           {"has_tokenizer", Tokenizer::FromFolder(folder).has_value()},
           {"has_chat_template", ChatTemplate::FromFolder(folder).has_value()}};
+}
+
+/// Of layers that see everything and of those with a window.
+std::string KvSummary(const ModelInfo& info) {
+  const std::string windows =
+      info.kv_window_bytes == 0
+          ? ""
+          : fmt::format(" and {} of windows", FormatBytes(info.kv_window_bytes));
+  const uint64_t full =
+      info.kv_bytes_per_token * static_cast<uint64_t>(info.max_position) + info.kv_window_bytes;
+  return fmt::format("{} per token{}, {} for a full context", FormatBytes(info.kv_bytes_per_token),
+                     windows, FormatBytes(full));
 }
 
 std::string ModelTable(const std::string& model, const std::string& folder, const ModelInfo& info) {
@@ -84,9 +97,7 @@ std::string ModelTable(const std::string& model, const std::string& folder, cons
   row("vocabulary", fmt::format("{}{}", info.vocab_size,
                                 info.tied_embeddings ? ", embeddings shared with the output" : ""));
   row("context", fmt::format("{} tokens", info.max_position));
-  row("kv cache",
-      fmt::format("{} per token, {} for a full context", FormatBytes(info.kv_bytes_per_token),
-                  FormatBytes(info.kv_bytes_per_token * static_cast<uint64_t>(info.max_position))));
+  row("kv cache", KvSummary(info));
   row("end tokens", fmt::format("{}", fmt::join(info.eos_token_ids, ", ")));
   row("default sampling",
       sampling.temperature == 0

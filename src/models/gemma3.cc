@@ -12,7 +12,8 @@ std::unique_ptr<Model> MakeGemma3(const HfConfig& config, const QuantScheme& sch
   DecoderTraits traits = GemmaTraits(config, builder.dtype());
   traits.qk_norm = true;
   const int pattern = config.sliding_window_pattern;
-  traits.windows = LayerWindows(config, [=](int layer) { return (layer + 1) % pattern != 0; });
+  traits.windows =
+      LayerWindows(config, [=](int layer) { return pattern == 0 || (layer + 1) % pattern != 0; });
   return std::make_unique<Decoder>(builder, scheme, config, traits);
 }
 

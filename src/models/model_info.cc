@@ -9,14 +9,27 @@
 namespace gale {
 namespace {
 
-/// What the model declares; tied weights are counted once. Quantized models count as what they
-/// stand for.
-Result<uint64_t> CountParameters(const HfConfig& config, DType dtype) {
+uint64_t KvBytesPerPosition(const AttentionSpec& spec) {
+  return 2 * uint64_t(spec.layers) * spec.kv_heads * spec.head_dim * DTypeBytes(spec.kv);
+}
+
+/// Fills in what the model declares; tied weights are counted once. Quantized models count as what
+/// they stand for.
+Status CountDeclared(const HfConfig& config, DType dtype, ModelInfo& info) {
   GALE_ASSIGN_OR_RETURN(const ModelFactory factory, FindModel(config.architecture));
   GALE_ASSIGN_OR_RETURN(const QuantScheme* scheme, FindQuantScheme("none"));
   ParamBuilder builder(dtype, Numerics::kBatchInvariant);
   const std::unique_ptr<Model> model = factory(config, *scheme, builder);
-  return builder.NumParameters();
+  info.num_parameters = builder.NumParameters();
+  for (const AttentionGroup& group : model->attention_groups()) {
+    const uint64_t bytes = KvBytesPerPosition(group.spec);
+    if (group.spec.kind == KvKind::kSlidingWindow) {
+      info.kv_window_bytes += bytes * static_cast<uint64_t>(group.spec.window);
+    } else {
+      info.kv_bytes_per_token += bytes;
+    }
+  }
+  return {};
 }
 
 /// Bytes of all tensors in the folder's files, and their first dtype.
@@ -64,10 +77,8 @@ Result<ModelInfo> ReadModelInfo(const std::string& model, LoadFormat format) {
   info.vocab_size = config.vocab_size;
   info.max_position = config.max_position;
   info.tied_embeddings = config.tie_word_embeddings;
-  GALE_ASSIGN_OR_RETURN(info.num_parameters, CountParameters(config, dtype));
+  GALE_RETURN_IF_ERROR(CountDeclared(config, ResolveDType(ModelDType::kAuto, dtype), info));
   info.weight_bytes = stored ? stored->bytes : info.num_parameters * DTypeBytes(dtype);
-  info.kv_bytes_per_token = 2 * uint64_t(config.num_layers) * config.num_kv_heads *
-                            config.head_dim * DTypeBytes(ResolveDType(ModelDType::kAuto, dtype));
   info.eos_token_ids = source.generation.eos_token_ids;
   info.default_sampling = source.generation.sampling;
   return info;

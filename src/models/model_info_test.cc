@@ -30,6 +30,13 @@ TEST(ModelInfo, PresetsHaveThePublishedSizes) {
   EXPECT_EQ(ReadModelInfo("llama3-8b")->kv_bytes_per_token, 2U * 32 * 8 * 128 * 2);
 }
 
+TEST(ModelInfo, CountsWindowsOnce) {
+  const auto info = ReadModelInfo(kModels + "gemma3");  // bf16, 2 of 4 layers with a window of 7
+  ASSERT_TRUE(info) << info.error().message;
+  EXPECT_EQ(info->kv_bytes_per_token, 2U * 2 * 1 * 16 * 2);
+  EXPECT_EQ(info->kv_window_bytes, 7U * 2 * 2 * 1 * 16 * 2);
+}
+
 TEST(ModelInfo, OfACheckpoint) {
   const auto info = ReadModelInfo(kModels + "llama_gqa5");
   ASSERT_TRUE(info) << info.error().message;
