@@ -21,13 +21,17 @@ struct AttentionSpec {
   int q_heads = 0;
   int kv_heads = 0;  ///< divides q_heads
   int head_dim = 0;
-  int window = 0;              ///< kSlidingWindow: positions seen, the current one included
+  int window = 0;  ///< kSlidingWindow: positions seen, the current one included
+  /// kLatent: a value is the last so many elements of its key, and nothing else is cached (MLA with
+  /// its weights absorbed, arXiv:2405.04434, section 2.1). Else 0: values are as wide as keys.
+  int latent_value_dim = 0;
   float scale = 1;             ///< multiplies q.k before the softmax
   float softcap = 0;           ///< then scores become softcap * tanh(score / softcap); 0: they stay
   DType dtype = DType::kBf16;  ///< of q and out
   DType kv = DType::kBf16;
   Numerics numerics = Numerics::kBatchInvariant;
 
+  int value_dim() const { return kind == KvKind::kLatent ? latent_value_dim : head_dim; }
   friend bool operator==(const AttentionSpec&, const AttentionSpec&) = default;
 };
 
@@ -59,14 +63,14 @@ struct KvCacheView {
 struct KvWriteArgs {
   int layer = 0;            ///< index within the group
   TensorView k;             ///< [tokens, kv_heads, head_dim]; strided
-  TensorView v;             ///< the same
+  TensorView v;             ///< the same; empty when latent
   TensorView slot_mapping;  ///< i32 [tokens]
 };
 
 struct AttentionArgs {
   int layer = 0;
   TensorView q;    ///< [tokens, q_heads, head_dim]; strided
-  TensorView out;  ///< [tokens, q_heads, head_dim]; strided
+  TensorView out;  ///< [tokens, q_heads, value_dim]; strided
   /// f32 [q_heads] or empty: a logit for each head that takes its share of the softmax and has no
   /// value (arXiv:2309.17453 and gpt-oss).
   TensorView sinks = {};

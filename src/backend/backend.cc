@@ -8,6 +8,10 @@ void LinearKernel::RunGrouped(Stream&, const GroupedLinearArgs&) const {
   GALE_CHECK(false && "a kernel that was not found for groups");
 }
 
+void LinearKernel::RunBatched(Stream&, const BatchedLinearArgs&) const {
+  GALE_CHECK(false && "a kernel that was not found for groups");
+}
+
 void Backend::QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention,
                            int layer, const TensorView& slot_mapping) {
   QkvRope(stream, args);

@@ -128,13 +128,21 @@ struct GroupedLinearArgs {
   TensorView out;       ///< [entries, columns], dtype of x
 };
 
+/// Every row meets every group: row r of out[:, g] is row r of x[:, g] times group g's stretch of
+/// the weight's outputs.
+struct BatchedLinearArgs {
+  TensorView x;                          ///< [rows, groups, in]; strided
+  const PackedLinear* weight = nullptr;  ///< `out` = groups * columns
+  TensorView out;                        ///< [rows, groups, columns], dtype of x; strided
+};
+
 struct LinearKey {
   QuantFormat format;
   int64_t in = 0;
   int64_t out = 0;  ///< of all groups
   DType activation = DType::kBf16;
   Numerics numerics = Numerics::kBatchInvariant;
-  bool grouped = false;  ///< RunGrouped will be called
+  bool grouped = false;  ///< RunGrouped or RunBatched will be called
 };
 
 /// One weight layout for every number of rows; how many rows there are is decided inside Run.
@@ -144,8 +152,9 @@ class LinearKernel {
   virtual Result<PackedLinear> Prepare(const LinearWeight& weight) const = 0;
   virtual void Run(Stream& stream, const LinearArgs& args) const = 0;
   /// Each row is summed as Run sums it. Reads the weights of groups that have entries, and few
-  /// times each however many entries there are. Kernels found for a key with `grouped` have it.
+  /// times each however many entries there are. Kernels found for a key with `grouped` have both.
   virtual void RunGrouped(Stream& stream, const GroupedLinearArgs& args) const;
+  virtual void RunBatched(Stream& stream, const BatchedLinearArgs& args) const;
 };
 
 class Backend {
@@ -174,6 +183,7 @@ class Backend {
   virtual void Embedding(Stream& stream, const EmbeddingArgs& args) = 0;
   virtual void RmsNorm(Stream& stream, const RmsNormArgs& args) = 0;
   virtual void QkvRope(Stream& stream, const QkvRopeArgs& args) = 0;
+  virtual void Rotate(Stream& stream, const RotateArgs& args) = 0;
   virtual void GatedActivation(Stream& stream, const GatedActivationArgs& args) = 0;
   virtual void Softcap(Stream& stream, const SoftcapArgs& args) = 0;
   virtual void MoeRoute(Stream& stream, const MoeRouteArgs& args) = 0;

@@ -50,6 +50,17 @@ struct QkvRopeArgs {
   int head_dim = 0;
 };
 
+/// Rotary embedding of heads that lie anywhere: out = x rotated, for models whose rotated elements
+/// have a place of their own (MLA, arXiv:2405.04434, section 2.1.3).
+struct RotateArgs {
+  TensorView x;          ///< [tokens, heads, 2 * pairs]; strided
+  TensorView positions;  ///< i32 [tokens]
+  TensorView inv_freq;   ///< f32 [pairs], as in QkvRopeArgs
+  float rope_scale = 1;
+  bool interleaved = false;  ///< as in QkvRopeArgs
+  TensorView out;            ///< as x; may alias it
+};
+
 enum class Activation {
   kSilu,      ///< x / (1 + exp(-x))
   kGeluTanh,  ///< GELU with its tanh in place of the error function (arXiv:1606.08415)

@@ -97,6 +97,16 @@ void CheckLogprobsArgs(const LogprobsArgs& args) {
   }
 }
 
+void CheckRotateArgs(const RotateArgs& args) {
+  const int64_t tokens = args.x.dim(0);
+  const int64_t heads = args.x.dim(1);
+  CheckActivation(args.x);
+  CheckShape(args.x, {tokens, heads, 2 * args.inv_freq.dim(0)});
+  CheckArray(args.positions, DType::kI32, {tokens});
+  CheckArray(args.inv_freq, DType::kF32, {args.inv_freq.dim(0)});
+  CheckArray(args.out, args.x.dtype, {tokens, heads, args.x.dim(2)});
+}
+
 void CheckMoeRouteArgs(const MoeRouteArgs& args) {
   const int64_t tokens = args.logits.dim(0);
   const int64_t experts = args.logits.dim(1);
@@ -148,6 +158,15 @@ void CheckGroupedLinearArgs(const GroupedLinearArgs& args) {
     GALE_CHECK_EQ(args.x.dim(0), entries);
   }
   if (args.out_rows) CheckArray(args.out_rows, DType::kI32, {entries});
+}
+
+void CheckBatchedLinearArgs(const BatchedLinearArgs& args) {
+  const int64_t rows = args.x.dim(0);
+  const int64_t groups = args.x.dim(1);
+  CheckActivation(args.x);
+  CheckShape(args.x, {rows, groups, args.weight->in});
+  CheckArray(args.out, args.x.dtype, {rows, groups, args.out.dim(2)});
+  GALE_CHECK_EQ(args.weight->out, groups * args.out.dim(2));
 }
 
 void CheckFillRandomArgs(const FillRandomArgs& args) {

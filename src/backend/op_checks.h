@@ -24,9 +24,11 @@ void CheckEmbeddingArgs(const EmbeddingArgs& args);
 void CheckEditLogitsArgs(const EditLogitsArgs& args);
 void CheckSampleArgs(const SampleArgs& args);
 void CheckLogprobsArgs(const LogprobsArgs& args);
+void CheckRotateArgs(const RotateArgs& args);
 void CheckMoeRouteArgs(const MoeRouteArgs& args);
 void CheckMoeCombineArgs(const MoeCombineArgs& args);
 void CheckGroupedLinearArgs(const GroupedLinearArgs& args);
+void CheckBatchedLinearArgs(const BatchedLinearArgs& args);
 void CheckFillRandomArgs(const FillRandomArgs& args);
 
 }  // namespace gale

@@ -143,9 +143,10 @@ class Runner {
     const DeviceTensor device_lens = device_.Upload(seq_lens);
     const DeviceTensor device_tables = device_.Upload(tables, 2);
     const DeviceTensor device_slots = device_.Upload(slots);
-    const DeviceTensor out = device_.Upload(
-        Zeros(problem_.spec.dtype, {slots.dim(0), problem_.spec.q_heads, problem_.spec.head_dim}),
-        8);
+    const DeviceTensor out =
+        device_.Upload(Zeros(problem_.spec.dtype,
+                             {slots.dim(0), problem_.spec.q_heads, problem_.spec.value_dim()}),
+                       8);
     std::vector<std::byte> plan(
         attention_->PlanBytes(cu_seqlens.back(), static_cast<int>(upper.size())));
     const auto plan_bytes = static_cast<int64_t>(plan.size());
@@ -171,7 +172,9 @@ class Runner {
     const DeviceTensor q = device_.Upload(Concatenate(step, inputs_.q), 8);
     const DeviceTensor k = device_.Upload(Concatenate(step, inputs_.k), 24);
     const DeviceTensor v = device_.Upload(Concatenate(step, inputs_.v), 16);
-    attention_->WriteKv(device_.stream(), {layer(), k.view(), v.view(), slots});
+    const bool is_latent = problem_.spec.kind == KvKind::kLatent;
+    attention_->WriteKv(device_.stream(),
+                        {layer(), k.view(), is_latent ? TensorView() : v.view(), slots});
     attention_->Run(device_.stream(), Args(q.view(), out));
     device_.Synchronize();  // the inputs die here
   }
@@ -248,6 +251,17 @@ class Runner {
 
 }  // namespace
 
+HostTensor LastElements(const HostTensor& tensor, int count) {
+  HostTensor last = tensor;
+  last.dims.back() = count;
+  last.values.clear();
+  for (auto row = tensor.values.begin(); row != tensor.values.end(); row += tensor.dims.back()) {
+    last.values.insert(last.values.end(), row + (tensor.dims.back() - count),
+                       row + tensor.dims.back());
+  }
+  return last;
+}
+
 AttentionInputs RandomInputs(const AttentionProblem& problem, uint64_t seed) {
   AttentionInputs inputs;
   std::mt19937_64 random(seed);
@@ -256,7 +270,10 @@ AttentionInputs RandomInputs(const AttentionProblem& problem, uint64_t seed) {
     const int64_t positions = shape.context + shape.queries;
     inputs.q.push_back(RandomTensor(random, spec.dtype, {positions, spec.q_heads, spec.head_dim}));
     inputs.k.push_back(RandomTensor(random, spec.dtype, {positions, spec.kv_heads, spec.head_dim}));
-    inputs.v.push_back(RandomTensor(random, spec.dtype, {positions, spec.kv_heads, spec.head_dim}));
+    inputs.v.push_back(
+        spec.kind == KvKind::kLatent
+            ? LastElements(inputs.k.back(), spec.latent_value_dim)
+            : RandomTensor(random, spec.dtype, {positions, spec.kv_heads, spec.head_dim}));
   }
   if (problem.sinks) {
     inputs.sinks = RandomTensor(random, DType::kF32, {spec.q_heads}, 2);

@@ -27,14 +27,17 @@ struct AttentionProblem {
 
 /// Inputs of all positions of every sequence: q, k, v [positions, heads, head_dim].
 struct AttentionInputs {
-  std::vector<HostTensor> q, k, v;  ///< [sequence]
+  std::vector<HostTensor> q, k, v;  ///< [sequence]; of a latent cache, v is the last part of k
   HostTensor sinks = {};            ///< [q_heads], where the problem has them
 };
+
+/// The last `count` elements of the last dimension.
+HostTensor LastElements(const HostTensor& tensor, int count);
 
 AttentionInputs RandomInputs(const AttentionProblem& problem, uint64_t seed);
 
 /// Runs all steps through WriteKv, Plan and Run; returns the outputs of every sequence's last step,
-/// [queries, q_heads, head_dim] each. Blocks are dealt in a scrambled order and begin as NaNs;
+/// [queries, q_heads, value_dim] each. Blocks are dealt in a scrambled order and begin as NaNs;
 /// those wholly out of a step's windows are not in its tables.
 std::vector<HostTensor> RunAttention(Device& device, const AttentionProblem& problem,
                                      const AttentionInputs& inputs);

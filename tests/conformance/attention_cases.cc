@@ -29,7 +29,7 @@ void AddRow(const AttentionProblem& problem, const AttentionInputs& inputs, size
   const int first = std::max(0, position - window + 1);
   const int last = position - (mutation == Mutation::kMaskOffByOne ? 1 : 0);
   const auto element = [&](const HostTensor& tensor, int64_t p, int head, int d) {
-    return tensor.values[static_cast<size_t>((p * tensor.dim(1) + head) * dim + d)];
+    return tensor.values[static_cast<size_t>((p * tensor.dim(1) + head) * tensor.dim(2) + d)];
   };
   const auto cached = [&](const HostTensor& tensor, int64_t p, int head, int d) {
     return RoundTo(spec.kv, element(tensor, p, head, d));
@@ -63,12 +63,14 @@ void AddRow(const AttentionProblem& problem, const AttentionInputs& inputs, size
     }
     for (double& weight : weights) sum += weight = std::exp(weight - max);
     const auto n = static_cast<double>(weights.size());
-    for (int d = 0; d < dim; ++d) {
+    for (int d = 0; d < spec.value_dim(); ++d) {
       double want = 0;
       double magnitude = 0;
       for (size_t j = 0; j < weights.size(); ++j) {
+        const HostTensor& values =
+            mutation == Mutation::kWrongValues ? inputs.k[sequence] : inputs.v[sequence];
         const double term =
-            weights[j] / sum * cached(inputs.v[sequence], first + static_cast<int>(j), kv_head, d);
+            weights[j] / sum * cached(values, first + static_cast<int>(j), kv_head, d);
         want += term;
         magnitude += std::abs(term);
       }
@@ -118,6 +120,7 @@ std::vector<OpCase> AttentionCases() {
     if (problem.spec.window > 0) must_fail.push_back(Mutation::kWindowOffByOne);
     if (problem.spec.softcap > 0) must_fail.push_back(Mutation::kNoSoftcap);
     if (problem.sinks) must_fail.push_back(Mutation::kNoSinks);
+    if (problem.spec.kind == KvKind::kLatent) must_fail.push_back(Mutation::kWrongValues);
     cases.push_back(AttentionCase(std::move(name), std::move(problem), std::move(must_fail)));
   };
   for (int group = 1; group <= 8; ++group) {
@@ -129,6 +132,20 @@ std::vector<OpCase> AttentionCases() {
         {Spec(4, 2, head_dim, f32, f32), 16, {{0, 33, {}}, {47, 2, {}}}});
     add(fmt::format("dim{}_bf16", head_dim),
         {Spec(4, 2, head_dim, bf16, bf16), 16, {{0, 33, {}}, {47, 2, {}}}});
+  }
+  for (const DType dtype : {f32, bf16}) {
+    const auto latent = [&](int q_heads, int head_dim, int value_dim) {
+      AttentionSpec spec = Spec(q_heads, 1, head_dim, dtype, dtype);
+      spec.kind = KvKind::kLatent;
+      spec.latent_value_dim = value_dim;
+      return spec;
+    };
+    add(fmt::format("latent_{}", DTypeName(dtype)),
+        {latent(4, 44, 32), 16, {{0, 33, {}}, {47, 2, {}}, {16, 1, {}}}, 64});
+    add(fmt::format("latent_{}_of_many_heads", DTypeName(dtype)),
+        {latent(40, 96, 80), 32, {{70, 3, {}}, {0, 1, {}}}});
+    add(fmt::format("latent_{}_of_deepseek", DTypeName(dtype)),
+        {latent(16, 576, 512), 16, {{300, 1, {}}, {0, 5, {}}}});
   }
   add("f32_over_bf16_cache", {Spec(4, 2, 64, f32, bf16), 16, {{5, 20, {}}}});
   add("bf16_over_f32_cache", {Spec(4, 2, 64, bf16, f32), 16, {{5, 20, {}}}});

@@ -147,26 +147,41 @@ AttentionProblem Problem(DType dtype, int group, int window, std::vector<Sequenc
   return problem;
 }
 
+/// As DeepSeek's layers have it, but narrower.
+AttentionProblem LatentProblem(DType dtype, int q_heads) {
+  AttentionProblem problem = Problem(dtype, 1, 0, {});
+  problem.spec.kind = KvKind::kLatent;
+  problem.spec.q_heads = q_heads;
+  problem.spec.kv_heads = 1;
+  problem.spec.head_dim = 80;
+  problem.spec.latent_value_dim = 64;
+  problem.sinks = false;
+  return problem;
+}
+
 /// One sequence, its end computed after different chunks.
-OpCase ChunksCase(DType dtype, int group, int window, int positions,
+OpCase ChunksCase(const AttentionProblem& problem, int positions,
                   std::vector<std::vector<int>> chunkings) {
+  const AttentionSpec& spec = problem.spec;
   const auto run = [=](Device& device, Mutation mutation) {
-    const AttentionProblem whole = Problem(dtype, group, window, {{0, positions, {}}});
+    AttentionProblem whole = problem;
+    whole.sequences = {{0, positions, {}}};
     AttentionInputs inputs = RandomInputs(whole, 15);
     const HostTensor want = RunAttention(device, whole, inputs)[0];
-    if (mutation == Mutation::kOtherInput) Nudge(&inputs.v[0]);
+    if (mutation == Mutation::kOtherInput) Nudge(&inputs.k[0]);
     OpResult result;
     for (const std::vector<int>& chunks : chunkings) {
       int context = 0;
       for (const int chunk : chunks) context += chunk;
-      const AttentionProblem split =
-          Problem(dtype, group, window, {{context, positions - context, chunks}});
+      AttentionProblem split = problem;
+      split.sequences = {{context, positions - context, chunks}};
       AddEqual(RunAttention(device, split, inputs)[0], Rows(want, context, positions), &result);
     }
     return result;
   };
-  return {fmt::format("Invariance/chunks_of_{}_{}_group{}_window{}", positions, DTypeName(dtype),
-                      group, window),
+  return {fmt::format("Invariance/chunks_of_{}_{}_group{}_window{}{}", positions,
+                      DTypeName(spec.dtype), spec.q_heads / spec.kv_heads, spec.window,
+                      spec.kind == KvKind::kLatent ? "_latent" : ""),
           run,
           {Mutation::kOtherInput}};
 }
@@ -225,15 +240,19 @@ std::vector<OpCase> InvarianceCases() {
       {99}, {16}, {17, 30}, {1, 1, 1, 61}, {33, 33, 33}};
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     for (const int group : {1, 3, 8}) {
-      cases.push_back(ChunksCase(dtype, group, 0, 100, chunkings));
+      cases.push_back(ChunksCase(Problem(dtype, group, 0, {}), 100, chunkings));
       cases.push_back(NeighboursCase(dtype, group));
     }
-    cases.push_back(ChunksCase(dtype, 2, 20, 100, chunkings));
+    cases.push_back(ChunksCase(Problem(dtype, 2, 20, {}), 100, chunkings));
     cases.push_back(GraphCase(dtype, 4, 0));
     cases.push_back(GraphCase(dtype, 4, 300));
+    for (const int q_heads : {3, 16, 50}) {
+      cases.push_back(ChunksCase(LatentProblem(dtype, q_heads), 100, chunkings));
+    }
+    cases.push_back(ChunksCase(LatentProblem(dtype, 16), 600, {{599}, {256, 341}, {257}}));
     // Long enough for devices that split the cached positions of a decode.
-    cases.push_back(ChunksCase(dtype, 2, 0, 600, {{599}, {256, 341}, {257}}));
-    cases.push_back(ChunksCase(dtype, 2, 300, 600, {{599}, {256, 341}}));
+    cases.push_back(ChunksCase(Problem(dtype, 2, 0, {}), 600, {{599}, {256, 341}, {257}}));
+    cases.push_back(ChunksCase(Problem(dtype, 2, 300, {}), 600, {{599}, {256, 341}}));
   }
   return cases;
 }

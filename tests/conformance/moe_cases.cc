@@ -255,8 +255,9 @@ struct GroupedRun {
   }
 };
 
-const LinearKernel& FindKernel(Device& device, const GroupedShape& shape, int64_t out,
-                               bool grouped) {
+/// For a GroupedShape or a BatchedShape.
+template <class Shape>
+const LinearKernel& FindKernel(Device& device, const Shape& shape, int64_t out, bool grouped) {
   const LinearKernel* kernel =
       device.backend().FindLinear({.format = {BlockCode::kNone, shape.weight},
                                    .in = shape.in,
@@ -402,6 +403,73 @@ OpCase GroupedEqualsLinearCase(const GroupedShape& shape) {
   return {"Invariance/grouped_equals_linear_" + GroupedName(shape), run, {Mutation::kOtherInput}};
 }
 
+// ---- RunBatched ----
+
+struct BatchedShape {
+  DType weight;
+  DType activation;
+  int64_t rows;
+  int64_t groups;
+  int64_t in;
+  int64_t columns;
+  int64_t padding = 0;  ///< of rows, and as much between the groups of x
+};
+
+/// The dimensions as one row for each of [rows, groups].
+HostTensor Flat(const HostTensor& tensor) {
+  return Tensor(tensor.dtype, {tensor.dim(0) * tensor.dim(1), tensor.dim(2)}, tensor.values);
+}
+
+OpResult RunBatched(Device& device, const BatchedShape& shape, Mutation mutation) {
+  std::mt19937_64 random(24);
+  const HostTensor x =
+      RandomTensor(random, shape.activation, {shape.rows, shape.groups, shape.in + shape.padding});
+  const HostTensor weight =
+      RandomTensor(random, shape.weight, {shape.groups * shape.columns, shape.in});
+  const LinearKernel& kernel = FindKernel(device, shape, shape.groups * shape.columns, true);
+  const PackedLinear packed = Pack(kernel, weight);
+  const DeviceTensor device_x = device.Upload(x, shape.padding);
+  const DeviceTensor out = device.Upload(
+      Zeros(shape.activation, {shape.rows, shape.groups, shape.columns}), shape.padding);
+  kernel.RunBatched(device.stream(),
+                    {.x = device_x.view().Slice(2, shape.padding, shape.padding + shape.in),
+                     .weight = &packed,
+                     .out = out.view()});
+  const HostTensor got = Flat(device.Download(out));
+  const HostTensor rows = Flat(x);
+  const double v = shape.activation == DType::kF32 ? 0 : Roundoff(shape.activation);
+  const int64_t terms = shape.in - (mutation == Mutation::kDropLastTerm ? 1 : 0);
+  OpResult result;
+  for (int64_t r = 0; r < rows.dim(0); ++r) {
+    int64_t group = r % shape.groups;
+    if (mutation == Mutation::kWrongRow) group = (group + 1) % shape.groups;
+    for (int64_t c = 0; c < shape.columns; ++c) {
+      double sum = 0;
+      double magnitude = 0;
+      for (int64_t i = 0; i < terms; ++i) {
+        const double product =
+            rows.at(r, shape.padding + i) * weight.at(group * shape.columns + c, i);
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      const double bound = (static_cast<double>(shape.in) + 2) * kU * magnitude;
+      result.Add(got.at(r, c), sum, bound + v * (std::abs(sum) + bound));
+    }
+  }
+  return result;
+}
+
+OpCase BatchedCase(const BatchedShape& shape) {
+  OpCase op{
+      fmt::format("BatchedLinear/weight_{}_x_{}_{}x{}_{}_to_{}{}", DTypeName(shape.weight),
+                  DTypeName(shape.activation), shape.rows, shape.groups, shape.in, shape.columns,
+                  shape.padding > 0 ? "_strided" : ""),
+      [shape](Device& device, Mutation mutation) { return RunBatched(device, shape, mutation); },
+      {}};
+  if (shape.rows > 0) op.must_fail = {Mutation::kDropLastTerm, Mutation::kWrongRow};
+  return op;
+}
+
 // ---- MoeCombine ----
 
 struct CombineShape {
@@ -539,6 +607,11 @@ std::vector<OpCase> MoeCases() {
       {bf16, bf16, 60, 1, 2, 264, 24, Spread::kEven},   // 30
       {bf16, bf16, 130, 1, 2, 264, 24, Spread::kEven},  // 65
   };
+  const BatchedShape batches[] = {
+      {f32, f32, 0, 3, 16, 8},       {f32, f32, 1, 16, 128, 40},     {f32, f32, 70, 3, 33, 10, 5},
+      {bf16, bf16, 1, 16, 128, 64},  {bf16, bf16, 12, 5, 36, 24, 3}, {bf16, bf16, 30, 4, 64, 40, 8},
+      {bf16, bf16, 130, 2, 40, 136},
+  };
   const CombineShape sums[] = {
       {f32, 0, 2, 16},
       {f32, 5, 1, 33},
@@ -552,6 +625,7 @@ std::vector<OpCase> MoeCases() {
   for (const RouteShape& shape : routes) cases.push_back(RouteCase(shape));
   for (const GroupedShape& shape : products) cases.push_back(GroupedCase(shape));
   for (const GroupedShape& shape : invariant) cases.push_back(GroupedEqualsLinearCase(shape));
+  for (const BatchedShape& shape : batches) cases.push_back(BatchedCase(shape));
   for (const CombineShape& shape : sums) cases.push_back(CombineCase(shape));
   return cases;
 }

@@ -36,6 +36,7 @@ enum class Mutation {
   kNoSoftcap,
   kNoSinks,
   kSwapKvHeads,
+  kWrongValues,      ///< the first elements of keys for their last ones
   kSwapHalves,       ///< gate taken for up
   kOtherActivation,  ///< SiLU for GELU and the reverse
   kNoScale,

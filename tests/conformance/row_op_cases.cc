@@ -314,6 +314,74 @@ OpCase QkvRopeCase(const RopeShape& shape) {
   return op;
 }
 
+// ---- Rotate ----
+
+OpCase RotateCase(DType dtype, int64_t tokens, int heads, int rotary_dim, bool interleaved,
+                  bool in_place) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    constexpr float kScale = 1.2F;
+    constexpr int kGap = 6;  // between the rotated parts of heads
+    const int width = rotary_dim + kGap;
+    std::mt19937_64 random(19);
+    const HostTensor x = RandomTensor(random, dtype, {tokens, heads, width});
+    HostTensor positions = Zeros(DType::kI32, {tokens});
+    for (double& position : positions.values) position = static_cast<double>(random() % 40000);
+    std::vector<float> frequencies;
+    HostTensor inv_freq = Zeros(DType::kF32, {rotary_dim / 2});
+    for (size_t i = 0; i < inv_freq.values.size(); ++i) {
+      frequencies.push_back(
+          std::pow(10000.0F, -2.0F * static_cast<float>(i) / static_cast<float>(rotary_dim)));
+      inv_freq.values[i] = frequencies.back();
+    }
+    const DeviceTensor device_x = device.Upload(x, 4);
+    const DeviceTensor separate = device.Upload(Zeros(dtype, {tokens, heads, width}), 2);
+    const DeviceTensor& out = in_place ? device_x : separate;
+    const DeviceTensor device_positions = device.Upload(positions);
+    const DeviceTensor device_freq = device.Upload(inv_freq);
+    device.backend().Rotate(device.stream(), {.x = device_x.view().Slice(2, kGap, width),
+                                              .positions = device_positions.view(),
+                                              .inv_freq = device_freq.view(),
+                                              .rope_scale = kScale,
+                                              .interleaved = interleaved,
+                                              .out = out.view().Slice(2, kGap, width)});
+    const HostTensor got = device.Download(out);
+    const RopeShape shape = {.dtype = dtype,
+                             .tokens = tokens,
+                             .q_heads = heads,
+                             .kv_heads = 0,
+                             .head_dim = rotary_dim,
+                             .rotary_dim = rotary_dim,
+                             .norms = false,
+                             .scale = kScale,
+                             .interleaved = interleaved};
+    OpResult result;
+    for (int64_t row = 0; row < tokens * heads; ++row) {
+      const auto first = x.values.begin() + row * width;
+      const HeadResult want = RotatedHead(
+          shape, {first + kGap, first + width}, {}, frequencies,
+          static_cast<int>(positions.values[static_cast<size_t>(row / heads)]), mutation);
+      for (int i = 0; i < width; ++i) {
+        const double value = got.values[static_cast<size_t>(row * width + i)];
+        if (i < kGap) {
+          result.Add(value, in_place ? first[i] : 0, 0);
+        } else {
+          const auto at = static_cast<size_t>(i - kGap);
+          result.Add(value, want.want[at], want.bound[at]);
+        }
+      }
+    }
+    return result;
+  };
+  OpCase op{fmt::format("Rotate/{}_{}x{}x{}{}{}", DTypeName(dtype), tokens, heads, rotary_dim,
+                        interleaved ? "_interleaved" : "", in_place ? "_in_place" : ""),
+            run,
+            {}};
+  if (tokens > 0) {
+    op.must_fail = {Mutation::kNoRope, Mutation::kWrongTheta, Mutation::kOtherPairs};
+  }
+  return op;
+}
+
 // ---- GatedActivation ----
 
 constexpr const char* kActivationNames[] = {"silu", "gelu_tanh", "clamped_swiglu"};
@@ -548,6 +616,10 @@ std::vector<OpCase> RowOpCases() {
       QkvRopeCase({bf16, 5, 4, 2, 128, 64, false, 1, true}),
       QkvRopeCase({bf16, 5, 4, 2, 96, 72, false, 1.2F}),
 
+      RotateCase(f32, 0, 2, 8, false, false),
+      RotateCase(f32, 5, 3, 12, true, false),
+      RotateCase(bf16, 4, 17, 64, true, true),
+      RotateCase(bf16, 3, 1, 64, false, false),
       GatedActivationCase(f32, 1, 1, 1),
       GatedActivationCase(f32, 7, 100, 1),
       GatedActivationCase(f32, 2, 9001, 3),

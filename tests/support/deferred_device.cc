@@ -110,6 +110,9 @@ class DeferredLinear final : public LinearKernel {
   void RunGrouped(Stream& stream, const GroupedLinearArgs& args) const override {
     Enqueue(stream, [this, args] { inner_->RunGrouped(stream_, args); });
   }
+  void RunBatched(Stream& stream, const BatchedLinearArgs& args) const override {
+    Enqueue(stream, [this, args] { inner_->RunBatched(stream_, args); });
+  }
 
  private:
   const LinearKernel* inner_;
@@ -205,6 +208,9 @@ class DeferredBackend final : public Backend {
   }
   void Softcap(Stream& stream, const SoftcapArgs& args) override {
     Defer(stream, &Backend::Softcap, args);
+  }
+  void Rotate(Stream& stream, const RotateArgs& args) override {
+    Defer(stream, &Backend::Rotate, args);
   }
   void MoeRoute(Stream& stream, const MoeRouteArgs& args) override {
     Defer(stream, &Backend::MoeRoute, args);

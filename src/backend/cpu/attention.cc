@@ -3,6 +3,7 @@
 // A block holds, for each layer of the group and each kv head, its keys and then its values:
 //   K  [block_tokens / tile][padded head_dim][tile]
 //   V  [block_tokens][padded head_dim]
+// Where a value is a part of its key (KvKind::kLatent), a block holds rows as those of V alone.
 // A tile of keys is transposed, so that scores come by the vector, without horizontal sums.
 // head_dim is padded with zeros to a multiple of the tile. Tiles are cut at absolute positions and
 // taken in ascending order by every query, so a row's result depends neither on the chunk it came
@@ -38,6 +39,8 @@ class CpuAttention final : public AttentionBackend {
         padded_dim_((spec.head_dim + kAttentionTile - 1) / kAttentionTile * kAttentionTile) {
     GALE_CHECK_EQ(spec.q_heads % spec.kv_heads, 0);
     if (spec.kind == KvKind::kSlidingWindow) GALE_CHECK_GE(spec.window, 1);
+    GALE_CHECK_GE(spec.value_dim(), 1);
+    GALE_CHECK_LE(spec.value_dim(), spec.head_dim);
   }
 
   std::span<const int> BlockTokens() const override {
@@ -80,7 +83,7 @@ class CpuAttention final : public AttentionBackend {
     const int64_t tokens = args.k.dim(0);
     CheckActivation(args.k);
     CheckShape(args.k, {tokens, spec_.kv_heads, spec_.head_dim});
-    CheckShape(args.v, {tokens, spec_.kv_heads, spec_.head_dim});
+    if (!is_latent()) CheckShape(args.v, {tokens, spec_.kv_heads, spec_.head_dim});
     CheckDType(args.slot_mapping, DType::kI32);
     const int64_t cost = int64_t{2} * spec_.kv_heads * spec_.head_dim;
     ForRows(context_, tokens, cost, [&](int64_t begin, int64_t end, int thread) {
@@ -94,7 +97,7 @@ class CpuAttention final : public AttentionBackend {
     CheckActivation(args.q);
     CheckActivation(args.out);
     CheckShape(args.q, {tokens, spec_.q_heads, spec_.head_dim});
-    CheckShape(args.out, {tokens, spec_.q_heads, spec_.head_dim});
+    CheckShape(args.out, {tokens, spec_.q_heads, spec_.value_dim()});
     if (args.sinks) CheckArray(args.sinks, DType::kF32, {spec_.q_heads});
     context_.pool.ParallelFor(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int thread) {
       RunTask(args, tasks_[static_cast<size_t>(i)], thread);
@@ -103,8 +106,9 @@ class CpuAttention final : public AttentionBackend {
 
  private:
   int64_t ElementBytes() const { return static_cast<int64_t>(DTypeBytes(spec_.kv)); }
+  bool is_latent() const { return spec_.kind == KvKind::kLatent; }
   int64_t HeadBytes(int block_tokens) const {
-    return 2 * block_tokens * padded_dim_ * ElementBytes();
+    return (is_latent() ? 1 : 2) * block_tokens * padded_dim_ * ElementBytes();
   }
   int64_t LayerBytes(int block_tokens) const { return spec_.kv_heads * HeadBytes(block_tokens); }
 
@@ -131,6 +135,10 @@ class CpuAttention final : public AttentionBackend {
         kernels.to_f32(source.data, source.dtype, row, spec_.head_dim);
       };
       read(args.k);
+      if (is_latent()) {
+        kernels.from_f32(row, keys + offset * padded_dim_ * ElementBytes(), spec_.kv, padded_dim_);
+        continue;
+      }
       const int64_t tile = offset / kAttentionTile * int64_t{kAttentionTile} * padded_dim_;
       ScatterKey(row, keys + (tile + offset % kAttentionTile) * ElementBytes());
       read(args.v);
@@ -231,6 +239,17 @@ class CpuAttention final : public AttentionBackend {
     const auto* table = static_cast<const int32_t*>(RowAt(batch_.block_tables, task.sequence));
     const char* head = HeadAt(table[t / tiles_per_block], layer, task.kv_head);
     const char* k = head + t % tiles_per_block * tile_floats * ElementBytes();
+    if (is_latent()) {
+      context_.kernels.to_f32(k, spec_.kv, buffer + tile_floats, tile_floats);
+      tile->v = buffer + tile_floats;
+      for (int64_t d = 0; d < padded_dim_; ++d) {
+        for (int64_t i = 0; i < kAttentionTile; ++i) {
+          buffer[d * kAttentionTile + i] = tile->v[i * padded_dim_ + d];
+        }
+      }
+      tile->k = buffer;
+      return;
+    }
     const char* v = k + HeadBytes(cache_.block_tokens) / 2;
     if (spec_.kv == DType::kF32) {
       tile->k = reinterpret_cast<const float*>(k);
@@ -247,9 +266,10 @@ class CpuAttention final : public AttentionBackend {
     for (int32_t token = task.first; token < task.last; ++token) {
       for (int g = 0; g < group_; ++g, acc += padded_dim_, ++sum) {
         const int head = task.kv_head * group_ + g;
-        for (int d = 0; d < spec_.head_dim; ++d) acc[d] /= *sum;
+        float* value = acc + (spec_.head_dim - spec_.value_dim());
+        for (int d = 0; d < spec_.value_dim(); ++d) value[d] /= *sum;
         const TensorView row = out.Slice(0, token, token + 1).Slice(1, head, head + 1);
-        context_.kernels.from_f32(acc, row.data, row.dtype, spec_.head_dim);
+        context_.kernels.from_f32(value, row.data, row.dtype, spec_.value_dim());
       }
     }
   }

@@ -94,6 +94,7 @@ class CpuBackend final : public Backend {
     Run(cpu::GatedActivation, args);
   }
   void Softcap(Stream&, const SoftcapArgs& args) override { Run(cpu::Softcap, args); }
+  void Rotate(Stream&, const RotateArgs& args) override { Run(cpu::Rotate, args); }
   void MoeRoute(Stream&, const MoeRouteArgs& args) override { Run(cpu::MoeRoute, args); }
   void MoeCombine(Stream&, const MoeCombineArgs& args) override { Run(cpu::MoeCombine, args); }
   void GatherRows(Stream&, const GatherRowsArgs& args) override { Run(cpu::GatherRows, args); }

@@ -75,6 +75,32 @@ class CpuLinear final : public LinearKernel {
     RunGroupBlocks(args, blocks);
   }
 
+  void RunBatched(Stream&, const BatchedLinearArgs& args) const override {
+    const std::lock_guard lock(context_.mutex);
+    CheckBatchedLinearArgs(args);
+    const int64_t columns = args.out.dim(2);
+    PackedLinear weight;
+    weight.in = args.weight->in;
+    weight.out = columns;
+    const auto rows_of = [](const TensorView& view, int64_t group) {
+      TensorView rows = view.Slice(1, group, group + 1);
+      rows.rank = 2;
+      rows.dims[1] = view.dims[2];
+      rows.strides[1] = view.strides[2];
+      return rows;
+    };
+    for (int64_t group = 0; group < args.x.dim(1); ++group) {
+      weight.data = args.weight->data.Rows(group * columns, (group + 1) * columns);
+      const LinearArgs one{.x = rows_of(args.x, group),
+                           .weight = &weight,
+                           .bias = {},
+                           .out = rows_of(args.out, group)};
+      for (int64_t row = 0; row < args.x.dim(0); row += kRowBlock) {
+        RunBlock(one, row, std::min(kRowBlock, args.x.dim(0) - row));
+      }
+    }
+  }
+
  private:
   void RunBlock(const LinearArgs& args, int64_t first_row, int64_t rows) const {
     const int64_t columns = args.weight->out;

@@ -62,6 +62,7 @@ void RmsNorm(Context& context, const RmsNormArgs& args);
 void QkvRope(Context& context, const QkvRopeArgs& args);
 void GatedActivation(Context& context, const GatedActivationArgs& args);
 void Softcap(Context& context, const SoftcapArgs& args);
+void Rotate(Context& context, const RotateArgs& args);
 void MoeRoute(Context& context, const MoeRouteArgs& args);
 void MoeCombine(Context& context, const MoeCombineArgs& args);
 void EditLogits(Context& context, const EditLogitsArgs& args);

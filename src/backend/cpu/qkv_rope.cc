@@ -8,12 +8,12 @@ namespace {
 
 /// cos and sin of one position's angles. The angle is rounded to f32 as the reference
 /// implementations do: at position 100,000 that is 0.004 rad, and models are trained with it.
-void RotaryAngles(const QkvRopeArgs& args, int32_t position, float* cos, float* sin) {
-  const auto* inv_freq = args.inv_freq.As<float>();
-  for (int64_t i = 0; i < args.inv_freq.dim(0); ++i) {
-    const float angle = static_cast<float>(position) * inv_freq[i];
-    cos[i] = std::cos(angle) * args.rope_scale;
-    sin[i] = std::sin(angle) * args.rope_scale;
+void RotaryAngles(const TensorView& inv_freq, float scale, int32_t position, float* cos,
+                  float* sin) {
+  for (int64_t i = 0; i < inv_freq.dim(0); ++i) {
+    const float angle = static_cast<float>(position) * inv_freq.As<float>()[i];
+    cos[i] = std::cos(angle) * scale;
+    sin[i] = std::sin(angle) * scale;
   }
 }
 
@@ -66,7 +66,8 @@ void QkvRope(Context& context, const QkvRopeArgs& args) {
             float* cos = x + rotated_heads * head_dim;
             float* sin = cos + half;
             for (int64_t t = begin; t < end; ++t) {
-              RotaryAngles(args, args.positions.As<int32_t>()[t], cos, sin);
+              RotaryAngles(args.inv_freq, args.rope_scale, args.positions.As<int32_t>()[t], cos,
+                           sin);
               kernels.to_f32(RowAt(args.qkv, t), args.qkv.dtype, x, rotated_heads * head_dim);
               for (int64_t h = 0; h < rotated_heads; ++h) {
                 float* head = x + h * head_dim;
@@ -79,6 +80,30 @@ void QkvRope(Context& context, const QkvRopeArgs& args) {
               kernels.from_f32(x, RowAt(args.qkv, t), args.qkv.dtype, rotated_heads * head_dim);
             }
           });
+}
+
+void Rotate(Context& context, const RotateArgs& args) {
+  CheckRotateArgs(args);
+  const CpuKernels& kernels = context.kernels;
+  const int64_t heads = args.x.dim(1);
+  const int64_t pairs = args.inv_freq.dim(0);
+  const auto rotate = args.interleaved ? RotateInterleaved : kernels.rotate_half;
+  ForRows(context, args.x.dim(0), 2 * heads * pairs, [&](int64_t begin, int64_t end, int thread) {
+    float* x = context.thread_scratch[static_cast<size_t>(thread)].Floats(4 * pairs);
+    float* cos = x + 2 * pairs;
+    float* sin = cos + pairs;
+    for (int64_t t = begin; t < end; ++t) {
+      RotaryAngles(args.inv_freq, args.rope_scale, args.positions.As<int32_t>()[t], cos, sin);
+      for (int64_t h = 0; h < heads; ++h) {
+        const auto head_of = [&](const TensorView& view) {
+          return view.Slice(0, t, t + 1).Slice(1, h, h + 1).data;
+        };
+        kernels.to_f32(head_of(args.x), args.x.dtype, x, 2 * pairs);
+        rotate(x, cos, sin, pairs);
+        kernels.from_f32(x, head_of(args.out), args.out.dtype, 2 * pairs);
+      }
+    }
+  });
 }
 
 }  // namespace gale::cpu

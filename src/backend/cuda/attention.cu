@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/cuda/attention_fma.cuh"
+#include "backend/cuda/attention_latent.cuh"
 #include "backend/cuda/attention_mma.cuh"
 #include "backend/cuda/ops.h"
 #include "backend/op_checks.h"
@@ -26,6 +27,14 @@ int PaddedDim(int head_dim) {
   return *found;
 }
 
+int PaddedLatentDim(const AttentionSpec& spec) {
+  const int padded = (spec.head_dim + kLatentDepth - 1) / kLatentDepth * kLatentDepth;
+  GALE_CHECK_EQ(spec.kv_heads, 1);
+  GALE_CHECK_LE(padded, kMaxLatentDim);
+  GALE_CHECK_LE(spec.value_dim(), kMaxLatentValueDim);
+  return padded;
+}
+
 /// Blocks: a token each. Rows of the cache are padded with zeros.
 template <class T, class Kv>
 __global__ void WriteKvKernel(const T* k, int64_t k_stride, int64_t k_head_stride, const T* v,
@@ -38,8 +47,7 @@ __global__ void WriteKvKernel(const T* k, int64_t k_stride, int64_t k_head_strid
   if (slot < 0) return;
   const int block_tokens = 1 << cache.block_shift;
   Kv* block = reinterpret_cast<Kv*>(cache.blocks + (slot >> cache.block_shift) * cache.block_bytes);
-  const int width = cache.kv_heads * cache.padded_dim;
-  for (int i = threadIdx.x; i < 2 * width; i += kThreads) {
+  for (int i = threadIdx.x; i < cache.rows_per_token * cache.padded_dim; i += kThreads) {
     const int head = i / cache.padded_dim;  // values: kv_heads on
     const int d = i % cache.padded_dim;
     float value = 0;
@@ -49,7 +57,7 @@ __global__ void WriteKvKernel(const T* k, int64_t k_stride, int64_t k_head_strid
                   : ToF32(v[token * v_stride + (head - cache.kv_heads) * v_head_stride + d]);
     }
     const int64_t row =
-        (int64_t{layer} * 2 * cache.kv_heads + head) * block_tokens + (slot & (block_tokens - 1));
+        (int64_t{layer} * cache.rows_per_token + head) * block_tokens + (slot & (block_tokens - 1));
     block[row * cache.padded_dim + d] = FromF32<Kv>(value);
   }
 }
@@ -63,15 +71,17 @@ struct PlanHeader {
 class PagedAttention final : public CudaAttention {
  public:
   explicit PagedAttention(const AttentionSpec& spec)
-      : spec_(spec),
-        on_tensor_cores_(spec.dtype == DType::kBf16 && spec.kv == DType::kBf16),
-        group_(spec.q_heads / spec.kv_heads) {
+      : spec_(spec), group_(spec.q_heads / spec.kv_heads) {
     GALE_CHECK_EQ(spec.q_heads % spec.kv_heads, 0);
     if (spec.kind == KvKind::kSlidingWindow) GALE_CHECK_GE(spec.window, 1);
     layout_.kv_heads = spec.kv_heads;
     layout_.head_dim = spec.head_dim;
-    layout_.padded_dim = PaddedDim(spec.head_dim);
+    layout_.value_dim = spec.value_dim();
+    layout_.padded_dim = is_latent() ? PaddedLatentDim(spec) : PaddedDim(spec.head_dim);
+    layout_.rows_per_token = (is_latent() ? 1 : 2) * spec.kv_heads;
     layout_.dtype = spec.kv;
+    on_tensor_cores_ = spec.dtype == DType::kBf16 && spec.kv == DType::kBf16 &&
+                       (!is_latent() || SuitsLatentKernel());
   }
 
   const KvLayout& layout() const override { return layout_; }
@@ -82,7 +92,7 @@ class PagedAttention final : public CudaAttention {
   }
 
   size_t BytesPerBlock(int block_tokens) const override {
-    return static_cast<size_t>(spec_.layers) * 2 * static_cast<size_t>(spec_.kv_heads) *
+    return static_cast<size_t>(spec_.layers) * static_cast<size_t>(layout_.rows_per_token) *
            static_cast<size_t>(block_tokens) * static_cast<size_t>(layout_.padded_dim) *
            DTypeBytes(spec_.kv);
   }
@@ -135,7 +145,9 @@ class PagedAttention final : public CudaAttention {
     const int64_t tokens = args.k.dim(0);
     CheckActivation(args.k);
     CheckShape(args.k, {tokens, spec_.kv_heads, spec_.head_dim});
-    CheckArray(args.v, args.k.dtype, {tokens, spec_.kv_heads, spec_.head_dim});
+    if (!is_latent()) {
+      CheckArray(args.v, args.k.dtype, {tokens, spec_.kv_heads, spec_.head_dim});
+    }
     CheckArray(args.slot_mapping, DType::kI32, {tokens});
     const bool f32_cache = spec_.kv == DType::kF32;
     if (args.k.dtype == DType::kF32) {
@@ -148,7 +160,7 @@ class PagedAttention final : public CudaAttention {
   void Run(Stream& stream, const AttentionArgs& args) override {
     const int64_t tokens = args.q.dim(0);
     CheckArray(args.q, spec_.dtype, {tokens, spec_.q_heads, spec_.head_dim});
-    CheckArray(args.out, spec_.dtype, {tokens, spec_.q_heads, spec_.head_dim});
+    CheckArray(args.out, spec_.dtype, {tokens, spec_.q_heads, spec_.value_dim()});
     if (args.sinks) CheckArray(args.sinks, DType::kF32, {spec_.q_heads});
     if (tokens == 0) return;
     CudaStream& cuda_stream = AsCuda(stream);
@@ -163,7 +175,13 @@ class PagedAttention final : public CudaAttention {
       params.partial_stats = reinterpret_cast<float2*>(scratch + out_bytes);
     }
     if (!on_tensor_cores_) {
-      RunFma(cuda_stream, params);
+      is_latent() ? RunFma<kMaxLatentDim>(cuda_stream, params)
+                  : RunFma<kMaxHeadDim>(cuda_stream, params);
+      return;
+    }
+    if (is_latent()) {
+      cuda_stream.Launch({Grid(), dim3(kLatentThreads), LatentShared::Bytes(layout_.padded_dim)},
+                         AttentionLatentKernel, params);
       return;
     }
     switch (layout_.padded_dim) {
@@ -177,12 +195,22 @@ class PagedAttention final : public CudaAttention {
   }
 
  private:
+  bool is_latent() const { return spec_.kind == KvKind::kLatent; }
+  bool SuitsLatentKernel() const {
+    constexpr int kAligned = 8;  // elements that fragment loads begin at
+    return (spec_.head_dim - spec_.value_dim()) % kAligned == 0 &&
+           LatentShared::Bytes(layout_.padded_dim) <=
+               static_cast<size_t>(Limits().max_shared_bytes);
+  }
   size_t NumSequences() const {
     return batch_.cu_seqlens_q.empty() ? 0 : batch_.cu_seqlens_q.size() - 1;
   }
   int NumTokens(size_t s) const { return batch_.cu_seqlens_q[s + 1] - batch_.cu_seqlens_q[s]; }
   int NumRows(size_t s) const { return NumTokens(s) * group_; }
-  int RowsPerItem() const { return layout_.padded_dim > 128 ? 32 : kFmaRows; }
+  int RowsPerItem() const {
+    const bool is_wide = is_latent() || layout_.padded_dim > 128;
+    return on_tensor_cores_ && is_wide ? kLatentRows : kFmaRows;
+  }
   size_t PartialBytes(int64_t rows) const {
     return static_cast<size_t>(rows) *
            (static_cast<size_t>(layout_.padded_dim) * sizeof(float) + sizeof(float2));
@@ -288,15 +316,20 @@ class PagedAttention final : public CudaAttention {
     stream.Launch({Grid(), dim3(Tile::kThreads), shared}, AttentionMmaKernel<kDim>, params);
   }
 
+  template <int kMaxDim>
   void RunFma(CudaStream& stream, const AttentionParams& params) const {
     const LaunchShape shape{Grid(), dim3(kFmaWarps * kWarp)};
     const bool f32_cache = spec_.kv == DType::kF32;
     if (spec_.dtype == DType::kBf16) {
-      stream.Launch(shape, AttentionFmaKernel<bf16, float>, params);
-    } else if (f32_cache) {
-      stream.Launch(shape, AttentionFmaKernel<float, float>, params);
+      stream.Launch(shape,
+                    f32_cache ? AttentionFmaKernel<bf16, float, kMaxDim>
+                              : AttentionFmaKernel<bf16, bf16, kMaxDim>,
+                    params);
     } else {
-      stream.Launch(shape, AttentionFmaKernel<float, bf16>, params);
+      stream.Launch(shape,
+                    f32_cache ? AttentionFmaKernel<float, float, kMaxDim>
+                              : AttentionFmaKernel<float, bf16, kMaxDim>,
+                    params);
     }
   }
 
@@ -304,12 +337,12 @@ class PagedAttention final : public CudaAttention {
   void Write(Stream& stream, const KvWriteArgs& args) const {
     AsCuda(stream).Launch({dim3(static_cast<unsigned>(args.k.dim(0))), dim3(kThreads)},
                           WriteKvKernel<T, Kv>, args.k.As<T>(), args.k.strides[0],
-                          args.k.strides[1], args.v.As<T>(), args.v.strides[0], args.v.strides[1],
-                          args.slot_mapping.As<int32_t>(), layout_, args.layer);
+                          args.k.strides[1], args.v ? args.v.As<T>() : nullptr, args.v.strides[0],
+                          args.v.strides[1], args.slot_mapping.As<int32_t>(), layout_, args.layer);
   }
 
   AttentionSpec spec_;
-  bool on_tensor_cores_;
+  bool on_tensor_cores_ = false;
   int group_;
   KvLayout layout_;
   AttentionBatch batch_;

@@ -11,9 +11,10 @@ namespace gale::cuda {
 constexpr int kFmaWarps = 4;
 constexpr int kFmaRows = 64;  // of an item
 constexpr int kMaxHeadDim = 256;
+constexpr int kMaxLatentDim = 576;
 
 /// One item, which has all chunks, for one kv head, by the whole block.
-template <class Q, class Kv>
+template <class Q, class Kv, int kMaxDim>
 __device__ void AttendInF32(const AttentionParams& p, const AttentionItem& item, int kv_head,
                             float* q) {
   const int lane = threadIdx.x % kWarp;
@@ -35,7 +36,7 @@ __device__ void AttendInF32(const AttentionParams& p, const AttentionItem& item,
     const int visible = p.FirstVisible(position);
     float max = p.sinks == nullptr ? -INFINITY : p.sinks[head];
     float sum = p.sinks != nullptr && lane == 0 ? 1.0F : 0.0F;  // of this lane's positions
-    float acc[kMaxHeadDim / kWarp] = {};
+    float acc[kMaxDim / kWarp] = {};
     for (int tile = visible / kWarp; tile <= position / kWarp && position >= 0; ++tile) {
       const int at = tile * kWarp + lane;
       float score = -INFINITY;
@@ -55,39 +56,40 @@ __device__ void AttendInF32(const AttentionParams& p, const AttentionItem& item,
       max = merged;
       sum = sum * rescale + weight;
 #pragma unroll
-      for (int i = 0; i < kMaxHeadDim / kWarp; ++i) acc[i] *= rescale;
+      for (int i = 0; i < kMaxDim / kWarp; ++i) acc[i] *= rescale;
       const int first = ::max(visible - tile * kWarp, 0);
       const int last = min(position - tile * kWarp, kWarp - 1);
       for (int j = first; j <= last; ++j) {
         const float w = __shfl_sync(~0U, weight, j);
         const Kv* value = p.CachedRow<Kv>(table, kv_head, tile * kWarp + j) + p.ValuesOffset();
 #pragma unroll
-        for (int i = 0; i < kMaxHeadDim / kWarp; ++i) {
+        for (int i = 0; i < kMaxDim / kWarp; ++i) {
           const int d = lane + i * kWarp;
-          if (d < head_dim) acc[i] = fmaf(w, ToF32(value[d]), acc[i]);
+          if (d < p.cache.value_dim) acc[i] = fmaf(w, ToF32(value[d]), acc[i]);
         }
       }
     }
     const float total = WarpAdd(sum);
     Q* dst = static_cast<Q*>(p.out) + token * p.out_stride + head * p.out_head_stride;
 #pragma unroll
-    for (int i = 0; i < kMaxHeadDim / kWarp; ++i) {
+    for (int i = 0; i < kMaxDim / kWarp; ++i) {
       const int d = lane + i * kWarp;
-      if (d < head_dim) dst[d] = FromF32<Q>(acc[i] / total);
+      if (d < p.cache.value_dim) dst[d] = FromF32<Q>(acc[i] / total);
     }
   }
 }
 
 /// Blocks: (item, kv head), as of AttentionMmaKernel.
-template <class Q, class Kv>
+template <class Q, class Kv, int kMaxDim>
 __global__ void __launch_bounds__(kFmaWarps* kWarp) AttentionFmaKernel(AttentionParams p) {
-  __shared__ float queries[kFmaWarps][kMaxHeadDim];
+  __shared__ float queries[kFmaWarps][kMaxDim];
   LaunchDependents();
   WaitForPrerequisites();
   const int num_items = p.NumItems();
   for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
     const AttentionItem item = p.items[i];
-    AttendInF32<Q, Kv>(p, item, static_cast<int>(blockIdx.y), queries[threadIdx.x / kWarp]);
+    AttendInF32<Q, Kv, kMaxDim>(p, item, static_cast<int>(blockIdx.y),
+                                queries[threadIdx.x / kWarp]);
   }
 }
 

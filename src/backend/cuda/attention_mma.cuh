@@ -75,11 +75,12 @@ struct AttentionParams {
                                                 int position) const {
     const int block_tokens = 1 << cache.block_shift;
     const char* block = cache.blocks + table[position >> cache.block_shift] * cache.block_bytes;
-    const int64_t row = (int64_t{layer} * 2 * cache.kv_heads + kv_head) * block_tokens +
+    const int64_t row = (int64_t{layer} * cache.rows_per_token + kv_head) * block_tokens +
                         (position & (block_tokens - 1));
     return reinterpret_cast<const T*>(block) + row * cache.padded_dim;
   }
   __device__ __forceinline__ int64_t ValuesOffset() const {
+    if (cache.rows_per_token == cache.kv_heads) return cache.head_dim - cache.value_dim;
     return (static_cast<int64_t>(cache.kv_heads) << cache.block_shift) * cache.padded_dim;
   }
 };
@@ -152,7 +153,7 @@ __device__ __forceinline__ void MergeChunks(const AttentionParams& p, const Atte
   for (int row = threadIdx.x / kWarp; row < rows; row += blockDim.x / kWarp) {
     bf16* dst = static_cast<bf16*>(p.out) + (item.first_token + row / p.group) * p.out_stride +
                 (kv_head * p.group + row % p.group) * p.out_head_stride;
-    for (int d = threadIdx.x % kWarp; d < p.cache.head_dim; d += kWarp) {
+    for (int d = threadIdx.x % kWarp; d < p.cache.value_dim; d += kWarp) {
       SoftmaxStats total;
       total.Begin(p.sinks, kv_head * p.group + row % p.group);
       float value = 0;

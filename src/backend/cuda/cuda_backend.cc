@@ -74,6 +74,9 @@ class CudaBackend final : public Backend {
   void Softcap(Stream& stream, const SoftcapArgs& args) override {
     cuda::Softcap(cuda::AsCuda(stream), args);
   }
+  void Rotate(Stream& stream, const RotateArgs& args) override {
+    cuda::Rotate(cuda::AsCuda(stream), args);
+  }
   void MoeRoute(Stream& stream, const MoeRouteArgs& args) override {
     cuda::MoeRoute(cuda::AsCuda(stream), args);
   }

@@ -146,6 +146,9 @@ class PlainLinear final : public LinearKernel {
   void RunGrouped(Stream& stream, const GroupedLinearArgs& args) const override {
     cuda::RunGrouped(AsCuda(stream), args);
   }
+  void RunBatched(Stream& stream, const BatchedLinearArgs& args) const override {
+    cuda::RunBatched(AsCuda(stream), args);
+  }
 };
 
 }  // namespace

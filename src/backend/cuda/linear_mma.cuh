@@ -287,38 +287,45 @@ static __global__ void __launch_bounds__(kTileThreads, 1) LinearTileKernel(MmaLi
 constexpr int kAlignThreads = 256;
 
 /// Copies rows of x so that they can be read 16 bytes at a time: `width` elements apart, the end
-/// filled with zeros. Blocks: a row each.
+/// filled with zeros. Blocks: (row, group), groups side by side.
 static __global__ void __launch_bounds__(kAlignThreads)
-    AlignRowsKernel(const bf16* x, int64_t x_stride, int k, bf16* out, int width) {
+    AlignRowsKernel(const bf16* x, int64_t x_stride, int64_t group_stride, int k, bf16* out,
+                    int width) {
   LaunchDependents();
   WaitForPrerequisites();
-  const bf16* row = x + blockIdx.x * x_stride;
-  bf16* out_row = out + static_cast<int64_t>(blockIdx.x) * width;
+  const bf16* row = x + blockIdx.x * x_stride + blockIdx.y * group_stride;
+  bf16* out_row = out + (int64_t{blockIdx.x} * gridDim.y + blockIdx.y) * width;
   for (int i = threadIdx.x; i < width; i += kAlignThreads) {
     out_row[i] = i < k ? row[i] : __float2bfloat16(0.0F);
   }
 }
 
-/// Sets what of `p` is the same for any rows: the weight [columns, in] and x [x rows, in]. Copies x
-/// where its rows cannot be read 16 bytes at a time. False when memory for that is lacking.
+/// Sets what of `p` is the same for any rows: the weight [columns, in] and x [x rows, in], or
+/// [x rows, groups, in] with `group_stride`. Copies x where its rows cannot be read 16 bytes at a
+/// time. False when memory for that is lacking.
 template <class Rows>
 bool SetOperands(CudaStream& stream, const PackedLinear& weight, const TensorView& x,
-                 MmaLinearParams<Rows>* p) {
+                 MmaLinearParams<Rows>* p, int64_t* group_stride = nullptr) {
   constexpr int64_t kAligned = 8;
   p->weight = weight.data.As<bf16>();
   p->units = static_cast<int>(weight.data.strides[0] / kUnit);
   p->x = x.As<bf16>();
   p->x_stride = x.strides[0];
   p->k = static_cast<int>((weight.in + kAligned - 1) / kAligned * kAligned);
+  const int64_t groups = group_stride == nullptr ? 1 : x.dim(1);
+  const int64_t stride = group_stride == nullptr ? 0 : x.strides[1];
+  if (group_stride != nullptr) *group_stride = stride;
   if (RowsArePacks(x)) return true;
+  const auto width = static_cast<size_t>(groups * p->k);
   const auto rows = static_cast<size_t>(x.dim(0));
-  auto* aligned =
-      static_cast<bf16*>(stream.Scratch(rows * static_cast<size_t>(p->k) * sizeof(bf16)));
+  auto* aligned = static_cast<bf16*>(stream.Scratch(rows * width * sizeof(bf16)));
   if (aligned == nullptr) return false;
-  stream.Launch({dim3(static_cast<unsigned>(rows)), dim3(kAlignThreads)}, AlignRowsKernel, p->x,
-                p->x_stride, static_cast<int>(weight.in), aligned, p->k);
+  stream.Launch(
+      {dim3(static_cast<unsigned>(rows), static_cast<unsigned>(groups)), dim3(kAlignThreads)},
+      AlignRowsKernel, p->x, p->x_stride, stride, static_cast<int>(weight.in), aligned, p->k);
   p->x = aligned;
-  p->x_stride = p->k;
+  p->x_stride = static_cast<int64_t>(width);
+  if (group_stride != nullptr) *group_stride = p->k;
   return true;
 }
 

@@ -14,10 +14,12 @@ void GatherRows(CudaStream& stream, const GatherRowsArgs& args);
 void RmsNorm(CudaStream& stream, const RmsNormArgs& args);
 void GatedActivation(CudaStream& stream, const GatedActivationArgs& args);
 void Softcap(CudaStream& stream, const SoftcapArgs& args);
+void Rotate(CudaStream& stream, const RotateArgs& args);
 void MoeRoute(CudaStream& stream, const MoeRouteArgs& args);
 void MoeCombine(CudaStream& stream, const MoeCombineArgs& args);
 /// Plain weights, as FindLinear's kernel packs them.
 void RunGrouped(CudaStream& stream, const GroupedLinearArgs& args);
+void RunBatched(CudaStream& stream, const BatchedLinearArgs& args);
 void EditLogits(CudaStream& stream, const EditLogitsArgs& args);
 void Sample(CudaStream& stream, const SampleArgs& args);
 void Logprobs(CudaStream& stream, const LogprobsArgs& args);
@@ -25,14 +27,17 @@ void FillRandom(CudaStream& stream, const FillRandomArgs& args);
 void ProbeRead(CudaStream& stream, const TensorView& memory);
 double ProbeProducts(CudaStream& stream);
 
-/// Blocks of a KV cache: [layer][k, v][kv_head][token][padded_dim] each, padding zero.
+/// Blocks of a KV cache: [layer][k, v][kv_head][token][padded_dim] each, padding zero. A latent
+/// cache has no v: a value is the last value_dim elements of its key.
 struct KvLayout {
   char* blocks = nullptr;
   int64_t block_bytes = 0;
   int block_shift = 0;  ///< log2 of the tokens in a block
   int kv_heads = 0;
   int head_dim = 0;
+  int value_dim = 0;
   int padded_dim = 0;
+  int rows_per_token = 0;  ///< in one layer: keys and values of kv_heads
   DType dtype = DType::kBf16;
 };
 

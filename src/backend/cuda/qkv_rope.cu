@@ -37,8 +37,8 @@ template <class T>
 __device__ __forceinline__ T* CacheRow(const KvLayout& cache, int layer, int kv_head,
                                        int32_t slot) {
   const int block_tokens = 1 << cache.block_shift;
-  const int64_t row =
-      (int64_t{layer} * 2 * cache.kv_heads + kv_head) * block_tokens + (slot & (block_tokens - 1));
+  const int64_t row = (int64_t{layer} * cache.rows_per_token + kv_head) * block_tokens +
+                      (slot & (block_tokens - 1));
   return reinterpret_cast<T*>(cache.blocks + (slot >> cache.block_shift) * cache.block_bytes) +
          row * cache.padded_dim;
 }
@@ -104,6 +104,67 @@ __global__ void __launch_bounds__(kThreads) QkvRopeKernel(RopeParams<T> p) {
 }
 
 template <class T>
+struct RotateParams {
+  const T* x;
+  int64_t x_stride;
+  int64_t x_head_stride;
+  T* out;
+  int64_t out_stride;
+  int64_t out_head_stride;
+  const int32_t* positions;
+  const float* inv_freq;
+  int heads;
+  int pairs;
+  float rope_scale;
+  bool interleaved;
+};
+
+/// Blocks: (token, eight heads); a warp has one head.
+template <class T>
+__global__ void __launch_bounds__(kThreads) RotateKernel(RotateParams<T> p) {
+  LaunchDependents();
+  WaitForPrerequisites();
+  const int64_t token = blockIdx.x;
+  const int head = static_cast<int>(blockIdx.y) * kHeadsPerBlock + threadIdx.x / kWarp;
+  if (head >= p.heads) return;
+  const T* x = p.x + token * p.x_stride + head * p.x_head_stride;
+  T* out = p.out + token * p.out_stride + head * p.out_head_stride;
+  const float position = static_cast<float>(p.positions[token]);
+  for (int i = threadIdx.x % kWarp; i < p.pairs; i += kWarp) {
+    float sine;
+    float cosine;
+    sincosf(position * p.inv_freq[i], &sine, &cosine);
+    sine *= p.rope_scale;
+    cosine *= p.rope_scale;
+    const int first = p.interleaved ? 2 * i : i;
+    const int second = p.interleaved ? 2 * i + 1 : i + p.pairs;
+    const float a = ToF32(x[first]);
+    const float b = ToF32(x[second]);
+    out[first] = FromF32<T>(a * cosine - b * sine);
+    out[second] = FromF32<T>(b * cosine + a * sine);
+  }
+}
+
+template <class T>
+void RunRotate(CudaStream& stream, const RotateArgs& args) {
+  const RotateParams<T> params{.x = args.x.As<T>(),
+                               .x_stride = args.x.strides[0],
+                               .x_head_stride = args.x.strides[1],
+                               .out = args.out.As<T>(),
+                               .out_stride = args.out.strides[0],
+                               .out_head_stride = args.out.strides[1],
+                               .positions = args.positions.As<int32_t>(),
+                               .inv_freq = args.inv_freq.As<float>(),
+                               .heads = static_cast<int>(args.x.dim(1)),
+                               .pairs = static_cast<int>(args.inv_freq.dim(0)),
+                               .rope_scale = args.rope_scale,
+                               .interleaved = args.interleaved};
+  const auto groups = static_cast<unsigned>((params.heads + kHeadsPerBlock - 1) / kHeadsPerBlock);
+  stream.Launch({dim3(static_cast<unsigned>(args.x.dim(0)), groups), dim3(kThreads)},
+                RotateKernel<T>, params);
+}
+
+template <class T>
 void Run(CudaStream& stream, const QkvRopeArgs& args, const KvLayout& cache, int layer,
          const TensorView& slot_mapping) {
   RopeParams<T> params{.qkv = args.qkv.As<T>(),
@@ -142,6 +203,15 @@ void CheckArgs(const QkvRopeArgs& args) {
 }
 
 }  // namespace
+
+void Rotate(CudaStream& stream, const RotateArgs& args) {
+  CheckRotateArgs(args);
+  if (args.x.dtype == DType::kF32) {
+    RunRotate<float>(stream, args);
+  } else {
+    RunRotate<bf16>(stream, args);
+  }
+}
 
 void QkvRope(CudaStream& stream, const QkvRopeArgs& args) { QkvRopeWrite(stream, args, {}, 0, {}); }
 
