@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/mla_attention.h"
+
 namespace gale {
 
 std::vector<int> LayerWindows(const HfConfig& config,
@@ -61,6 +63,13 @@ LayerPlace Decoder::AddToGroup(int layer, int window) {
 }
 
 AttentionSpec Decoder::MakeSpec(int window) const {
+  if (config_.mla.kv_lora_rank > 0) {
+    AttentionSpec spec = MlaAttention::Spec(config_.mla, config_.num_heads, config_.rope);
+    spec.dtype = dtype_;
+    spec.kv = dtype_;
+    spec.numerics = numerics_;
+    return spec;
+  }
   return {.kind = window > 0 ? KvKind::kSlidingWindow : KvKind::kFull,
           .layers = 0,
           .q_heads = config_.num_heads,

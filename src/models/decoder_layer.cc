@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "nn/attention.h"
+#include "nn/mla_attention.h"
 #include "nn/mlp.h"
 
 namespace gale {
@@ -26,6 +28,20 @@ AttentionConfig MakeAttentionConfig(const HfConfig& config, const DecoderTraits&
 
 std::string LayerName(int index, const char* part) {
   return fmt::format("model.layers.{}.{}", index, part);
+}
+
+std::unique_ptr<SelfAttention> MakeAttention(ParamBuilder& builder, const QuantScheme& scheme,
+                                             const HfConfig& config, const DecoderTraits& traits,
+                                             const RotaryEmbedding& rotary,
+                                             const LayerPlace& place) {
+  const std::string name = LayerName(place.index, "self_attn");
+  if (config.mla.kv_lora_rank > 0) {
+    return std::make_unique<MlaAttention>(builder, scheme, config.mla, config.hidden_size,
+                                          config.num_heads, rotary, name, place.group,
+                                          place.index_in_group);
+  }
+  return std::make_unique<Attention>(builder, scheme, MakeAttentionConfig(config, traits), rotary,
+                                     name, place.group, place.index_in_group);
 }
 
 /// Null when `part` is empty.
@@ -58,8 +74,7 @@ DecoderLayer::DecoderLayer(ParamBuilder& builder, const QuantScheme& scheme, con
       has_plain_norms_(traits.norm_weight_offset == 0),
       attention_norm_(builder, LayerName(place.index, traits.norms.attention), config.hidden_size,
                       static_cast<float>(config.rms_norm_eps), traits.norm_weight_offset),
-      attention_(builder, scheme, MakeAttentionConfig(config, traits), rotary,
-                 LayerName(place.index, "self_attn"), place.group, place.index_in_group),
+      attention_(MakeAttention(builder, scheme, config, traits, rotary, place)),
       after_attention_(
           MakeNorm(builder, config, traits, place.index, traits.norms.after_attention)),
       feed_forward_norm_(builder, LayerName(place.index, traits.norms.feed_forward),
@@ -70,7 +85,7 @@ DecoderLayer::DecoderLayer(ParamBuilder& builder, const QuantScheme& scheme, con
           MakeNorm(builder, config, traits, place.index, traits.norms.after_feed_forward)) {}
 
 size_t DecoderLayer::ScratchBytes(int tokens) const {
-  return std::max(attention_.ScratchBytes(tokens), feed_forward_->ScratchBytes(tokens));
+  return std::max(attention_->ScratchBytes(tokens), feed_forward_->ScratchBytes(tokens));
 }
 
 void DecoderLayer::Forward(ForwardContext& context, const AttentionRows& rows,
@@ -80,7 +95,7 @@ void DecoderLayer::Forward(ForwardContext& context, const AttentionRows& rows,
   } else {
     attention_norm_.Forward(context, x, residual, x);
   }
-  attention_.Forward(context, rows, x);
+  attention_->Forward(context, rows, x);
   if (after_attention_) after_attention_->Forward(context, x, {}, x);
   feed_forward_norm_.Forward(context, x, residual, x);
   feed_forward_->Forward(context, x, x);
@@ -91,7 +106,7 @@ bool DecoderLayer::Describe(DecoderLayerWeights& weights) const {
   if (!has_plain_norms_ || after_attention_ || after_feed_forward_) return false;
   weights.input_norm = attention_norm_.weight();
   weights.mlp_norm = feed_forward_norm_.weight();
-  return attention_.Describe(weights) && feed_forward_->Describe(weights);
+  return attention_->Describe(weights) && feed_forward_->Describe(weights);
 }
 
 }  // namespace gale

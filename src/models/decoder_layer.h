@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "nn/attention.h"
 #include "nn/feed_forward.h"
 #include "nn/rms_norm.h"
 #include "nn/rotary_embedding.h"
+#include "nn/self_attention.h"
 #include "quant/quant_scheme.h"
 #include "weights/hf_config.h"
 #include "weights/param_builder.h"
@@ -65,7 +65,7 @@ class DecoderLayer {
   /// first; for the first layer `x` is empty of meaning. Leaves its own output in `x` likewise.
   void Forward(ForwardContext& context, const AttentionRows& rows, const TensorView& residual,
                const TensorView& x) const;
-  int group() const { return attention_.group(); }
+  int group() const { return attention_->group(); }
   /// False when the layer is not one that a back end can fuse.
   bool Describe(DecoderLayerWeights& weights) const;
 
@@ -73,7 +73,7 @@ class DecoderLayer {
   bool is_first_;
   bool has_plain_norms_;
   RmsNorm attention_norm_;
-  Attention attention_;
+  std::unique_ptr<SelfAttention> attention_;
   std::unique_ptr<RmsNorm> after_attention_;  ///< may be null
   RmsNorm feed_forward_norm_;
   std::unique_ptr<FeedForward> feed_forward_;

@@ -10,7 +10,9 @@ namespace gale {
 namespace {
 
 uint64_t KvBytesPerPosition(const AttentionSpec& spec) {
-  return 2 * uint64_t(spec.layers) * spec.kv_heads * spec.head_dim * DTypeBytes(spec.kv);
+  const uint64_t elements = uint64_t(spec.kv_heads) * spec.head_dim;
+  const uint64_t parts = spec.kind == KvKind::kLatent ? 1 : 2;  // values are a part of the keys
+  return parts * uint64_t(spec.layers) * elements * DTypeBytes(spec.kv);
 }
 
 /// Fills in what the model declares; tied weights are counted once. Quantized models count as what

@@ -12,10 +12,11 @@ namespace {
 TEST(ModelRegistry, HoldsEveryArchitecture) {
   EXPECT_EQ(SupportedArchitectures(),
             (std::vector<std::string>{
-                "Gemma2ForCausalLM", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration",
-                "Glm4ForCausalLM", "GlmForCausalLM", "GptOssForCausalLM", "LlamaForCausalLM",
-                "MistralForCausalLM", "MixtralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM",
-                "Qwen2MoeForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"}));
+                "DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Gemma2ForCausalLM",
+                "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Glm4ForCausalLM",
+                "GlmForCausalLM", "GptOssForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
+                "MixtralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM",
+                "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"}));
   EXPECT_EQ(QuantSchemeNames(), std::vector<std::string>{"none"});
 }
 
@@ -24,8 +25,8 @@ TEST(ModelRegistry, NamesWhatItKnows) {
   ASSERT_FALSE(factory);
   EXPECT_EQ(factory.error().code, ErrorCode::kUnsupported);
   EXPECT_TRUE(factory.error().message.starts_with(
-      "GPT2LMHeadModel is not supported yet; this build runs Gemma2ForCausalLM, "
-      "Gemma3ForCausalLM, Gemma3ForConditionalGeneration, "))
+      "GPT2LMHeadModel is not supported yet; this build runs DeepseekV2ForCausalLM, "
+      "DeepseekV3ForCausalLM, "))
       << factory.error().message;
   EXPECT_EQ(FindQuantScheme("awq").error().message,
             "quantization method \"awq\" is not supported; this build knows none (\"none\": plain "

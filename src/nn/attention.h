@@ -4,10 +4,10 @@
 #include <memory>
 #include <string>
 
-#include "nn/forward_context.h"
 #include "nn/linear.h"
 #include "nn/rms_norm.h"
 #include "nn/rotary_embedding.h"
+#include "nn/self_attention.h"
 
 namespace gale {
 
@@ -26,27 +26,18 @@ struct AttentionConfig {
   float norm_weight_offset = 0;
 };
 
-/// Where the step's tokens stand.
-struct AttentionRows {
-  TensorView positions;     ///< i32 [tokens]
-  TensorView slot_mapping;  ///< i32 [tokens], of the layer's group
-};
-
-class Attention {
+class Attention final : public SelfAttention {
  public:
   /// `name`: "model.layers.3.self_attn". `layer`: index within attention group `group`. `rotary`
   /// outlives this.
   Attention(ParamBuilder& builder, const QuantScheme& scheme, const AttentionConfig& config,
             const RotaryEmbedding& rotary, const std::string& name, int group, int layer);
 
-  /// Upper bound of what Forward takes of the scratch memory for so many rows.
-  size_t ScratchBytes(int tokens) const;
-  /// In place on x [tokens, hidden].
-  void Forward(ForwardContext& context, const AttentionRows& rows, const TensorView& x) const;
-  int group() const { return group_; }
-  /// Fills in this layer's weights, for a back end that fuses the whole decoder; false when it has
-  /// what such a back end does not know.
-  bool Describe(DecoderLayerWeights& weights) const;
+  size_t ScratchBytes(int tokens) const override;
+  void Forward(ForwardContext& context, const AttentionRows& rows,
+               const TensorView& x) const override;
+  int group() const override { return group_; }
+  bool Describe(DecoderLayerWeights& weights) const override;
 
  private:
   int64_t QkvWidth() const {

@@ -49,6 +49,7 @@ Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
   builder.Declare(std::move(spec), &bias_);
 }
 
+/// Whether the packed weight lies in `memory`, which must then live on.
 bool Linear::Borrows(const TensorView& memory) const {
   const auto* byte = static_cast<const char*>(weight_.data.data);
   const auto* begin = static_cast<const char*>(memory.data);
@@ -72,6 +73,14 @@ Status Linear::Bind(BindContext& context, const LinearWeight& weight, const Tens
   return {};
 }
 
+Status Linear::BindOwned(BindContext& context, RawParam weight, const TensorView& bias) {
+  const LinearWeight plain = {
+      {BlockCode::kNone, weight.view.dtype}, shape_.in, shape_.out, weight.view};
+  GALE_RETURN_IF_ERROR(Bind(context, plain, bias));
+  if (Borrows(weight.view)) context.Keep(std::move(weight));
+  return {};
+}
+
 void Linear::Forward(ForwardContext& context, const TensorView& x, const TensorView& out) const {
   kernel_->Run(*context.stream, {x, &weight_, bias_, out});
 }
@@ -85,6 +94,11 @@ void Linear::Forward(ForwardContext& context, const LinearGroups& groups, const 
                                         .x_rows = groups.x_rows,
                                         .out_rows = groups.out_rows,
                                         .out = out});
+}
+
+void Linear::ForwardBatched(ForwardContext& context, const TensorView& x,
+                            const TensorView& out) const {
+  kernel_->RunBatched(*context.stream, {.x = x, .weight = &weight_, .out = out});
 }
 
 }  // namespace gale

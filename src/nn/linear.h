@@ -40,18 +40,22 @@ class Linear {
 
   /// Packs the weight for the device. What it points into must live on if the kernel borrows it.
   Status Bind(BindContext& context, const LinearWeight& weight, const TensorView& bias = {});
+  /// The same of a plain weight [out, in] in host memory, which is kept if the kernel borrows it.
+  Status BindOwned(BindContext& context, RawParam weight, const TensorView& bias = {});
   /// x [rows, in], out [rows, out]; out may be f32 for logits.
   void Forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
   /// x [rows, in], out [entries, out / groups].
   void Forward(ForwardContext& context, const LinearGroups& groups, const TensorView& x,
                const TensorView& out) const;
-  /// Whether the packed weight lies in `memory`, which must then live on.
-  bool Borrows(const TensorView& memory) const;
+  /// x [rows, groups, in], out [rows, groups, out / groups].
+  void ForwardBatched(ForwardContext& context, const TensorView& x, const TensorView& out) const;
 
   const TensorView& weight() const { return weight_.data; }  ///< as packed, for fused operations
   const TensorView& bias() const { return bias_; }           ///< [out] or empty
 
  private:
+  bool Borrows(const TensorView& memory) const;
+
   LinearShape shape_;
   Numerics numerics_;
   int groups_ = 1;

@@ -42,31 +42,12 @@ void TransposeAll(const StackedExpertsShape& shape, const void* source, void* ta
   });
 }
 
-/// `elements` of memory that the host can write and Copy can read.
-Result<Buffer> AllocateHost(Backend& backend, size_t bytes) {
-  return backend.Allocate(
-      bytes, backend.info().is_host_memory ? MemoryKind::kDevice : MemoryKind::kPinnedHost);
-}
-
-/// The parameter where the host can read it: dummy weights are made on the device.
-Status BringToHost(BindContext& context, RawParam& param) {
-  if (!param.is_on_device || context.backend.info().is_host_memory) return {};
-  GALE_ASSIGN_OR_RETURN(Buffer host, AllocateHost(context.backend, param.view.Bytes()));
-  context.backend.Copy(context.stream, host.data(), param.view.data, param.view.Bytes());
-  GALE_RETURN_IF_ERROR(context.stream.Synchronize());
-  param.view.data = host.data();
-  param.storage = std::move(host);
-  param.is_on_device = false;
-  return {};
-}
-
 /// `param` [experts, in, out], or [experts, out] when `shape.in` is 1, as [experts * out, in].
 Result<RawParam> Reorder(BindContext& context, RawParam param, const StackedExpertsShape& shape) {
-  GALE_RETURN_IF_ERROR(BringToHost(context, param));
-  RawParam ordered;
-  GALE_ASSIGN_OR_RETURN(ordered.storage, AllocateHost(context.backend, param.view.Bytes()));
-  ordered.view =
-      TensorView(ordered.storage.data(), param.view.dtype, {shape.experts * shape.out, shape.in});
+  GALE_RETURN_IF_ERROR(context.BringToHost(param));
+  GALE_ASSIGN_OR_RETURN(
+      RawParam ordered,
+      context.AllocateHost(param.view.dtype, {shape.experts * shape.out, shape.in}));
   if (DTypeBytes(param.view.dtype) == sizeof(float)) {
     TransposeAll<uint32_t>(shape, param.view.data, ordered.view.data);
   } else {
@@ -100,11 +81,7 @@ std::unique_ptr<Linear> DeclareStackedExperts(ParamBuilder& builder, const std::
         GALE_ASSIGN_OR_RETURN(RawParam biases, Reorder(context, std::move(params[1]), of_bias));
         biases.view = TensorView(biases.view.data, biases.view.dtype, {biases.view.dim(0)});
         GALE_ASSIGN_OR_RETURN(const TensorView bias_view, context.Place(std::move(biases)));
-        const LinearWeight canonical = {
-            {BlockCode::kNone, weights.view.dtype}, shape.in, weights.view.dim(0), weights.view};
-        GALE_RETURN_IF_ERROR(linear->Bind(context, canonical, bias_view));
-        if (linear->Borrows(weights.view)) context.Keep(std::move(weights));
-        return {};
+        return linear->BindOwned(context, std::move(weights), bias_view);
       });
   return linear;
 }

@@ -169,6 +169,11 @@ Status ParseHeads(const JsonObject& root, HfConfig& config) {
         root.Get("num_key_value_heads")
             ->Wrong(fmt::format("a divisor of num_attention_heads = {}", config.num_heads)));
   }
+  GALE_ASSIGN_OR_RETURN(config.mla, ParseMlaConfig(root));
+  if (config.mla.kv_lora_rank > 0) {  // heads have parts of their own widths; this one is rotated
+    config.head_dim = config.mla.qk_rope_head_dim;
+    return {};
+  }
   if (!root.Find("head_dim") && config.hidden_size % config.num_heads != 0) {
     return tl::unexpected(root.Get("num_attention_heads")
                               ->Wrong(fmt::format("a divisor of hidden_size = {}, as there is no "

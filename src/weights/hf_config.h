@@ -12,6 +12,7 @@
 #include "gale/sampling_params.h"
 #include "gale/status.h"
 #include "tensor/dtype.h"
+#include "weights/mla_config.h"
 #include "weights/moe_config.h"
 #include "weights/rope_config.h"
 
@@ -48,6 +49,7 @@ struct HfConfig {
   bool attention_bias = false;  ///< on q, k, v and o
   bool mlp_bias = false;        ///< on gate, up and down
   MoeConfig moe;
+  MlaConfig mla;
   std::string quant_method = "none";  ///< quantization_config.quant_method
   std::vector<TokenId> eos_token_ids;
 };

@@ -8,7 +8,8 @@ namespace gale {
 namespace {
 
 const std::vector<std::string> kKnown = {"LlamaForCausalLM", "Qwen3ForCausalLM", "Qwen2ForCausalLM",
-                                         "Qwen3MoeForCausalLM", "MixtralForCausalLM"};
+                                         "Qwen3MoeForCausalLM", "MixtralForCausalLM",
+                                         "DeepseekV2ForCausalLM"};
 
 constexpr char kRequired[] = R"("architectures":["LlamaForCausalLM"],"vocab_size":100,
     "hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,
@@ -299,7 +300,8 @@ TEST(HfConfig, UnknownArchitectureListsTheKnown) {
   EXPECT_EQ(config.error().code, ErrorCode::kUnsupported);
   EXPECT_EQ(config.error().message,
             "config.json: unknown architecture \"GPT2LMHeadModel\"; known: LlamaForCausalLM, "
-            "Qwen3ForCausalLM, Qwen2ForCausalLM, Qwen3MoeForCausalLM, MixtralForCausalLM");
+            "Qwen3ForCausalLM, Qwen2ForCausalLM, Qwen3MoeForCausalLM, MixtralForCausalLM, "
+            "DeepseekV2ForCausalLM");
 }
 
 TEST(HfConfig, EveryPresetParses) {

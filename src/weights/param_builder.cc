@@ -35,6 +35,27 @@ Result<TensorView> BindContext::Place(RawParam param) {
   return view;
 }
 
+Result<RawParam> BindContext::AllocateHost(DType dtype, std::initializer_list<int64_t> dims) {
+  RawParam param;
+  param.view = TensorView(nullptr, dtype, dims);
+  const MemoryKind kind =
+      backend.info().is_host_memory ? MemoryKind::kDevice : MemoryKind::kPinnedHost;
+  GALE_ASSIGN_OR_RETURN(param.storage, backend.Allocate(param.view.Bytes(), kind));
+  param.view.data = param.storage.data();
+  return param;
+}
+
+Status BindContext::BringToHost(RawParam& param) {
+  if (!param.is_on_device || backend.info().is_host_memory) return {};
+  GALE_ASSIGN_OR_RETURN(RawParam host, AllocateHost(param.view.dtype, {param.view.NumElements()}));
+  backend.Copy(stream, host.view.data, param.view.data, param.view.Bytes());
+  GALE_RETURN_IF_ERROR(stream.Synchronize());
+  param.view.data = host.view.data;
+  param.storage = std::move(host.storage);
+  param.is_on_device = false;
+  return {};
+}
+
 Result<TensorView> BindContext::PlaceTable(std::span<const float> values) {
   GALE_ASSIGN_OR_RETURN(Buffer buffer, backend.Allocate(values.size_bytes(), MemoryKind::kDevice));
   backend.Copy(stream, buffer.data(), values.data(), values.size_bytes());

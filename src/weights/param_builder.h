@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <set>
 #include <span>
@@ -63,6 +64,10 @@ struct BindContext {
   void Keep(RawParam param);
   /// The parameter in device memory, in place where the device reads host memory.
   Result<TensorView> Place(RawParam param);
+  /// Memory that the host can write and Copy can read.
+  Result<RawParam> AllocateHost(DType dtype, std::initializer_list<int64_t> dims);
+  /// Moves the parameter to such memory unless it is there: dummy weights are made on the device.
+  Status BringToHost(RawParam& param);
   /// A table that the layer computed itself.
   Result<TensorView> PlaceTable(std::span<const float> values);
 };

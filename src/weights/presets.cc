@@ -13,6 +13,20 @@ struct Preset {
 
 // Copied from the config.json of the models on the Hugging Face hub, sorted by name.
 constexpr std::array kPresets = {
+    Preset{"deepseek-v2-lite", R"({
+      "architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2",
+      "torch_dtype": "bfloat16", "vocab_size": 102400, "hidden_size": 2048,
+      "intermediate_size": 10944, "moe_intermediate_size": 1408, "n_routed_experts": 64,
+      "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1,
+      "moe_layer_freq": 1, "topk_method": "greedy", "n_group": 1, "topk_group": 1,
+      "scoring_func": "softmax", "norm_topk_prob": false, "routed_scaling_factor": 1.0,
+      "num_hidden_layers": 27, "num_attention_heads": 16, "num_key_value_heads": 16,
+      "kv_lora_rank": 512, "q_lora_rank": null, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+      "v_head_dim": 128, "max_position_embeddings": 163840, "rms_norm_eps": 1e-06,
+      "rope_theta": 10000, "rope_scaling": {"type": "yarn", "factor": 40, "beta_fast": 32,
+      "beta_slow": 1, "mscale": 0.707, "mscale_all_dim": 0.707,
+      "original_max_position_embeddings": 4096}, "attention_bias": false, "hidden_act": "silu",
+      "tie_word_embeddings": false, "eos_token_id": 100001})"},
     Preset{"llama3-70b", R"({
       "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
       "vocab_size": 128256, "hidden_size": 8192, "intermediate_size": 28672,

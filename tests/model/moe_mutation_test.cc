@@ -142,5 +142,68 @@ TEST_P(GptOssMutationTest, Mxfp4IsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(All, GptOssMutationTest, testing::Values("gpt_oss"));
 
+class DeepseekMutationTest : public MoeMutationTest {};
+
+TEST_P(DeepseekMutationTest, IsNoticed) {
+  EXPECT_GT(ErrorWithReplaced("\"topk_group\": 2", "\"topk_group\": 4"), kNoticed);
+  EXPECT_GT(ErrorWithReplaced("\"routed_scaling_factor\": 1", "\"routed_scaling_factor\": 2"),
+            kNoticed);
+  EXPECT_GT(ErrorWithReplaced("\"mscale\": 0.7", "\"mscale\": 0.9"), kNoticed);
+  EXPECT_GT(ErrorWithReplaced("\"mscale_all_dim\": 0.9", "\"mscale_all_dim\": 0.7"), kNoticed);
+  EXPECT_GT(ErrorWithZeroed(".shared_experts.down_proj.weight"), kNoticed);
+  EXPECT_GT(ErrorWithZeroed(".kv_a_layernorm.weight"), kNoticed);
+  EXPECT_GT(ErrorWithFirstRowsSwapped(".kv_b_proj.weight", 4), kNoticed);  // two heads
+}
+
+TEST_P(DeepseekMutationTest, PairsOfOtherElementsAreNoticed) {
+  const auto half_split = [](std::string& config) {
+    if (config.find("\"rope_interleave\": true") == std::string::npos) {
+      config.insert(1, "\"rope_interleave\": false,");
+    } else {
+      ReplaceOnce(config, "\"rope_interleave\": true", "\"rope_interleave\": false");
+    }
+  };
+  EXPECT_GT(ErrorWith(half_split, {}), kNoticed);
+}
+
+TEST_P(DeepseekMutationTest, ExpertsInTheFirstLayerAreRefused) {
+  EXPECT_NE(Refusal([](std::string& config) {
+              ReplaceOnce(config, "\"first_k_dense_replace\": 1", "\"first_k_dense_replace\": 0");
+            }).find("missing model.layers.0.mlp.experts.0.gate_proj.weight"),
+            std::string::npos);
+}
+
+TEST_P(DeepseekMutationTest, BiasesAreRefused) {
+  EXPECT_NE(Refusal([](std::string& config) {
+              ReplaceOnce(config, "\"attention_bias\": false", "\"attention_bias\": true");
+            }).find("attention_bias: expected false, got true (not supported with latent"),
+            std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DeepseekMutationTest, testing::Values("deepseek_v2", "deepseek_v3"));
+
+class DeepseekV2MutationTest : public MoeMutationTest {};
+
+TEST_P(DeepseekV2MutationTest, IsNoticed) {
+  EXPECT_GT(ErrorWithReplaced("\"group_limited_greedy\"", "\"greedy\""), kNoticed);
+  EXPECT_GT(ErrorWithReplaced("\"norm_topk_prob\": false", "\"norm_topk_prob\": true"), kNoticed);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DeepseekV2MutationTest, testing::Values("deepseek_v2"));
+
+class DeepseekV3MutationTest : public MoeMutationTest {};
+
+TEST_P(DeepseekV3MutationTest, IsNoticed) {
+  EXPECT_GT(ErrorWithZeroed(".e_score_correction_bias"), kNoticed);
+  EXPECT_GT(ErrorWithZeroed(".q_a_layernorm.weight"), kNoticed);
+  EXPECT_GT(ErrorWithReplaced("\"norm_topk_prob\": true", "\"norm_topk_prob\": false"), kNoticed);
+  EXPECT_GT(
+      ErrorWith([](std::string& config) { config.insert(1, "\"scoring_func\": \"softmax\","); },
+                {}),
+      kNoticed);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DeepseekV3MutationTest, testing::Values("deepseek_v3"));
+
 }  // namespace
 }  // namespace gale
