@@ -56,10 +56,10 @@ struct SamplingParams {
   float presence_penalty = 0.0F;    ///< off the logits of generated tokens; [-2, 2]
   float frequency_penalty = 0.0F;   ///< the same, for each time; [-2, 2]
   float dry_multiplier = 0.0F;      ///< DRY: a token that would continue a repeated run of m tokens
-                                ///< loses multiplier * base^(m - allowed_length); >= 0, 0 = off
-  float dry_base = 1.75F;      ///< [1, 10]
-  int dry_allowed_length = 2;  ///< runs shorter than this are free; >= 1
-  int dry_range = 0;           ///< last tokens that are looked at; 0 = all
+                                    ///< loses multiplier * base^(m - allowed_length); >= 0, 0 = off
+  float dry_base = 1.75F;           ///< [1, 10]
+  int dry_allowed_length = 2;       ///< runs shorter than this are free; >= 1
+  int dry_range = 0;                ///< last tokens that are looked at; 0 = all
   std::vector<std::string> dry_breakers = {"\n", ":", "\"", "*"};  ///< no run goes over these
   std::vector<TokenId> dry_breaker_ids;                            ///< nor over these; at most 64
 

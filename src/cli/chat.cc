@@ -120,7 +120,7 @@ Status Conversation::Say(const std::string& text) {
     fmt::print(stderr, "gale: reply stopped\n");
   } else if (sample.finish_reason == FinishReason::kLength) {
     fmt::print(stderr, "gale: reply cut off after {} tokens ({})\n", sample.tokens.size(),
-               options_.sampling.max_tokens ? "--max-tokens" : "the context is full");
+               options_.sampling.Has("max_tokens") ? "--max-tokens" : "the context is full");
   }
   return {};
 }
@@ -240,7 +240,7 @@ void AddChatCommand(CLI::App& app, Action& action) {
   AddEngineFlags(*command, options->engine);
   command->footer(kFooter);
   command->callback([options, &action] {
-    if (options->sampling.n.value_or(1) != 1) {
+    if (options->sampling.Over({}).n != 1) {
       throw CLI::ValidationError("-n", "a conversation has one reply");
     }
     action = [options] { return Chat(*options); };

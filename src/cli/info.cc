@@ -14,6 +14,7 @@
 #include "cli/command.h"
 #include "cli/figures.h"
 #include "cli/json_text.h"
+#include "cli/sampling_flags.h"
 #include "cli/standard_io.h"
 #include "gale/chat.h"
 #include "gale/model_info.h"
@@ -36,12 +37,20 @@ std::string Presence(const Result<std::unique_ptr<T>>& part) {
   return part.error().code == ErrorCode::kNotFound ? "none" : part.error().message;
 }
 
-json::object SamplingRecord(const SamplingParams& sampling) {
-  return {{"temperature", sampling.temperature},
-          {"top_k", sampling.top_k},
-          {"top_p", sampling.top_p},
-          {"min_p", sampling.min_p},
-          {"max_tokens", sampling.max_tokens}};
+/// "greedy", or what is drawn from; and whatever else a model's authors advise.
+std::string SamplingSummary(const SamplingParams& sampling) {
+  std::string summary =
+      sampling.temperature == 0
+          ? "greedy"
+          : fmt::format("temperature {}, top-k {}, top-p {}, min-p {}", sampling.temperature,
+                        sampling.top_k, sampling.top_p, sampling.min_p);
+  for (const auto& [name, value] : SamplingRecord(sampling)) {
+    const std::string_view key(name.data(), name.size());
+    if (key == "temperature" || key == "top_k" || key == "top_p" || key == "min_p") continue;
+    if (key == "max_tokens" && sampling.max_tokens == SamplingParams().max_tokens) continue;
+    summary += fmt::format(", {} {}", key, json::serialize(value));
+  }
+  return summary;
 }
 
 json::object ModelRecord(const std::string& model, const std::string& folder,
@@ -81,7 +90,6 @@ std::string KvSummary(const ModelInfo& info) {
 }
 
 std::string ModelTable(const std::string& model, const std::string& folder, const ModelInfo& info) {
-  const SamplingParams& sampling = info.default_sampling;
   std::string table;
   const auto row = [&table](std::string_view name, const std::string& value) {
     table += fmt::format("{:<18} {}\n", name, value);
@@ -99,11 +107,7 @@ std::string ModelTable(const std::string& model, const std::string& folder, cons
   row("context", fmt::format("{} tokens", info.max_position));
   row("kv cache", KvSummary(info));
   row("end tokens", fmt::format("{}", fmt::join(info.eos_token_ids, ", ")));
-  row("default sampling",
-      sampling.temperature == 0
-          ? "greedy"
-          : fmt::format("temperature {}, top-k {}, top-p {}, min-p {}", sampling.temperature,
-                        sampling.top_k, sampling.top_p, sampling.min_p));
+  row("default sampling", SamplingSummary(info.default_sampling));
   row("tokenizer", Presence(Tokenizer::FromFolder(folder)));
   row("chat template", Presence(ChatTemplate::FromFolder(folder)));
   return table;

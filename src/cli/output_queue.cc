@@ -45,6 +45,7 @@ void Reply::Add(RequestOutput output) {
     sample.text += news.text;
     sample.tokens.insert(sample.tokens.end(), news.tokens.begin(), news.tokens.end());
     std::move(news.logprobs.begin(), news.logprobs.end(), std::back_inserter(sample.logprobs));
+    sample.cumulative_logprob = news.cumulative_logprob;
     if (news.finish_reason != FinishReason::kNone) sample.finish_reason = news.finish_reason;
   }
   last = std::move(output);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@ struct SampleReply {
   std::string text;
   std::vector<TokenId> tokens;
   std::vector<PositionLogprobs> logprobs;
+  std::optional<double> cumulative_logprob;
   FinishReason finish_reason = FinishReason::kNone;
 };
 

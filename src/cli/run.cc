@@ -99,6 +99,20 @@ Result<Reply> StreamOne(LlmEngine& engine, RequestParams request) {
   return reply;
 }
 
+json::array LogprobsRecord(const std::vector<PositionLogprobs>& positions) {
+  const auto pair = [](const TokenLogprob& of) -> json::object {
+    return {{"token", of.token}, {"logprob", of.logprob}};
+  };
+  json::array records;
+  for (const PositionLogprobs& position : positions) {
+    json::object record = pair(position.chosen);
+    json::array& top = record["top"].emplace_array();
+    for (const TokenLogprob& other : position.top) top.push_back(pair(other));
+    records.push_back(std::move(record));
+  }
+  return records;
+}
+
 json::object ReplyRecord(size_t index, const Prompt& prompt, const Reply& reply) {
   json::object record = {{"index", index}, {"prompt", prompt.text}};
   if (reply.last.error) {
@@ -109,11 +123,17 @@ json::object ReplyRecord(size_t index, const Prompt& prompt, const Reply& reply)
   record["prompt_tokens"] = reply.last.prompt_tokens;
   json::array samples;
   for (const SampleReply& sample : reply.samples) {
-    samples.push_back({{"text", sample.text},
-                       {"tokens", json::value_from(sample.tokens)},
-                       {"finish_reason", std::string(FinishReasonName(sample.finish_reason))}});
+    json::object& object = samples.emplace_back(json::object()).as_object();
+    object["text"] = sample.text;
+    object["tokens"] = json::value_from(sample.tokens);
+    object["finish_reason"] = FinishReasonName(sample.finish_reason);
+    if (sample.cumulative_logprob) object["cumulative_logprob"] = *sample.cumulative_logprob;
+    if (!sample.logprobs.empty()) object["logprobs"] = LogprobsRecord(sample.logprobs);
   }
   record["samples"] = std::move(samples);
+  if (!reply.last.prompt_logprobs.empty()) {
+    record["prompt_logprobs"] = LogprobsRecord(reply.last.prompt_logprobs);
+  }
   return record;
 }
 

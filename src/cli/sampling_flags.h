@@ -2,11 +2,10 @@
 // own default (generation_config.json).
 #pragma once
 
-#include <cstdint>
-#include <optional>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <boost/json/object.hpp>
@@ -15,18 +14,23 @@
 
 namespace gale::cli {
 
-struct SamplingOverrides {
-  std::optional<float> temperature;
-  std::optional<int> top_k;
-  std::optional<float> top_p;
-  std::optional<float> min_p;
-  std::optional<int> max_tokens;
-  std::optional<int> n;
-  std::optional<uint64_t> seed;  ///< JSONL only; on the command line --seed is the engine's
-  std::optional<bool> ignore_eos;
-  std::optional<std::vector<std::string>> stop;
+class SamplingOverrides {
+ public:
+  template <class T>
+  void Set(std::string_view name, T SamplingParams::* member, T value) {
+    changes_[std::string(name)] = [member, value = std::move(value)](SamplingParams& params) {
+      params.*member = value;
+    };
+  }
+  bool Has(std::string_view name) const { return changes_.contains(name); }
 
-  SamplingParams Over(SamplingParams defaults) const;
+  SamplingParams Over(SamplingParams defaults) const {
+    for (const auto& [name, change] : changes_) change(defaults);
+    return defaults;
+  }
+
+ private:
+  std::map<std::string, std::function<void(SamplingParams&)>, std::less<>> changes_;
 };
 
 /// Binds --temperature, --top-k, ... to `overrides`, which must outlive the parsing.
@@ -36,5 +40,9 @@ void AddSamplingFlags(CLI::App& command, SamplingOverrides& overrides);
 /// Errors: kInvalidArgument when the value has the wrong type.
 Result<bool> ReadSamplingField(std::string_view key, const boost::json::value& value,
                                SamplingOverrides& overrides);
+
+/// The parameters that differ from SamplingParams' own defaults, and temperature, top_k, top_p,
+/// min_p and max_tokens.
+boost::json::object SamplingRecord(const SamplingParams& params);
 
 }  // namespace gale::cli

@@ -11,6 +11,7 @@
 #include "gale/engine_config.h"
 #include "gale/status.h"
 #include "models/model.h"
+#include "weights/generation_config.h"
 #include "weights/hf_config.h"
 #include "weights/weight_loader.h"
 

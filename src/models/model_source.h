@@ -5,6 +5,7 @@
 
 #include "gale/engine_config.h"
 #include "gale/status.h"
+#include "weights/generation_config.h"
 #include "weights/hf_config.h"
 
 namespace gale {

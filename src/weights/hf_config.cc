@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/status_macros.h"
 #include "weights/config_defaults.h"
+#include "weights/generation_config.h"
 
 namespace gale {
 namespace {
@@ -70,22 +71,6 @@ Result<std::optional<DType>> ParseDType(const JsonObject& root) {
   if (name == "float16") return DType::kF16;
   if (name == "bfloat16") return DType::kBf16;
   return Unsupported(*value, "\"float32\", \"float16\" or \"bfloat16\"");
-}
-
-Result<std::vector<TokenId>> ParseTokenIds(const JsonObject& root, std::string_view key,
-                                           int vocab_size) {
-  const auto value = root.Find(key);
-  if (!value) return std::vector<TokenId>();
-  std::vector<JsonValue> items = {*value};
-  if (value->is_array()) {
-    GALE_ASSIGN_OR_RETURN(items, value->Items());
-  }
-  std::vector<TokenId> ids;
-  for (const JsonValue& item : items) {
-    GALE_ASSIGN_OR_RETURN(const int64_t id, item.Int(0, vocab_size - 1));
-    ids.push_back(static_cast<TokenId>(id));
-  }
-  return ids;
 }
 
 /// rope_parameters as transformers 5 writes them, rope_scaling as 4.x does; for models whose
@@ -287,31 +272,6 @@ Result<HfConfig> ParseHfConfig(std::string_view json, const std::string& source,
   GALE_RETURN_IF_ERROR(ParseQuantization(root, config));
   GALE_ASSIGN_OR_RETURN(config.eos_token_ids,
                         ParseTokenIds(root, "eos_token_id", config.vocab_size));
-  return config;
-}
-
-Result<GenerationConfig> ParseGenerationConfig(std::string_view json, const std::string& source,
-                                               int vocab_size) {
-  GALE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(json, source));
-  GALE_ASSIGN_OR_RETURN(const JsonObject root, document.root().Object());
-  GenerationConfig config;
-  SamplingParams& sampling = config.sampling;
-  constexpr double kMaxTemperature = 1e4;
-  GALE_ASSIGN_OR_RETURN(
-      sampling.temperature,
-      OptionalNumber(root, "temperature", 0, kMaxTemperature, sampling.temperature));
-  // The value 0 means "off" to transformers and to us.
-  if (const auto top_k = root.Find("top_k")) {
-    GALE_ASSIGN_OR_RETURN(sampling.top_k, top_k->Int(0, kMaxVocab));
-  }
-  GALE_ASSIGN_OR_RETURN(sampling.top_p, OptionalNumber(root, "top_p", 1e-9, 1, sampling.top_p));
-  GALE_ASSIGN_OR_RETURN(sampling.min_p, OptionalNumber(root, "min_p", 0, 1, sampling.min_p));
-  // transformers decodes greedily unless told to sample; only an explicit "false" is advice.
-  if (const auto do_sample = root.Find("do_sample")) {
-    GALE_ASSIGN_OR_RETURN(const bool sample, do_sample->Bool());
-    if (!sample) sampling.temperature = 0;
-  }
-  GALE_ASSIGN_OR_RETURN(config.eos_token_ids, ParseTokenIds(root, "eos_token_id", vocab_size));
   return config;
 }
 

@@ -1,4 +1,4 @@
-// config.json and generation_config.json of a Hugging Face checkpoint as typed structs.
+// config.json of a Hugging Face checkpoint as a typed struct.
 // Layer L2 of the compute column; read once, by models/ and the engine.
 #pragma once
 
@@ -54,20 +54,11 @@ struct HfConfig {
   std::vector<TokenId> eos_token_ids;
 };
 
-/// generation_config.json: what the model's authors advise.
-struct GenerationConfig {
-  SamplingParams sampling;             ///< fields the file leaves out keep SamplingParams' defaults
-  std::vector<TokenId> eos_token_ids;  ///< empty when the file names none
-};
-
 /// Parses config.json's text. `source` names it in messages.
 /// Errors: kDataCorrupt naming the field, what was expected and what was found; kUnsupported for
 /// an architecture outside `known_architectures` (the message lists them), a rope type, activation
 /// or window that Gale has no code for.
 Result<HfConfig> ParseHfConfig(std::string_view json, const std::string& source,
                                std::span<const std::string> known_architectures);
-/// Parses generation_config.json's text; ids are checked against `vocab_size`.
-Result<GenerationConfig> ParseGenerationConfig(std::string_view json, const std::string& source,
-                                               int vocab_size);
 
 }  // namespace gale

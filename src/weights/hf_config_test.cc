@@ -312,54 +312,5 @@ TEST(HfConfig, EveryPresetParses) {
   EXPECT_TRUE(PresetConfig("gpt-5").empty());
 }
 
-Result<GenerationConfig> ParseGeneration(std::string_view json) {
-  return ParseGenerationConfig(json, "generation_config.json", 100);
-}
-
-TEST(GenerationConfig, ReadsAdvice) {
-  const auto config = ParseGeneration(
-      R"({"temperature":0.6,"top_k":20,"top_p":0.95,"min_p":0.01,"do_sample":true,
-          "eos_token_id":[2,3],"bos_token_id":1,"transformers_version":"4.51.0"})");
-  ASSERT_TRUE(config) << config.error().message;
-  EXPECT_FLOAT_EQ(config->sampling.temperature, 0.6F);
-  EXPECT_EQ(config->sampling.top_k, 20);
-  EXPECT_FLOAT_EQ(config->sampling.top_p, 0.95F);
-  EXPECT_FLOAT_EQ(config->sampling.min_p, 0.01F);
-  EXPECT_EQ(config->eos_token_ids, (std::vector<TokenId>{2, 3}));
-}
-
-TEST(GenerationConfig, LeavesDefaultsAndHonoursGreedy) {
-  const auto empty = ParseGeneration("{}");
-  ASSERT_TRUE(empty);
-  EXPECT_EQ(empty->sampling.temperature, SamplingParams().temperature);
-  EXPECT_EQ(empty->sampling.top_k, SamplingParams().top_k);
-  EXPECT_TRUE(empty->eos_token_ids.empty());
-  EXPECT_EQ(ParseGeneration(R"({"do_sample":false,"temperature":0.6})")->sampling.temperature, 0);
-}
-
-TEST(GenerationConfig, RefusesBadFieldsByName) {
-  const std::pair<const char*, const char*> cases[] = {
-      {R"({"temperature":-0.1})", "temperature"},
-      {R"({"temperature":"hot"})", "temperature"},
-      {R"({"top_k":-1})", "top_k"},
-      {R"({"top_k":1.5})", "top_k"},
-      {R"({"top_p":0})", "top_p"},
-      {R"({"top_p":1.5})", "top_p"},
-      {R"({"min_p":2})", "min_p"},
-      {R"({"do_sample":"no"})", "do_sample"},
-      {R"({"eos_token_id":100})", "eos_token_id"},
-      {R"({"eos_token_id":[[2]]})", "eos_token_id[0]"},
-      {"[]", "top level"},
-      {"{", "not valid JSON"},
-  };
-  for (const auto& [json, name] : cases) {
-    const auto config = ParseGeneration(json);
-    ASSERT_FALSE(config) << json;
-    EXPECT_EQ(config.error().code, ErrorCode::kDataCorrupt);
-    EXPECT_EQ(config.error().message.find(std::string("generation_config.json: ") + name), 0U)
-        << config.error().message;
-  }
-}
-
 }  // namespace
 }  // namespace gale
