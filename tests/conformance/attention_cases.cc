@@ -188,6 +188,19 @@ std::vector<OpCase> AttentionCases() {
     AttentionProblem windowed_sinks{Spec(6, 2, 64, dtype, dtype, 24), 16, {{90, 30, {}}}};
     windowed_sinks.sinks = true;
     add("window_sinks_" + name, windowed_sinks);
+    // The layers with windows of Gemma 2 and of gpt-oss, as captured in a graph too.
+    AttentionProblem gemma{Spec(4, 2, 256, dtype, dtype, 300), 16, long_decodes};
+    gemma.spec.softcap = 0.8F;
+    AttentionProblem gpt_oss{Spec(16, 2, 64, dtype, dtype, 128), 16, long_decodes};
+    gpt_oss.sinks = true;
+    for (AttentionProblem problem : {gemma, gpt_oss}) {
+      const std::string model = problem.sinks ? "gpt_oss_" : "gemma2_";
+      add(model + name, problem);
+      problem.sequences = {{700, 1, {}}, {20, 1, {}}, {299, 1, {}}, {0, 1, {}}};
+      problem.fused_write = true;
+      problem.graph_padding = 4;
+      add(model + "graph_" + name, problem);
+    }
   }
   // As captured in a graph: from few sequences, which are split, to enough to be left whole.
   for (const DType dtype : {f32, bf16}) {

@@ -240,6 +240,34 @@ INSTANTIATE_TEST_SUITE_P(All, ConfigMutationTest,
                          testing::Values("gemma2", "gemma3", "glm", "mistral_window",
                                          "phi3_longrope"));
 
+/// What the model is loaded for decides, not the prompt: no more than it was trained for takes the
+/// other divisors, whose logits are not those of the golden.
+TEST(LongRopeTest, DivisorsFollowTheContext) {
+  const std::string folder = GoldenFolder("phi3_longrope");
+  const GoldenPrompt golden = ReadGoldens(folder).back();
+  const auto backend = CreateTestBackend();
+  const auto run = [&](const std::string& model, int max_model_len) {
+    HarnessOptions options;
+    options.load.model = model;
+    options.load.dtype = ModelDType::kF32;
+    options.load.max_model_len = max_model_len;
+    const auto harness = ModelHarness::Load(*backend, options);
+    EXPECT_TRUE(harness) << harness.error().message;
+    return (*harness)->Step({{0, golden.prompt}});
+  };
+  const EditedCheckpoint with_short_divisors(
+      folder,
+      [](std::string& config) {
+        config.replace(config.rfind("\"long_factor\""), 13, "\"other\"");
+        config.replace(config.rfind("\"short_factor\""), 14,
+                       "\"long_factor\": [1.0, 1.1, 1.2, 1.4, 1.7, 2.0], \"short_factor\"");
+      },
+      {});
+  EXPECT_LE(RelativeError(run(folder, 33), golden.logits), kAllowed);
+  EXPECT_GT(RelativeError(run(folder, 32), golden.logits), kNoticed);
+  EXPECT_EQ(run(folder, 32), run(with_short_divisors.folder(), 0));
+}
+
 // ---- mistakes about norms ----
 
 /// Calls edit(i, value) for each number of a bf16 tensor.
