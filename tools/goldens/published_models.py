@@ -66,6 +66,29 @@ def qwen3_moe(hidden, intermediate, expert, layers, heads, **more):
                  decoder_sparse_step=1, mlp_only_layers=[], rope_theta=1000000.0) | more
 
 
+GPT_OSS_ROPE = {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0,
+                "truncate": False, "original_max_position_embeddings": 4096}
+
+
+def gpt_oss(layers, experts):
+    return llama(201088, 2880, 2880, layers, 64, 8, 131072, 150000,
+                 architectures=["GptOssForCausalLM"], model_type="gpt_oss", head_dim=64,
+                 num_local_experts=experts, num_experts_per_tok=4, attention_bias=True,
+                 sliding_window=128, swiglu_limit=7.0, rope_scaling=GPT_OSS_ROPE,
+                 layer_types=["sliding_attention", "full_attention"] * (layers // 2))
+
+
+def deepseek(architecture, hidden, intermediate, expert, layers, heads, dense_layers, **more):
+    rope = {"type": "yarn", "factor": 40, "beta_fast": 32, "beta_slow": 1, "mscale": 0.707,
+            "mscale_all_dim": 0.707, "original_max_position_embeddings": 4096}
+    return llama(102400, hidden, intermediate, layers, heads, heads, 163840, 10000,
+                 architectures=[architecture], model_type="deepseek_v2",
+                 moe_intermediate_size=expert, first_k_dense_replace=dense_layers,
+                 moe_layer_freq=1, kv_lora_rank=512, qk_nope_head_dim=128, qk_rope_head_dim=64,
+                 v_head_dim=128, attention_bias=False, rms_norm_eps=1e-6,
+                 rope_scaling=rope) | more
+
+
 def gemma2(hidden, intermediate, layers, heads, kv_heads, head_dim, scalar):
     return dict(architectures=["Gemma2ForCausalLM"], model_type="gemma2", vocab_size=256000,
                 hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
@@ -130,6 +153,27 @@ MODELS = {
         (mistral(32000, 4096, 32, 32768, 1000000.0, architectures=["MixtralForCausalLM"],
                  model_type="mixtral", num_local_experts=8, num_experts_per_tok=2,
                  sliding_window=None), 46_702_792_704),
+    "Qwen/Qwen1.5-MoE-A2.7B":
+        (qwen2(2048, 5632, 24, 16, 16, 151936, False, architectures=["Qwen2MoeForCausalLM"],
+               model_type="qwen2_moe", max_position_embeddings=8192, max_window_layers=21,
+               moe_intermediate_size=1408, shared_expert_intermediate_size=5632,
+               num_experts_per_tok=4, num_experts=60, decoder_sparse_step=1,
+               norm_topk_prob=False), 14_315_784_192),
+    "unsloth/gpt-oss-20b-BF16": (gpt_oss(24, 32), 20_914_757_184),
+    "deepseek-ai/DeepSeek-V2-Lite":
+        (deepseek("DeepseekV2ForCausalLM", 2048, 10944, 1408, 27, 16, 1, n_routed_experts=64,
+                  n_shared_experts=2, num_experts_per_tok=6, topk_method="greedy", n_group=1,
+                  topk_group=1, norm_topk_prob=False, scoring_func="softmax",
+                  routed_scaling_factor=1.0, q_lora_rank=None), 15_706_484_224),
+    "deepseek-ai/DeepSeek-V3":
+        (deepseek("DeepseekV3ForCausalLM", 7168, 18432, 2048, 61, 128, 3, model_type="deepseek_v3",
+                  vocab_size=129280, n_routed_experts=256, n_shared_experts=1,
+                  num_experts_per_tok=8, topk_method="noaux_tc", n_group=8, topk_group=4,
+                  norm_topk_prob=True, scoring_func="sigmoid", routed_scaling_factor=2.5,
+                  q_lora_rank=1536, num_nextn_predict_layers=1,
+                  rope_scaling={"type": "yarn", "factor": 40, "beta_fast": 32, "beta_slow": 1,
+                                "mscale": 1.0, "mscale_all_dim": 1.0,
+                                "original_max_position_embeddings": 4096}), 671_026_419_200),
     "google/gemma-2-2b-it": (gemma2(2304, 9216, 26, 8, 4, 256, 256), 2_614_341_888),
     "google/gemma-2-27b-it": (gemma2(4608, 36864, 46, 32, 16, 128, 144), 27_227_128_320),
     "google/gemma-3-1b-it":
