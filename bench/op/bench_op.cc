@@ -44,6 +44,7 @@ rows; "fused" by the back end's fused decoder, "ops" one op after the other.
   --backend=NAME   cpu, cuda or auto (default cpu)
   --threads=N      of the CPU (default: all this process may use)
   --runs=N         samples of each op, at least 5 (default 7); median and range are shown
+  --batch-invariant  linear layers whose sums do not depend on the number of rows (a GPU's need not)
   --filter=TEXT    only ops whose name contains TEXT
   --models=A,B     presets for the decoder lines (default on a GPU: qwen2.5-1.5b,llama3-8b)
   --json[=FILE]    as JSON: to FILE beside the table, or to standard output instead of it
@@ -57,6 +58,7 @@ struct Options {
   int threads = 0;
   int runs = 7;
   std::string filter;
+  Numerics numerics = Numerics::kFast;  ///< of linear layers
   std::vector<std::string> models;
   bool json = false;      ///< to standard output, in place of the table
   std::string json_file;  ///< beside the table
@@ -145,7 +147,7 @@ class Bench {
     MeasureLimits();
     if (!options_.json) PrintHeader();
     for (const LinearShape& shape : LinearShapes()) {
-      for (const int64_t rows : {1, 8, 16, 64, 128, 512}) Linear(shape, rows);
+      for (const int64_t rows : {1, 8, 16, 32, 64, 128, 256, 512, 2048}) Linear(shape, rows);
     }
     for (const DType dtype : {DType::kF32, DType::kBf16}) {
       for (const int64_t tokens : {1, 512}) {
@@ -311,8 +313,7 @@ class Bench {
     if (!Wanted(name)) return;
     Tensors tensors(backend_, *stream_, numbers_);
     const QuantFormat format{BlockCode::kNone, dtype};
-    const LinearKernel* kernel =
-        backend_.FindLinear({format, in, out, dtype, Numerics::kBatchInvariant});
+    const LinearKernel* kernel = backend_.FindLinear({format, in, out, dtype, options_.numerics});
     const double bytes = static_cast<double>(in * out) * static_cast<double>(DTypeBytes(dtype));
     const int copies = Copies(bytes, rows);
     std::vector<PackedLinear> packed;
@@ -477,7 +478,8 @@ class Bench {
     const double table = loaded.config.tie_word_embeddings
                              ? 0
                              : static_cast<double>(model.vocab_size()) * model.hidden_size();
-    for (const StepShape& shape : {StepShape{1, 1}, {1, 8}, {8, 1}, {16, 1}}) {
+    for (const StepShape& shape :
+         {StepShape{1, 1}, {1, 8}, {1, 512}, {8, 1}, {16, 1}, {32, 1}, {64, 1}, {256, 1}}) {
       for (FusedDecoder* way : {fused.get(), static_cast<FusedDecoder*>(nullptr)}) {
         const auto step = Must(DecoderStep::Create(backend_, *stream_, model, way, shape));
         if (way != nullptr && !step->is_fused()) continue;
@@ -519,6 +521,8 @@ Result<Options> ParseOptions(int argc, char** argv) {
       options.json_file = file;
     } else if (const auto backend = ValueOf(arg, "--backend="); !backend.empty()) {
       options.backend = backend;
+    } else if (arg == "--batch-invariant") {
+      options.numerics = Numerics::kBatchInvariant;
     } else if (const auto filter = ValueOf(arg, "--filter="); !filter.empty()) {
       options.filter = filter;
     } else if (const auto models = ValueOf(arg, "--models="); !models.empty()) {

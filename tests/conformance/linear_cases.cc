@@ -22,6 +22,7 @@ struct LinearShape {
   bool bias = false;
   int64_t padding = 0;
   double deviation = 1;
+  Numerics numerics = Numerics::kBatchInvariant;
 };
 
 OpResult RunLinear(Device& device, const LinearShape& shape, Mutation mutation) {
@@ -32,7 +33,7 @@ OpResult RunLinear(Device& device, const LinearShape& shape, Mutation mutation) 
   const HostTensor bias = RandomTensor(random, shape.activation, {shape.columns}, shape.deviation);
   const QuantFormat format{BlockCode::kNone, shape.weight};
   const LinearKernel* kernel = device.backend().FindLinear(
-      {format, shape.in, shape.columns, shape.activation, Numerics::kBatchInvariant});
+      {format, shape.in, shape.columns, shape.activation, shape.numerics});
   GALE_CHECK(kernel != nullptr);
   // LinearWeight is host memory by contract.
   Device host("cpu");
@@ -94,13 +95,32 @@ std::vector<OpCase> LinearCases() {
       {f16, bf16, bf16, 3, 48, 20},
   };
   for (int64_t rows = 4; rows <= 12; ++rows) shapes.push_back({bf16, f32, f32, rows, 65, 29});
+  // Tiles and their edges along rows, columns and k, where sums need not be batch invariant.
+  const auto add_fast = [&](int64_t rows, int64_t in, int64_t columns, DType out = DType::kBf16,
+                            bool bias = false, int64_t padding = 0) {
+    shapes.push_back({bf16, bf16, out, rows, in, columns, bias, padding, 1, Numerics::kFast});
+  };
+  add_fast(0, 16, 16);
+  for (const int64_t rows : {1, 7, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129}) {
+    add_fast(rows, 520, 300, bf16, rows % 2 == 0);
+  }
+  add_fast(2, 8, 1, f32);
+  add_fast(3, 77, 53, bf16, true);
+  add_fast(5, 64, 17920);
+  add_fast(3, 40, 35000, f32, true);
+  add_fast(70, 200, 1000, f32, true, 8);
+  add_fast(70, 104, 253, bf16, true, 8);
+  add_fast(300, 1032, 70, bf16, false, 3);
+  add_fast(260, 24, 12000);
+  add_fast(2300, 40, 300, f32);
   std::vector<OpCase> cases;
   for (const LinearShape& shape : shapes) {
     OpCase op{
-        fmt::format("Linear/weight_{}_x_{}_out_{}_{}x{}_to_{}{}{}{}", DTypeName(shape.weight),
+        fmt::format("Linear/weight_{}_x_{}_out_{}_{}x{}_to_{}{}{}{}{}", DTypeName(shape.weight),
                     DTypeName(shape.activation), DTypeName(shape.out), shape.rows, shape.in,
                     shape.columns, shape.bias ? "_bias" : "", shape.padding > 0 ? "_strided" : "",
-                    shape.deviation == 1 ? "" : "_large"),
+                    shape.deviation == 1 ? "" : "_large",
+                    shape.numerics == Numerics::kFast ? "_fast" : ""),
         [shape](Device& device, Mutation mutation) { return RunLinear(device, shape, mutation); },
         {}};
     if (shape.rows > 0) op.must_fail.push_back(Mutation::kDropLastTerm);

@@ -34,6 +34,7 @@ struct LaunchShape {
   dim3 grid;
   dim3 block;
   size_t shared_bytes = 0;
+  unsigned cluster = 1;  ///< blocks in a row that see one another's shared memory; divides the grid
 };
 
 class CudaEvent final : public Event {
@@ -87,16 +88,18 @@ class CudaStream final : public Stream {
                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(shape.shared_bytes)));
     }
-    cudaLaunchAttribute overlap{};
-    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute attributes[2] = {};
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim = {shape.cluster, 1, 1};
     cudaLaunchConfig_t config{};
     config.gridDim = shape.grid;
     config.blockDim = shape.block;
     config.dynamicSmemBytes = shape.shared_bytes;
     config.stream = stream_;
-    config.attrs = &overlap;
-    config.numAttrs = Limits().major >= 9 ? 1 : 0;
+    config.attrs = attributes;
+    config.numAttrs = Limits().major < 9 ? 0 : shape.cluster == 1 ? 1 : 2;
     Record(cudaLaunchKernelEx(&config, kernel, Params(args)...));
   }
 

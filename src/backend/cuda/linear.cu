@@ -1,5 +1,6 @@
-// y = x * weight^T + bias. bf16 by bf16 goes to the tensor cores (linear_mma.cuh); everything else,
-// in which an f32 operand must keep its precision, to a tiled kernel of FMAs (linear_fma.cuh).
+// y = x * weight^T + bias. bf16 by bf16 goes to the tensor cores (linear_mma.cuh, and on Hopper,
+// where sums need not be batch invariant, linear_wgmma.cuh); everything else, in which an f32
+// operand must keep its precision, to a tiled kernel of FMAs (linear_fma.cuh).
 #include <algorithm>
 
 #include "backend/cuda/element.cuh"
@@ -76,6 +77,8 @@ void RunFma(CudaStream& stream, const LinearArgs& args) {
 /// Plain weights: bf16 as rows of whole units, f32 as they are, f16 (exactly) as f32.
 class PlainLinear final : public LinearKernel {
  public:
+  explicit PlainLinear(Numerics numerics) : numerics_(numerics) {}
+
   Result<PackedLinear> Prepare(const LinearWeight& weight) const override {
     CheckShape(weight.data, {weight.out, weight.in});
     PackedLinear packed;
@@ -136,7 +139,13 @@ class PlainLinear final : public LinearKernel {
     if (rows == 0) return;
     const bool x_is_f32 = args.x.dtype == DType::kF32;
     if (weight.data.dtype == DType::kBf16) {
-      x_is_f32 ? RunFma<float, bf16>(AsCuda(stream), args) : RunMma(AsCuda(stream), args);
+      if (x_is_f32) {
+        RunFma<float, bf16>(AsCuda(stream), args);
+      } else if (numerics_ == Numerics::kFast && SuitsWgmma(args)) {
+        RunWgmma(AsCuda(stream), args);
+      } else {
+        RunMma(AsCuda(stream), args);
+      }
     } else {
       x_is_f32 ? RunFma<float, float>(AsCuda(stream), args)
                : RunFma<bf16, float>(AsCuda(stream), args);
@@ -149,18 +158,23 @@ class PlainLinear final : public LinearKernel {
   void RunBatched(Stream& stream, const BatchedLinearArgs& args) const override {
     cuda::RunBatched(AsCuda(stream), args);
   }
+
+ private:
+  Numerics numerics_;
 };
 
 }  // namespace
 
 const LinearKernel* FindLinear(const LinearKey& key) {
-  static const PlainLinear kernel;
+  static const PlainLinear invariant(Numerics::kBatchInvariant);
+  static const PlainLinear fast(Numerics::kFast);
   const auto is_float = [](DType dtype) {
     return dtype == DType::kF32 || dtype == DType::kBf16 || dtype == DType::kF16;
   };
   const bool weight = key.format.code == BlockCode::kNone && is_float(key.format.data);
   const bool activation = key.activation == DType::kF32 || key.activation == DType::kBf16;
-  return weight && activation ? &kernel : nullptr;
+  if (!weight || !activation) return nullptr;
+  return key.numerics == Numerics::kFast ? &fast : &invariant;
 }
 
 }  // namespace gale::cuda

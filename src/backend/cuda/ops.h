@@ -58,6 +58,11 @@ Status CheckKernelsRun();
 /// Null for a decoder that is not fused.
 Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(const DecoderDescription& decoder);
 
+/// Whether RunWgmma is for this device and the faster one for these operands, bf16 both.
+bool SuitsWgmma(const LinearArgs& args);
+/// y = x * weight^T + bias; the order of sums depends on how many rows there are.
+void RunWgmma(CudaStream& stream, const LinearArgs& args);
+
 /// The kernel for `key`, or null. Kernels have no state.
 const LinearKernel* FindLinear(const LinearKey& key);
 
