@@ -325,9 +325,9 @@ __device__ inline void Attend(const FusedParams& p, const FusedLayer& layer, int
 template <int kHeadDim>
 __device__ inline void LoadAttention(const FusedParams& p, uint32_t tag, int row_bytes,
                                      const SharedLayout& s) {
-  constexpr int kUnroll = 4;
-  const int width = p.q_heads * kHeadDim;
-  RowWalk walk(width);
+  constexpr int kUnroll = 2;
+  constexpr int kSplits = 2;  // asked for at once
+  RowWalk walk(p.q_heads * kHeadDim);
   while (walk.row() < p.rows) {
     int row[kUnroll];
     int column[kUnroll];
@@ -347,19 +347,21 @@ __device__ inline void LoadAttention(const FusedParams& p, uint32_t tag, int row
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) max[u] = -INFINITY;
 #pragma unroll 1
-    for (int split = 0; split < most_splits; ++split) {
-      float4 loaded[2 * kUnroll];
+    for (int first = 0; first < most_splits; first += kSplits) {
+      float4 loaded[2 * kUnroll * kSplits];
       LoadTagged4(loaded, tag, [&](int i) -> const float* {
-        const int u = i / 2;
+        const int u = i / (2 * kSplits);
+        const int split = first + i / 2 % kSplits;
         if (split >= splits[u]) return nullptr;
         const float* partial = Partial<kHeadDim>(p, row[u], column[u] / kHeadDim, split);
         return partial + (i % 2 == 0 ? column[u] % kHeadDim : kHeadDim);
       });
 #pragma unroll
-      for (int u = 0; u < kUnroll; ++u) {
-        if (split >= splits[u]) continue;
-        const float4 part = loaded[2 * u];
-        const float2 stats = {loaded[2 * u + 1].x, loaded[2 * u + 1].y};
+      for (int i = 0; i < kUnroll * kSplits; ++i) {
+        const int u = i / kSplits;
+        if (first + i % kSplits >= splits[u]) continue;
+        const float4 part = loaded[2 * i];
+        const float2 stats = {loaded[2 * i + 1].x, loaded[2 * i + 1].y};
         const float new_max = fmaxf(max[u], stats.x);
         const float old_factor = exp2f(max[u] - new_max);
         const float factor = exp2f(stats.x - new_max);

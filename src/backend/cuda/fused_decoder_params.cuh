@@ -11,9 +11,9 @@ namespace gale::cuda {
 using bf16 = __nv_bfloat16;
 
 constexpr int kFusedMaxLayers = 128;
-constexpr int kFusedMaxRows = 4;  // more rows of activations take longer than kernels in a row
-constexpr int kFusedSplitTokens = 128;  // cached positions of one attention work item
-constexpr int kFusedMaxSplits = 32;
+constexpr int kFusedMaxRows = 4;       // more rows of activations take longer than kernels in a row
+constexpr int kFusedSplitTokens = 64;  // cached positions of one attention work item
+constexpr int kFusedMaxSplits = 64;
 
 struct FusedLayer {
   const bf16* input_norm;  // [hidden]

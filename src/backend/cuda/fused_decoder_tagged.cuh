@@ -28,19 +28,20 @@ __device__ inline uint32_t Differs(float value, uint32_t tag) {
 }
 
 /// values[i] = the four values at address(i), next to nothing where that is null. All are on their
-/// way before the first is looked at, and all are read again while one is missing.
+/// way before the first is looked at; those that were there are not read again with the others.
 template <int kCount, class Address>
 __device__ inline void LoadTagged4(float4 (&values)[kCount], uint32_t tag, const Address& address) {
   const float nothing = __uint_as_float(tag);
   const float* from[kCount];
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) from[i] = address(i);
+  for (int i = 0; i < kCount; ++i) {
+    from[i] = address(i);
+    values[i] = {nothing, nothing, nothing, nothing};
+  }
   uint32_t missing;
   do {
-    missing = 0;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      values[i] = {nothing, nothing, nothing, nothing};
       asm volatile(
           "{\n"
           ".reg .pred wanted;\n"
@@ -51,12 +52,16 @@ __device__ inline void LoadTagged4(float4 (&values)[kCount], uint32_t tag, const
           : "l"(from[i])
           : "memory");
     }
+    missing = 0;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      missing |= Differs(values[i].x, tag) | Differs(values[i].y, tag) | Differs(values[i].z, tag) |
-                 Differs(values[i].w, tag);
+      const uint32_t is_missing = (Differs(values[i].x, tag) | Differs(values[i].y, tag) |
+                                   Differs(values[i].z, tag) | Differs(values[i].w, tag)) &
+                                  1;
+      if (is_missing == 0) from[i] = nullptr;
+      missing |= is_missing;
     }
-  } while ((missing & 1) != 0);
+  } while (missing != 0);
 }
 
 /// a[i] = from_a[32 i] and b[i] = from_b[32 i], in the same way.
