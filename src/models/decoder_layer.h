@@ -62,7 +62,8 @@ class DecoderLayer {
 
   size_t ScratchBytes(int tokens) const;
   /// `residual` [tokens, hidden] lacks the output `x` of the layer before, which is added to it
-  /// first; for the first layer `x` is empty of meaning. Leaves its own output in `x` likewise.
+  /// first; what `x` holds before the first layer is not read. Leaves its own output in `x`
+  /// likewise.
   void Forward(ForwardContext& context, const AttentionRows& rows, const TensorView& residual,
                const TensorView& x) const;
   int group() const { return attention_->group(); }
