@@ -191,6 +191,62 @@ TEST_P(EngineEqualityTest, TokensDoNotDependOnTheSchedule) {
   }
 }
 
+/// Requests that edit logits, and that keep a state from draw to draw, some with log-probabilities
+/// (of raw logits) beside it, among others that do nothing of the kind.
+std::vector<RequestParams> RequestsWithHistory() {
+  std::mt19937 random(4);
+  std::vector<RequestParams> requests;
+  for (int i = 0; i < 14; ++i) {
+    std::vector<TokenId> prompt(1 + random() % 60);
+    for (TokenId& token : prompt) token = static_cast<TokenId>(random() % 113);
+    RequestParams& request = requests.emplace_back();
+    request.prompt = std::move(prompt);
+    SamplingParams& sampling = request.sampling;
+    sampling.max_tokens = 44 + i;
+    sampling.seed = static_cast<uint64_t>(200 + i);
+    sampling.temperature = i % 4 == 0 ? 0.0F : 1.1F;
+    if (i % 7 == 0) sampling.repetition_penalty = 1.3F;
+    if (i % 7 == 1) sampling.presence_penalty = 1.5F;
+    if (i % 7 == 2) sampling.dry_multiplier = 0.8F;
+    if (i % 7 == 3) sampling.mirostat = 2;
+    if (i % 7 == 4) sampling.allowed_token_ids = {3, 14, 15, 92, 65, 35, 89};
+    if (i % 7 == 5) sampling.bad_token_ids = {{7}, {8, 9}};
+    if (i % 3 == 0) sampling.frequency_penalty = 0.4F;
+    if (i % 5 == 2) sampling.logit_bias = {{.token = 20, .bias = 3}, {.token = 21, .bias = -4}};
+    if (i % 5 == 3) sampling.typical_p = 0.9F;
+    if (i % 5 == 4) sampling.xtc_probability = 0.5F;
+    if (i % 4 == 1) sampling.logprobs = 2;
+    if (i % 6 == 1) sampling.n = 3;
+    if (i % 6 == 4) sampling.prompt_logprobs = 1;
+    if (i == 8) sampling.best_of = 4;
+    if (i == 10) sampling.mirostat_eta = 1;
+    if (i % 2 == 1) {
+      sampling.min_tokens = 20;
+      sampling.stop_token_ids = {1, 2, 3, 4, 5, 6};
+    }
+  }
+  return requests;
+}
+
+TEST_P(EngineEqualityTest, WhatWasSaidCountsTheSameWhateverTheSchedule) {
+  const std::vector<RequestParams> requests = RequestsWithHistory();
+  EngineConfig alone = BaseConfig(GetParam());
+  alone.max_num_seqs = 1;
+  const std::vector<RequestOutput> expected =
+      RunAll(alone, requests, {"alone", [](EngineConfig&) {}});
+  ASSERT_EQ(expected.size(), requests.size());
+  for (const Variant& variant : Variants(GetParam().tiny_pool)) {
+    EngineConfig config = BaseConfig(GetParam());
+    variant.change(config);
+    const std::vector<RequestOutput> outputs = RunAll(config, requests, variant);
+    ASSERT_EQ(outputs.size(), expected.size());
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      SCOPED_TRACE(variant.name + ", request " + std::to_string(i));
+      ExpectEqual(outputs[i], expected[i]);
+    }
+  }
+}
+
 TEST_P(EngineEqualityTest, GraphsOfDecodeStepsChangeNothing) {
   std::vector<RequestParams> requests;
   for (int i = 0; i < 13; ++i) {

@@ -44,8 +44,8 @@ std::string MirostatReachesItsTarget(Device& device) {
   const std::vector<double> logits = RandomLogits(300, 0.8, 43);
   double mu = 8;
   double surprise = 0;
-  constexpr int kDraws = 400;
-  constexpr int kWarmUp = 100;
+  constexpr int kDraws = 240;
+  constexpr int kWarmUp = 60;
   for (int i = 0; i < kDraws; ++i) {
     const Filters filters{.mirostat_tau = 6.5, .mirostat_eta = 0.3, .mirostat_mu = mu};
     SampleBatch batch(device, Repeat(logits, 1), filters, 3, i);
