@@ -44,27 +44,42 @@ struct WgmmaParams {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-/// Writes one vector of a thread's sums, as Wgmma leaves them, to the tile from (row, column) on.
-__device__ __forceinline__ void StoreSums(const WgmmaParams& p, int row, int column, int thread,
-                                          int vector, const float4& sums) {
-  const int lane = thread % kWarp;
-  row += 8 * vector + lane % 4 * 2;
-  column += thread / kWarp * 16 + lane / 4;
-  const auto store = [&](int r, int c, float sum) {
-    if (r >= p.rows || c >= p.columns) return;
-    const float value = sum + (p.bias.data == nullptr ? 0.0F : p.bias[c]);
-    const int64_t at = r * p.out_stride + c;
+/// Where a thread's sums go, as Wgmma leaves them: rows `row` and row + 1 (and every eighth from
+/// there), outputs `column` and column + 8.
+struct SumsPlace {
+  int row;
+  int column;
+  float bias;
+  float bias_8;
+
+  __device__ SumsPlace(const WgmmaParams& p, int tile_row, int tile_column, int thread)
+      : row(tile_row + thread % 4 * 2),
+        column(tile_column + thread / kWarp * 16 + thread % kWarp / 4),
+        bias(Bias(p, column)),
+        bias_8(Bias(p, column + 8)) {}
+
+  __device__ void Store(const WgmmaParams& p, int vector, const float4& sums) const {
+    const int first = row + 8 * vector;
+    StoreOne(p, first, column, sums.x + bias);
+    StoreOne(p, first + 1, column, sums.y + bias);
+    StoreOne(p, first, column + 8, sums.z + bias_8);
+    StoreOne(p, first + 1, column + 8, sums.w + bias_8);
+  }
+
+ private:
+  __device__ static float Bias(const WgmmaParams& p, int column) {
+    return p.bias.data == nullptr || column >= p.columns ? 0.0F : p.bias[column];
+  }
+  __device__ static void StoreOne(const WgmmaParams& p, int row, int column, float value) {
+    if (row >= p.rows || column >= p.columns) return;
+    const int64_t at = row * p.out_stride + column;
     if (p.out_is_f32) {
       static_cast<float*>(p.out)[at] = value;
     } else {
       static_cast<bf16*>(p.out)[at] = __float2bfloat16(value);
     }
-  };
-  store(row, column, sums.x);
-  store(row + 1, column, sums.y);
-  store(row, column + 8, sums.z);
-  store(row + 1, column + 8, sums.w);
-}
+  }
+};
 
 #endif
 
@@ -148,10 +163,9 @@ __global__ void __launch_bounds__(kWgmmaThreads, 2)
     return make_float4(d[4 * i], d[4 * i + 1], d[4 * i + 2], d[4 * i + 3]);
   };
   if (blocks == 1) {
+    const SumsPlace place(p, row, column, static_cast<int>(threadIdx.x));
 #pragma unroll
-    for (int i = 0; i < Tile::kVectors; ++i) {
-      StoreSums(p, row, column, static_cast<int>(threadIdx.x), i, vector(i));
-    }
+    for (int i = 0; i < Tile::kVectors; ++i) place.Store(p, i, vector(i));
     return;
   }
   // Each block adds up its share of the vectors, in the order of the blocks.
@@ -162,8 +176,9 @@ __global__ void __launch_bounds__(kWgmmaThreads, 2)
   ClusterSync();
   constexpr int kAll = Tile::kVectors * kWgmmaConsumers;
   const int end = kAll * (rank + 1) / blocks;
-  for (int i = kAll * rank / blocks + static_cast<int>(threadIdx.x); i < end;
-       i += kWgmmaConsumers) {
+  const int begin = kAll * rank / blocks + static_cast<int>(threadIdx.x);
+  const SumsPlace place(p, row, column, begin % kWgmmaConsumers);
+  for (int i = begin; i < end; i += kWgmmaConsumers) {
     float4 parts[kMaxCluster];
 #pragma unroll
     for (int block = 0; block < kMaxCluster; ++block) {
@@ -178,7 +193,7 @@ __global__ void __launch_bounds__(kWgmmaThreads, 2)
       total.z += parts[block].z;
       total.w += parts[block].w;
     }
-    StoreSums(p, row, column, i % kWgmmaConsumers, i / kWgmmaConsumers, total);
+    place.Store(p, i / kWgmmaConsumers, total);
   }
   ClusterSync();  // the others may still be reading this block's sums
 #endif

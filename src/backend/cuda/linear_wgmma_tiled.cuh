@@ -60,6 +60,7 @@ __global__ void __launch_bounds__(TiledLinear::kThreads, 1)
   extern __shared__ uint8_t shared_memory[];
   __shared__ uint64_t full[Tile::kStages];
   __shared__ uint64_t empty[Tile::kStages];
+  __shared__ __align__(8) float bias[Tile::kOutputs];
   uint8_t* stages = shared_memory + (-SharedAddress(shared_memory) & (Tile::kAlignment - 1));
   LaunchDependents();
   const auto rank = static_cast<int>(ClusterRank());
@@ -132,23 +133,42 @@ __global__ void __launch_bounds__(TiledLinear::kThreads, 1)
       release(previous);
 
       const int2 origin = TiledOrigin(p, tile);
+      if (p.bias.data != nullptr) {
+        NamedBarrierSync(1, Tile::kConsumers);  // nobody adds the last tile's any more
+        const int column = origin.y + static_cast<int>(threadIdx.x);
+        bias[threadIdx.x] = column < p.columns ? p.bias[column] : 0.0F;
+        NamedBarrierSync(1, Tile::kConsumers);
+#pragma unroll
+        for (int j = 0; j < Tile::kOutputs / 8; ++j) {
+          const float2 add = *reinterpret_cast<const float2*>(&bias[8 * j + lane % 4 * 2]);
+          d[4 * j] += add.x;
+          d[4 * j + 1] += add.y;
+          d[4 * j + 2] += add.x;
+          d[4 * j + 3] += add.y;
+        }
+      }
       const int row = origin.x + rank * Tile::kRows + threadIdx.x / kWarp * 16 + lane / 4;
+      const int column = origin.y + lane % 4 * 2;
 #pragma unroll
-      for (int j = 0; j < Tile::kOutputs / 8; ++j) {
-        const int column = origin.y + 8 * j + lane % 4 * 2;
-        if (column >= p.columns) continue;
-        const float low_bias = p.bias.data == nullptr ? 0.0F : p.bias[column];
-        const float high_bias = p.bias.data == nullptr ? 0.0F : p.bias[column + 1];
+      for (int half = 0; half < 2; ++half) {
+        if (row + 8 * half >= p.rows) continue;
+        const int64_t at = (row + 8 * half) * p.out_stride + column;
+        const int limit = p.columns - column;
+        if (p.out_is_f32) {
+          auto* out = static_cast<float*>(p.out) + at;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          if (row + 8 * half >= p.rows) continue;
-          const int64_t at = (row + 8 * half) * p.out_stride + column;
-          const float low = d[4 * j + 2 * half] + low_bias;
-          const float high = d[4 * j + 2 * half + 1] + high_bias;
-          if (p.out_is_f32) {
-            *reinterpret_cast<float2*>(static_cast<float*>(p.out) + at) = {low, high};
-          } else {
-            *reinterpret_cast<uint32_t*>(static_cast<bf16*>(p.out) + at) = PackBf16(low, high);
+          for (int j = 0; j < Tile::kOutputs / 8; ++j) {
+            if (8 * j >= limit) continue;
+            *reinterpret_cast<float2*>(out + 8 * j) = {d[4 * j + 2 * half],
+                                                       d[4 * j + 2 * half + 1]};
+          }
+        } else {
+          auto* out = static_cast<bf16*>(p.out) + at;
+#pragma unroll
+          for (int j = 0; j < Tile::kOutputs / 8; ++j) {
+            if (8 * j >= limit) continue;
+            *reinterpret_cast<uint32_t*>(out + 8 * j) =
+                PackBf16(d[4 * j + 2 * half], d[4 * j + 2 * half + 1]);
           }
         }
       }
