@@ -139,7 +139,7 @@ case is the median of the repeats; lists (1,8,16) make a table of cases in one p
   busy ms    a GPU's own time for a step, that of the prompt among them
   gap us     how long a GPU had nothing to do between two of these steps
   as         how most steps ran: by a fused decoder, as a captured graph, or op by op
-  GB/step    weights, keys and values that a step must read
+  GB/step    weights, keys and values that a step must read (of experts, the share expected)
   of read    time to read that at the memory's speed, over the step's time
 Below the table stand the limits of the device, measured between the repeats: the speed of its
 memory, of its multiply-adds (bf16 on a GPU, with operands in shared memory) and of copies from

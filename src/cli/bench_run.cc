@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 namespace gale::cli {
 namespace {
@@ -57,13 +58,21 @@ Result<Repeat> RunOnce(LlmEngine& engine, const BenchCase& what, std::mt19937_64
   return repeat;
 }
 
-/// Every weight but the rows of an untied embedding table, and each sequence's keys and values at
-/// the middle of its reply, windows full.
+/// The share of its experts that a layer needs for so many tokens, when routers pick at random.
+double ShareOfExperts(const ModelInfo& info, int tokens) {
+  if (info.num_experts == 0) return 1;
+  const double missed = 1 - static_cast<double>(info.experts_per_token) / info.num_experts;
+  return 1 - std::pow(missed, tokens);
+}
+
+/// Every weight but the rows of an untied embedding table and the experts that no prompt's token
+/// goes through, and each sequence's keys and values at the middle of its reply, windows full.
 double StepBytes(const LlmEngine& engine, const BenchCase& what) {
   const ModelInfo& info = engine.model_info();
   const double element_bytes = engine.config().dtype == ModelDType::kF32 ? 4 : 2;
   const double checkpoint_element_bytes = info.dtype == "f32" ? 4 : 2;
   auto weights = static_cast<double>(info.num_parameters);
+  weights -= static_cast<double>(info.expert_parameters) * (1 - ShareOfExperts(info, what.prompts));
   if (!info.tied_embeddings) weights -= static_cast<double>(info.vocab_size) * info.hidden_size;
   const double kv_bytes = static_cast<double>(info.kv_bytes_per_token) *
                               (what.prompt_tokens + what.output_tokens / 2.0) +

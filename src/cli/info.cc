@@ -59,6 +59,9 @@ json::object ModelRecord(const std::string& model, const std::string& folder,
           {"architecture", info.architecture},
           {"dtype", info.dtype},
           {"num_parameters", info.num_parameters},
+          {"expert_parameters", info.expert_parameters},
+          {"num_experts", info.num_experts},
+          {"experts_per_token", info.experts_per_token},
           {"weight_bytes", info.weight_bytes},
           {"kv_bytes_per_token", info.kv_bytes_per_token},
           {"kv_window_bytes", info.kv_window_bytes},
@@ -89,6 +92,14 @@ std::string KvSummary(const ModelInfo& info) {
                      windows, FormatBytes(full));
 }
 
+/// How many there are, how many a token goes through, and what that leaves of the parameters.
+std::string ExpertSummary(const ModelInfo& info) {
+  const uint64_t idle = info.expert_parameters / static_cast<uint64_t>(info.num_experts) *
+                        static_cast<uint64_t>(info.num_experts - info.experts_per_token);
+  return fmt::format("{} of {} for each token, {} parameters", info.experts_per_token,
+                     info.num_experts, FormatCount(info.num_parameters - idle));
+}
+
 std::string ModelTable(const std::string& model, const std::string& folder, const ModelInfo& info) {
   std::string table;
   const auto row = [&table](std::string_view name, const std::string& value) {
@@ -97,6 +108,7 @@ std::string ModelTable(const std::string& model, const std::string& folder, cons
   row("model", model);
   row("architecture", info.architecture);
   row("parameters", FormatCount(info.num_parameters));
+  if (info.num_experts > 0) row("experts", ExpertSummary(info));
   row("weights", fmt::format("{} in {}", FormatBytes(info.weight_bytes), info.dtype));
   row("layers", fmt::format("{}", info.num_layers));
   row("hidden", fmt::format("{}, mlp {}", info.hidden_size, info.intermediate_size));

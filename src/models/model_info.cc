@@ -1,5 +1,7 @@
 #include "gale/model_info.h"
 
+#include <algorithm>
+
 #include "base/status_macros.h"
 #include "models/model_registry.h"
 #include "models/model_source.h"
@@ -32,6 +34,13 @@ Status CountDeclared(const HfConfig& config, DType dtype, ModelInfo& info) {
     }
   }
   return {};
+}
+
+/// Gates, ups and downs of all experts in all layers that have them.
+uint64_t CountExpertWeights(const HfConfig& config) {
+  const auto layers = std::ranges::count(config.moe.is_sparse, true);
+  return static_cast<uint64_t>(layers) * config.moe.num_experts * 3 * config.hidden_size *
+         config.moe.intermediate_size;
 }
 
 /// Bytes of all tensors in the folder's files, and their first dtype.
@@ -74,6 +83,9 @@ Result<ModelInfo> ReadModelInfo(const std::string& model, LoadFormat format) {
   info.hidden_size = config.hidden_size;
   info.num_heads = config.num_heads;
   info.num_kv_heads = config.num_kv_heads;
+  info.num_experts = config.moe.num_experts;
+  info.experts_per_token = config.moe.top_k;
+  info.expert_parameters = CountExpertWeights(config);
   info.head_dim = config.head_dim;
   info.intermediate_size = config.intermediate_size;
   info.vocab_size = config.vocab_size;

@@ -37,6 +37,22 @@ TEST(ModelInfo, CountsWindowsOnce) {
   EXPECT_EQ(info->kv_window_bytes, 7U * 2 * 2 * 1 * 16 * 2);
 }
 
+TEST(ModelInfo, CountsExperts) {
+  const auto qwen = ReadModelInfo("qwen3-30b-a3b");
+  EXPECT_EQ(qwen->num_experts, 128);
+  EXPECT_EQ(qwen->experts_per_token, 8);
+  EXPECT_EQ(qwen->expert_parameters, uint64_t{48} * 128 * 3 * 2048 * 768);
+  // The first layer has none.
+  EXPECT_EQ(ReadModelInfo("deepseek-v2-lite")->expert_parameters,
+            uint64_t{26} * 64 * 3 * 2048 * 1408);
+  EXPECT_EQ(ReadModelInfo("llama3-8b")->num_experts, 0);
+  EXPECT_EQ(ReadModelInfo("llama3-8b")->expert_parameters, 0U);
+}
+
+TEST(ModelInfo, LatentCachesHoldOneRowAPosition) {
+  EXPECT_EQ(ReadModelInfo("deepseek-v2-lite")->kv_bytes_per_token, 2U * 27 * (512 + 64));
+}
+
 TEST(ModelInfo, OfACheckpoint) {
   const auto info = ReadModelInfo(kModels + "llama_gqa5");
   ASSERT_TRUE(info) << info.error().message;
