@@ -19,6 +19,8 @@ struct ModelInfo {
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
+  int window = 0;             ///< positions that layers with a window see; 0: no layer has one
+  int num_window_layers = 0;  ///< of num_layers
   int intermediate_size = 0;
   int vocab_size = 0;
   int max_position = 0;

@@ -71,6 +71,8 @@ json::object ModelRecord(const std::string& model, const std::string& folder,
           {"num_heads", info.num_heads},
           {"num_kv_heads", info.num_kv_heads},
           {"head_dim", info.head_dim},
+          {"window", info.window},
+          {"num_window_layers", info.num_window_layers},
           {"vocab_size", info.vocab_size},
           {"max_position", info.max_position},
           {"tied_embeddings", info.tied_embeddings},
@@ -112,8 +114,12 @@ std::string ModelTable(const std::string& model, const std::string& folder, cons
   row("weights", fmt::format("{} in {}", FormatBytes(info.weight_bytes), info.dtype));
   row("layers", fmt::format("{}", info.num_layers));
   row("hidden", fmt::format("{}, mlp {}", info.hidden_size, info.intermediate_size));
-  row("attention", fmt::format("{} query heads, {} kv heads, head_dim {}", info.num_heads,
-                               info.num_kv_heads, info.head_dim));
+  row("attention",
+      fmt::format("{} query heads, {} kv heads, head_dim {}{}", info.num_heads, info.num_kv_heads,
+                  info.head_dim,
+                  info.window == 0 ? ""
+                                   : fmt::format(", window {} in {} of {} layers", info.window,
+                                                 info.num_window_layers, info.num_layers)));
   row("vocabulary", fmt::format("{}{}", info.vocab_size,
                                 info.tied_embeddings ? ", embeddings shared with the output" : ""));
   row("context", fmt::format("{} tokens", info.max_position));

@@ -28,6 +28,8 @@ Status CountDeclared(const HfConfig& config, DType dtype, ModelInfo& info) {
   for (const AttentionGroup& group : model->attention_groups()) {
     const uint64_t bytes = KvBytesPerPosition(group.spec);
     if (group.spec.kind == KvKind::kSlidingWindow) {
+      info.window = group.spec.window;
+      info.num_window_layers = group.spec.layers;
       info.kv_window_bytes += bytes * static_cast<uint64_t>(group.spec.window);
     } else {
       info.kv_bytes_per_token += bytes;

@@ -35,6 +35,8 @@ TEST(ModelInfo, CountsWindowsOnce) {
   ASSERT_TRUE(info) << info.error().message;
   EXPECT_EQ(info->kv_bytes_per_token, 2U * 2 * 1 * 16 * 2);
   EXPECT_EQ(info->kv_window_bytes, 7U * 2 * 2 * 1 * 16 * 2);
+  EXPECT_EQ(info->window, 7);
+  EXPECT_EQ(info->num_window_layers, 2);
 }
 
 TEST(ModelInfo, CountsExperts) {
