@@ -149,6 +149,7 @@ class Bench {
     for (const LinearShape& shape : LinearShapes()) {
       for (const int64_t rows : {1, 8, 16, 32, 64, 128, 256, 512, 2048}) Linear(shape, rows);
     }
+    for (const int64_t tokens : {1, 8, 32, 64, 512}) Experts(tokens);
     for (const DType dtype : {DType::kF32, DType::kBf16}) {
       for (const int64_t tokens : {1, 512}) {
         RmsNorm(dtype, tokens, 2048);
@@ -329,6 +330,87 @@ class Bench {
         static_cast<double>(rows * (in + out)) * static_cast<double>(DTypeBytes(dtype));
     Report({name, bytes + activations, 2.0 * static_cast<double>(rows * in * out), [&](int round) {
               kernel->Run(*stream_, {x, &packed[static_cast<size_t>(round % copies)], {}, y});
+            }});
+  }
+
+  /// Who goes where in a mixture of experts, at random.
+  struct Routing {
+    MoeRouteArgs args;
+    double experts = 0;  ///< that any token goes to
+  };
+
+  Routing MakeRouting(Tensors& tensors, int64_t tokens, int64_t experts, int64_t top_k) {
+    Routing routing;
+    MoeRouteArgs& args = routing.args;
+    const int64_t picks = tokens * top_k;
+    args.logits = tensors.Make(DType::kF32, {tokens, experts});
+    args.renormalize = true;
+    args.experts = tensors.Make(DType::kF32, {tokens, top_k});
+    args.experts.dtype = DType::kI32;
+    args.weights = tensors.Make(DType::kF32, {tokens, top_k});
+    std::vector<int32_t> offsets(static_cast<size_t>(experts) + 1);
+    const std::vector<int32_t> zeros(static_cast<size_t>(picks));
+    args.offsets = tensors.Ints(offsets, {experts + 1});
+    args.picks = tensors.Ints(zeros, {picks});
+    args.tokens = tensors.Ints(zeros, {picks});
+    backend_.MoeRoute(*stream_, args);
+    backend_.Copy(*stream_, offsets.data(), args.offsets.data, args.offsets.Bytes());
+    Check(stream_->Synchronize());
+    for (size_t e = 0; e + 1 < offsets.size(); ++e) {
+      if (offsets[e + 1] > offsets[e]) ++routing.experts;
+    }
+    return routing;
+  }
+
+  /// The router and the first product of Qwen3-30B-A3B's experts; each round picks others.
+  void Experts(int64_t tokens) {
+    constexpr int64_t kExperts = 128;
+    constexpr int64_t kTopK = 8;
+    constexpr int64_t kIn = 2048;
+    constexpr int64_t kOut = 2 * 768;
+    constexpr int kRoutings = 16;
+    const std::string name =
+        fmt::format("experts bf16 {} x {} of {}, {} -> {}", tokens, kTopK, kExperts, kIn, kOut);
+    const std::string route_name = fmt::format("route {} x {} of {}", tokens, kTopK, kExperts);
+    if (!Wanted(name) && !Wanted(route_name)) return;
+    Tensors tensors(backend_, *stream_, numbers_);
+    std::vector<Routing> routings;
+    double experts = 0;
+    for (int i = 0; i < kRoutings; ++i) {
+      routings.push_back(MakeRouting(tensors, tokens, kExperts, kTopK));
+      experts += routings.back().experts / kRoutings;
+    }
+    const auto routing = [&](int round) -> const MoeRouteArgs& {
+      return routings[static_cast<size_t>(round % kRoutings)].args;
+    };
+    if (Wanted(route_name)) {
+      Report({route_name, 4.0 * static_cast<double>(tokens * (kExperts + 4 * kTopK)),
+              static_cast<double>(tokens * kExperts * kTopK),
+              [&](int round) { backend_.MoeRoute(*stream_, routing(round)); }});
+    }
+    if (!Wanted(name)) return;
+    const QuantFormat format{BlockCode::kNone, DType::kBf16};
+    const LinearKernel* kernel = backend_.FindLinear({.format = format,
+                                                      .in = kIn,
+                                                      .out = kExperts * kOut,
+                                                      .activation = DType::kBf16,
+                                                      .numerics = options_.numerics,
+                                                      .grouped = true});
+    const TensorView weight = tensors.Make(DType::kBf16, {kExperts * kOut, kIn}, 0.02F);
+    Check(stream_->Synchronize());  // Prepare has its own stream
+    const PackedLinear packed = Must(kernel->Prepare({format, kIn, kExperts * kOut, weight}));
+    const TensorView x = tensors.Make(DType::kBf16, {tokens, kIn});
+    const TensorView y = tensors.Make(DType::kBf16, {tokens * kTopK, kOut});
+    const double bytes = experts * kOut * kIn * 2.0 + static_cast<double>(x.Bytes() + y.Bytes());
+    Report({name, bytes, 2.0 * static_cast<double>(tokens * kTopK * kIn * kOut), [&](int round) {
+              const MoeRouteArgs& route = routing(round);
+              kernel->RunGrouped(*stream_, {.x = x,
+                                            .weight = &packed,
+                                            .bias = {},
+                                            .offsets = route.offsets,
+                                            .x_rows = route.tokens,
+                                            .out_rows = {},
+                                            .out = y});
             }});
   }
 
