@@ -96,7 +96,9 @@ struct LinearWeight {
   QuantFormat format;
   int64_t in = 0;
   int64_t out = 0;
-  TensorView data;  ///< [out, in], where Copy can read it; outlives a packed weight that borrows it
+  /// [out, in], where Copy can read it; outlives a packed weight that borrows it. Of ggml's blocks
+  /// u8 [out, in] whose rows lie GgmlRowBytes apart: only whole rows are to be addressed.
+  TensorView data;
 };
 
 /// A weight as one device's kernel wants it. Owns what it does not borrow from the LinearWeight.

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "backend/sampling_args.h"
+#include "tensor/quant_format.h"
 #include "tensor/tensor_view.h"
 
 namespace gale {
@@ -14,10 +15,11 @@ namespace gale {
 /// reads and writes tokens * hidden elements.
 struct EmbeddingArgs {
   TensorView tokens;            ///< i32 [tokens]; ids in [0, vocab), or ~slot
-  TensorView table;             ///< [vocab, hidden], any float dtype
+  TensorView table;             ///< [vocab, hidden], any float dtype, or blocks as in LinearWeight
   TensorView out;               ///< [tokens, hidden]
   TensorView last_tokens = {};  ///< i32 [slots], where Sample put them; may be empty
   float scale = 1;
+  GgmlType blocks = GgmlType::kNone;  ///< of the table
 };
 
 /// out = (x [+ residual]) / rms * (weight_offset + weight), row by row (arXiv:1910.07467).

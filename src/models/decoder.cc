@@ -107,8 +107,8 @@ void Decoder::Forward(ForwardContext& context, const ForwardBatch& batch, Tensor
 
 std::optional<DecoderDescription> Decoder::Describe() const {
   const AttentionSpec& attention = groups_.front().spec;
-  if (!has_plain_ends_ || groups_.size() > 1 || attention.window > 0 || attention.softcap > 0 ||
-      config_.rotary_dim != config_.head_dim) {
+  if (!has_plain_ends_ || config_.quant_method != "none" || groups_.size() > 1 ||
+      attention.window > 0 || attention.softcap > 0 || config_.rotary_dim != config_.head_dim) {
     return std::nullopt;
   }
   DecoderDescription decoder;

@@ -58,7 +58,7 @@ Result<std::optional<StoredWeights>> ReadStoredWeights(const std::string& folder
     return tl::unexpected(checkpoint.error());
   }
   StoredWeights stored;
-  for (const SafetensorsEntry& entry : (*checkpoint)->tensors()) {
+  for (const CheckpointTensor& entry : (*checkpoint)->tensors()) {
     stored.bytes += entry.data.size();
     if (!stored.dtype) stored.dtype = entry.dtype;
   }

@@ -10,15 +10,31 @@ namespace {
 constexpr char kTable[] = "model.embed_tokens.weight";
 constexpr char kHead[] = "lm_head";
 
+/// The table as the head's weight, which is in no format but its own or ggml's blocks.
+LinearWeight TableWeight(const RawParam& table, const LinearShape& shape) {
+  if (table.blocks == GgmlType::kNone) {
+    return {{BlockCode::kNone, table.view.dtype}, shape.in, shape.out, table.view};
+  }
+  return {{BlockCode::kGgmlBlock, DType::kU8, table.blocks},
+          shape.in,
+          shape.out,
+          BlockRows(table.view, shape.in)};
+}
+
 }  // namespace
 
 Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
                      const EmbeddingConfig& config)
-    : scale_(config.scale) {
+    : hidden_(config.hidden), scale_(config.scale) {
   ParamSpec spec = {{{{kTable}, config.vocab}}, {config.vocab, config.hidden}, builder.dtype()};
   spec.dummy_std = 1 / std::sqrt(static_cast<float>(config.hidden));
+  const LinearShape shape = {config.hidden, config.vocab, builder.dtype()};
+  spec.may_be_blocks = scheme.Params(shape)[0].may_be_blocks;
   if (!config.tied) {
-    builder.Declare(std::move(spec), &table_);
+    builder.Declare({std::move(spec)},
+                    [this](BindContext& context, std::vector<RawParam> params) -> Status {
+                      return PlaceTable(context, std::move(params[0]));
+                    });
     head_ = std::make_unique<Linear>(builder, scheme, config.hidden,
                                      std::vector<LinearPart>{{kHead, config.vocab}}, false);
     return;
@@ -26,27 +42,36 @@ Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
   // Files name the one tensor by either end, or hold it twice.
   spec.parts[0].names.push_back(std::string(kHead) + ".weight");
   head_ = std::make_unique<Linear>(builder, config.hidden, config.vocab);
-  builder.Declare(
-      {std::move(spec)},
-      [this, config](BindContext& context, std::vector<RawParam> params) -> Status {
-        const TensorView& table = params[0].view;
-        GALE_RETURN_IF_ERROR(head_->Bind(
-            context, {{BlockCode::kNone, table.dtype}, config.hidden, config.vocab, table}));
-        const TensorView& packed = head_->weight();
-        if (!context.backend.info().is_host_memory && packed.dtype == table.dtype) {
-          table_ = packed;  // the device's own copy
-          return {};
-        }
-        GALE_ASSIGN_OR_RETURN(table_, context.Place(std::move(params[0])));
-        return {};
-      });
+  builder.Declare({std::move(spec)},
+                  [this, shape](BindContext& context, std::vector<RawParam> params) -> Status {
+                    const LinearWeight weight = TableWeight(params[0], shape);
+                    GALE_RETURN_IF_ERROR(head_->Bind(context, weight));
+                    const TensorView& packed = head_->weight();
+                    if (!context.backend.info().is_host_memory &&
+                        packed.dtype == weight.data.dtype &&
+                        weight.format.code == BlockCode::kNone) {
+                      table_ = packed;  // the device's own copy
+                      return {};
+                    }
+                    return PlaceTable(context, std::move(params[0]));
+                  });
+}
+
+Status Embedding::PlaceTable(BindContext& context, RawParam param) {
+  blocks_ = param.blocks;
+  GALE_ASSIGN_OR_RETURN(table_, context.Place(std::move(param)));
+  if (blocks_ != GgmlType::kNone) table_ = BlockRows(table_, hidden_);
+  return {};
 }
 
 void Embedding::Embed(ForwardContext& context, const TensorView& tokens,
                       const TensorView& last_tokens, const TensorView& out) const {
-  context.backend->Embedding(
-      *context.stream,
-      {.tokens = tokens, .table = table_, .out = out, .last_tokens = last_tokens, .scale = scale_});
+  context.backend->Embedding(*context.stream, {.tokens = tokens,
+                                               .table = table_,
+                                               .out = out,
+                                               .last_tokens = last_tokens,
+                                               .scale = scale_,
+                                               .blocks = blocks_});
 }
 
 void Embedding::Logits(ForwardContext& context, const TensorView& rows,

@@ -32,7 +32,11 @@ class Embedding {
   }
 
  private:
-  TensorView table_;  ///< [vocab, hidden]
+  Status PlaceTable(BindContext& context, RawParam param);
+
+  int64_t hidden_;
+  TensorView table_;                   ///< [vocab, hidden]
+  GgmlType blocks_ = GgmlType::kNone;  ///< of table_
   float scale_;
   std::unique_ptr<Linear> head_;
 };

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/status_macros.h"
+#include "tensor/ggml_block.h"
 
 namespace gale {
 namespace {
@@ -14,11 +15,32 @@ ParamSpec MakeSpec(const std::vector<LinearPart>& parts, const QuantParam& param
   ParamSpec spec;
   spec.shape = param.shape;
   spec.dtype = param.dtype;
+  spec.may_be_blocks = param.may_be_blocks;
   spec.dummy_std = 1 / std::sqrt(static_cast<float>(shape.in));
   for (const LinearPart& part : parts) {
     spec.parts.push_back({{part.name + param.suffix}, param.shape[0] * part.out / shape.out});
   }
   return spec;
+}
+
+/// Blocks as f32 numbers, for a device without a kernel for them.
+Result<RawParam> UnpackBlocks(Backend& backend, const LinearWeight& weight) {
+  const MemoryKind kind =
+      backend.info().is_host_memory ? MemoryKind::kDevice : MemoryKind::kPinnedHost;
+  RawParam param;
+  const auto elements = static_cast<size_t>(weight.out) * static_cast<size_t>(weight.in);
+  GALE_ASSIGN_OR_RETURN(param.storage, backend.Allocate(elements * sizeof(float), kind));
+  param.view = TensorView(param.storage.data(), DType::kF32, {weight.out, weight.in});
+  const auto* block = static_cast<const std::byte*>(weight.data.data);
+  for (size_t i = 0; i < elements; i += kGgmlBlockElements) {
+    DequantizeBlock(weight.format.ggml, block, param.view.As<float>() + i);
+    block += GgmlBlockBytes(weight.format.ggml);
+  }
+  return param;
+}
+
+std::string_view FormatName(const QuantFormat& format) {
+  return format.code == BlockCode::kGgmlBlock ? GgmlTypeName(format.ggml) : DTypeName(format.data);
 }
 
 }  // namespace
@@ -31,22 +53,30 @@ Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
   for (const QuantParam& param : scheme.Params(shape_)) {
     specs.push_back(MakeSpec(parts, param, shape_));
   }
-  builder.Declare(std::move(specs),
-                  [this, &scheme](BindContext& context, std::vector<RawParam> params) -> Status {
-                    std::vector<TensorView> raw;
-                    for (const RawParam& param : params) raw.push_back(param.view);
-                    GALE_ASSIGN_OR_RETURN(const LinearWeight weight,
-                                          scheme.Canonicalize(shape_, raw));
-                    GALE_RETURN_IF_ERROR(Bind(context, weight));
-                    for (RawParam& param : params) {
-                      if (Borrows(param.view)) context.Keep(std::move(param));
-                    }
-                    return {};
-                  });
+  builder.Declare(
+      std::move(specs),
+      [this, &scheme](BindContext& context, std::vector<RawParam> params) -> Status {
+        GALE_ASSIGN_OR_RETURN(LinearWeight weight, scheme.Canonicalize(shape_, params));
+        if (weight.format.code == BlockCode::kGgmlBlock && !FindKernel(context, weight)) {
+          GALE_ASSIGN_OR_RETURN(params[0], UnpackBlocks(context.backend, weight));
+          weight = {{BlockCode::kNone, DType::kF32}, shape_.in, shape_.out, params[0].view};
+        }
+        GALE_RETURN_IF_ERROR(Bind(context, weight));
+        for (RawParam& param : params) {
+          if (Borrows(param.view)) context.Keep(std::move(param));
+        }
+        return {};
+      });
   if (!bias) return;
   ParamSpec spec = MakeSpec(parts, {".bias", {shape_.out}, shape_.dtype}, shape_);
   spec.dummy_std = 1;  // as large as what it is added to
   builder.Declare(std::move(spec), &bias_);
+}
+
+const LinearKernel* Linear::FindKernel(const BindContext& context,
+                                       const LinearWeight& weight) const {
+  return context.backend.FindLinear(
+      {weight.format, shape_.in, shape_.out, shape_.dtype, numerics_, groups_ > 1});
 }
 
 /// Whether the packed weight lies in `memory`, which must then live on.
@@ -57,15 +87,14 @@ bool Linear::Borrows(const TensorView& memory) const {
 }
 
 Status Linear::Bind(BindContext& context, const LinearWeight& weight, const TensorView& bias) {
-  kernel_ = context.backend.FindLinear(
-      {weight.format, shape_.in, shape_.out, shape_.dtype, numerics_, groups_ > 1});
+  kernel_ = FindKernel(context, weight);
   if (kernel_ == nullptr) {
     return MakeError(
         ErrorCode::kUnsupported,
         fmt::format("device {} has no linear kernel for {}{} weights [{}, {}] with {} "
                     "activations",
                     context.backend.info().name, groups_ > 1 ? "experts' " : "",
-                    DTypeName(weight.format.data), shape_.out, shape_.in, DTypeName(shape_.dtype)));
+                    FormatName(weight.format), shape_.out, shape_.in, DTypeName(shape_.dtype)));
   }
   if (bias) bias_ = bias;
   GALE_ASSIGN_OR_RETURN(weight_, kernel_->Prepare(weight));

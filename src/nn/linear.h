@@ -55,6 +55,7 @@ class Linear {
 
  private:
   bool Borrows(const TensorView& memory) const;
+  const LinearKernel* FindKernel(const BindContext& context, const LinearWeight& weight) const;
 
   LinearShape shape_;
   Numerics numerics_;

@@ -13,8 +13,8 @@ class NoneScheme : public QuantScheme {
   }
 
   Result<LinearWeight> Canonicalize(const LinearShape& shape,
-                                    std::span<const TensorView> raw) const override {
-    return LinearWeight{{BlockCode::kNone, shape.dtype}, shape.in, shape.out, raw[0]};
+                                    std::span<const RawParam> raw) const override {
+    return LinearWeight{{BlockCode::kNone, shape.dtype}, shape.in, shape.out, raw[0].view};
   }
 };
 

@@ -11,7 +11,7 @@
 
 #include "backend/backend.h"
 #include "gale/status.h"
-#include "tensor/tensor_view.h"
+#include "weights/param_builder.h"
 
 namespace gale {
 
@@ -26,6 +26,7 @@ struct QuantParam {
   std::string suffix;          ///< after the layer's name, ".weight"
   std::vector<int64_t> shape;  ///< output features first, so that layers can be merged by stacking
   DType dtype = DType::kBf16;
+  bool may_be_blocks = false;  ///< as in ParamSpec
 };
 
 class QuantScheme {
@@ -35,7 +36,7 @@ class QuantScheme {
   virtual std::vector<QuantParam> Params(const LinearShape& shape) const = 0;
   /// `raw` holds Params(shape) in order; the result may point into it.
   virtual Result<LinearWeight> Canonicalize(const LinearShape& shape,
-                                            std::span<const TensorView> raw) const = 0;
+                                            std::span<const RawParam> raw) const = 0;
 };
 
 /// Called by static initializers; a duplicate name is fatal. `scheme` lives for ever.

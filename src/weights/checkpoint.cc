@@ -78,7 +78,7 @@ Result<std::unique_ptr<const Checkpoint>> Checkpoint::Open(const std::string& fo
   return checkpoint;
 }
 
-const SafetensorsEntry* Checkpoint::Find(std::string_view name) const {
+const CheckpointTensor* Checkpoint::Find(std::string_view name) const {
   const auto found = by_name_.find(name);
   return found == by_name_.end() ? nullptr : found->second;
 }
@@ -125,7 +125,7 @@ Status Checkpoint::AddIndexedFiles(const std::string& index_path) {
 }
 
 void Checkpoint::BuildNameTable() {
-  for (const SafetensorsEntry& entry : tensors_) by_name_.emplace(entry.name, &entry);
+  for (const CheckpointTensor& entry : tensors_) by_name_.emplace(entry.name, &entry);
 }
 
 }  // namespace gale

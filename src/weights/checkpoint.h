@@ -30,8 +30,8 @@ class Checkpoint {
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
 
-  const SafetensorsEntry* Find(std::string_view name) const;  ///< null when there is none
-  const std::vector<SafetensorsEntry>& tensors() const { return tensors_; }
+  const CheckpointTensor* Find(std::string_view name) const;  ///< null when there is none
+  const std::vector<CheckpointTensor>& tensors() const { return tensors_; }
   const std::string& folder() const { return folder_; }
   /// Asks the kernel to read all files ahead of use; returns at once.
   void Prefetch() const;
@@ -44,8 +44,8 @@ class Checkpoint {
 
   std::string folder_;
   std::vector<MappedFile> files_;
-  std::vector<SafetensorsEntry> tensors_;
-  std::unordered_map<std::string_view, const SafetensorsEntry*> by_name_;
+  std::vector<CheckpointTensor> tensors_;
+  std::unordered_map<std::string_view, const CheckpointTensor*> by_name_;
 };
 
 }  // namespace gale

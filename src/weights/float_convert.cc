@@ -1,12 +1,14 @@
 #include "weights/float_convert.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 
 #include "base/check.h"
 #include "tensor/bf16.h"
 #include "tensor/f16.h"
+#include "tensor/ggml_block.h"
 
 namespace gale {
 namespace {
@@ -54,6 +56,22 @@ void ConvertElements(std::span<const std::byte> source, DType dtype, const Tenso
       return;
     }
     for (int64_t i = begin; i < end; ++i) StoreFloat(LoadFloat(source.data(), dtype, i), out, i);
+  });
+}
+
+void ConvertBlocks(std::span<const std::byte> source, GgmlType type, const TensorView& out,
+                   ThreadPool& threads) {
+  const int64_t blocks = out.NumElements() / kGgmlBlockElements;
+  GALE_CHECK_EQ(source.size(), static_cast<size_t>(blocks * GgmlBlockBytes(type)));
+  constexpr int64_t kBlocksOfTask = kChunk / kGgmlBlockElements;
+  threads.ParallelFor((blocks + kBlocksOfTask - 1) / kBlocksOfTask, [&](int64_t task, int) {
+    std::array<float, kGgmlBlockElements> elements;
+    for (int64_t b = task * kBlocksOfTask; b < std::min(blocks, (task + 1) * kBlocksOfTask); ++b) {
+      DequantizeBlock(type, source.data() + b * GgmlBlockBytes(type), elements.data());
+      for (int64_t i = 0; i < kGgmlBlockElements; ++i) {
+        StoreFloat(elements[static_cast<size_t>(i)], out, b * kGgmlBlockElements + i);
+      }
+    }
   });
 }
 

@@ -1,5 +1,5 @@
-// f32, f16 and bf16 arrays on the host to f32 or bf16, for weights whose file and model dtypes
-// differ.
+// f32, f16 and bf16 arrays and ggml blocks on the host to f32 or bf16, for weights whose file and
+// model dtypes differ.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,7 @@
 
 #include "base/thread_pool.h"
 #include "tensor/dtype.h"
+#include "tensor/quant_format.h"
 #include "tensor/tensor_view.h"
 
 namespace gale {
@@ -16,5 +17,9 @@ namespace gale {
 /// Cost: memory-bound; reads and writes each element once.
 void ConvertElements(std::span<const std::byte> source, DType dtype, const TensorView& out,
                      ThreadPool& threads);
+
+/// The same for rows of ggml's blocks, to f32 or bf16.
+void ConvertBlocks(std::span<const std::byte> source, GgmlType type, const TensorView& out,
+                   ThreadPool& threads);
 
 }  // namespace gale

@@ -11,6 +11,7 @@
 #include <fmt/ranges.h>
 
 #include "base/status_macros.h"
+#include "tensor/ggml_block.h"
 
 namespace gale {
 namespace {
@@ -90,6 +91,13 @@ std::optional<DType> FindDType(std::string_view type_name) {
   if (type_name == "F16") return DType::kF16;
   if (type_name == "BF16") return DType::kBf16;
   return {};
+}
+
+GgmlType FindBlocks(std::string_view type_name) {
+  for (const GgmlType type : {GgmlType::kQ4_0, GgmlType::kQ8_0}) {
+    if (type_name == GgmlTypeName(type)) return type;
+  }
+  return GgmlType::kNone;
 }
 
 /// Of a head of q and k: explicit, or an equal share of the hidden size.
@@ -255,6 +263,11 @@ Result<HfConfig> GgufModel::Config(std::span<const std::string> known_architectu
   if (const GgufTensor* q = FindTensor(*this, "blk.0.attn_q.weight")) {
     config.dtype = FindDType(q->type_name);
   }
+  for (const Gguf& part : parts) {
+    for (const GgufTensor& tensor : part.tensors()) {
+      if (FindBlocks(tensor.type_name) != GgmlType::kNone) config.quant_method = "gguf";
+    }
+  }
   if (const GgufTensor* factors = FindTensor(*this, kRopeFactors)) {
     GALE_ASSIGN_OR_RETURN(config.rope.divisors,
                           RopeDivisors(*factors, gguf.source(), config.head_dim));
@@ -262,10 +275,10 @@ Result<HfConfig> GgufModel::Config(std::span<const std::string> known_architectu
   return config;
 }
 
-Result<std::vector<SafetensorsEntry>> GgufModel::Tensors() const {
+Result<std::vector<CheckpointTensor>> GgufModel::Tensors() const {
   GALE_ASSIGN_OR_RETURN(const Architecture architecture, FindArchitecture(parts[0]));
   GALE_ASSIGN_OR_RETURN(const int64_t head_dim, HeadDim(parts[0], architecture.gguf));
-  std::vector<SafetensorsEntry> entries;
+  std::vector<CheckpointTensor> entries;
   std::unordered_set<std::string_view> names;
   for (const Gguf& part : parts) {
     for (const GgufTensor& tensor : part.tensors()) {
@@ -276,12 +289,13 @@ Result<std::vector<SafetensorsEntry>> GgufModel::Tensors() const {
         return wrong(ErrorCode::kDataCorrupt, "stands in two files of the model");
       }
       if (tensor.name == kRopeFactors) continue;
-      SafetensorsEntry entry{HuggingFaceName(tensor.name), std::string(tensor.type_name),
+      CheckpointTensor entry{HuggingFaceName(tensor.name), std::string(tensor.type_name),
                              FindDType(tensor.type_name), tensor.shape, tensor.data};
-      if (!entry.dtype) {
+      entry.blocks = FindBlocks(tensor.type_name);
+      if (!entry.dtype && entry.blocks == GgmlType::kNone) {
         return wrong(ErrorCode::kUnsupported,
-                     fmt::format("expected elements of type F32, F16 or BF16, got {} (not "
-                                 "supported yet); take the model's BF16 or F16 file",
+                     fmt::format("expected elements of type F32, F16, BF16, Q8_0 or Q4_0, got {} "
+                                 "(not supported yet); take the model's Q8_0, BF16 or F16 file",
                                  tensor.type_name));
       }
       const bool is_rotated =

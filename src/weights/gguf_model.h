@@ -32,8 +32,9 @@ struct GgufModel {
   Result<HfConfig> Config(std::span<const std::string> known_architectures) const;
 
   /// All tensors but rope_freqs.weight, which is part of the configuration.
-  /// Errors: kUnsupported for element types other than F32, F16 and BF16; kDataCorrupt.
-  Result<std::vector<SafetensorsEntry>> Tensors() const;
+  /// Errors: kUnsupported for element types other than F32, F16, BF16, Q8_0 and Q4_0;
+  /// kDataCorrupt.
+  Result<std::vector<CheckpointTensor>> Tensors() const;
 };
 
 }  // namespace gale

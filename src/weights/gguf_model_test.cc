@@ -77,8 +77,8 @@ TEST(GgufModel, ListsTheTensorsOfAllShards) {
       Checkpoint::Open(std::string(GALE_SOURCE_DIR) + "/tests/data/models/qwen3_gqa5");
   ASSERT_TRUE(original) << original.error().message;
   EXPECT_EQ((*checkpoint)->tensors().size(), (*original)->tensors().size());
-  for (const SafetensorsEntry& entry : (*original)->tensors()) {
-    const SafetensorsEntry* found = (*checkpoint)->Find(entry.name);
+  for (const CheckpointTensor& entry : (*original)->tensors()) {
+    const CheckpointTensor* found = (*checkpoint)->Find(entry.name);
     ASSERT_NE(found, nullptr) << entry.name;
     EXPECT_EQ(found->shape, entry.shape) << entry.name;
     EXPECT_EQ(found->interleaved_head_dim, 0);
@@ -137,8 +137,8 @@ TEST(GgufModel, RefusesElementTypesWithoutCode) {
   ASSERT_FALSE(checkpoint);
   EXPECT_EQ(checkpoint.error().code, ErrorCode::kUnsupported);
   EXPECT_THAT(checkpoint.error().message,
-              testing::HasSubstr("output_norm.weight: expected elements of type F32, F16 or BF16, "
-                                 "got I32 (not supported yet)"));
+              testing::HasSubstr("output_norm.weight: expected elements of type F32, F16, BF16, "
+                                 "Q8_0 or Q4_0, got I32 (not supported yet)"));
 }
 
 TEST(GgufModel, RefusesShardsThatDoNotBelongTogether) {

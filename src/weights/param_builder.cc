@@ -12,6 +12,12 @@ uint64_t ParamSpec::NumElements() const {
   return elements;
 }
 
+TensorView BlockRows(const TensorView& bytes, int64_t in) {
+  TensorView rows(bytes.data, DType::kU8, {bytes.dim(0), in});
+  rows.strides[0] = bytes.dim(1);
+  return rows;
+}
+
 void BindContext::Keep(RawParam param) {
   if (param.storage.data() == nullptr) {
     store.mapped_bytes += param.view.Bytes();

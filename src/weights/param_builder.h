@@ -35,16 +35,23 @@ struct ParamSpec {
   DType dtype = DType::kBf16;  ///< float tensors of another float type are converted
   float dummy_mean = 0;        ///< dummy weights: normal with this mean and deviation
   float dummy_std = 0;
+  /// [rows, in] of which quantized blocks of a GGUF file are handed over as they are, if all parts
+  /// are of one block type; else blocks are converted like any dtype.
+  bool may_be_blocks = false;
 
   uint64_t NumElements() const;
 };
 
 /// What a layer is given for a ParamSpec.
 struct RawParam {
-  TensorView view;            ///< contiguous
+  TensorView view;            ///< contiguous; of blocks the bytes, u8 [rows, bytes of a row]
   Buffer storage;             ///< holds `view` unless it lies in a mapped file
   bool is_on_device = false;  ///< made there; else in memory that the host and Copy can read
+  GgmlType blocks = GgmlType::kNone;
 };
+
+/// The rows of a block parameter as [rows, in], the way ops take them (see LinearWeight).
+TensorView BlockRows(const TensorView& bytes, int64_t in);
 
 /// Memory that bound weights live in. A model keeps it as long as its layers.
 struct WeightStore {

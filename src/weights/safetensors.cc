@@ -80,10 +80,10 @@ std::optional<int64_t> TensorBytes(std::span<const int64_t> shape, int bits) {
   return total_bits / 8;
 }
 
-Result<SafetensorsEntry> ParseEntry(std::string_view name, const JsonValue& value,
+Result<CheckpointTensor> ParseEntry(std::string_view name, const JsonValue& value,
                                     std::span<const std::byte> data) {
   GALE_ASSIGN_OR_RETURN(const JsonObject tensor, value.Object());
-  SafetensorsEntry entry;
+  CheckpointTensor entry;
   entry.name = name;
   GALE_ASSIGN_OR_RETURN(const FileDType dtype, ParseDType(tensor));
   entry.dtype_name = dtype.name;
@@ -114,10 +114,10 @@ Result<SafetensorsEntry> ParseEntry(std::string_view name, const JsonValue& valu
 }
 
 /// The tensors' bytes must follow one another without gap or overlap, to the end of the file.
-Status CheckTiling(std::span<const SafetensorsEntry> entries, std::span<const std::byte> data,
+Status CheckTiling(std::span<const CheckpointTensor> entries, std::span<const std::byte> data,
                    const std::string& source) {
   const std::byte* expected = data.data();
-  for (const SafetensorsEntry& entry : entries) {
+  for (const CheckpointTensor& entry : entries) {
     if (entry.data.data() != expected) {
       return MakeError(
           ErrorCode::kDataCorrupt,
@@ -139,7 +139,7 @@ Status CheckTiling(std::span<const SafetensorsEntry> entries, std::span<const st
 
 }  // namespace
 
-Result<std::vector<SafetensorsEntry>> ParseSafetensors(std::span<const std::byte> file,
+Result<std::vector<CheckpointTensor>> ParseSafetensors(std::span<const std::byte> file,
                                                        const std::string& source) {
   uint64_t header_bytes = 0;
   if (file.size() < kLengthBytes) {
@@ -162,7 +162,7 @@ Result<std::vector<SafetensorsEntry>> ParseSafetensors(std::span<const std::byte
   GALE_ASSIGN_OR_RETURN(const JsonDocument document,
                         JsonDocument::Parse(header, source, kMaxDepth));
   GALE_ASSIGN_OR_RETURN(const JsonObject root, document.root().Object());
-  std::vector<SafetensorsEntry> entries;
+  std::vector<CheckpointTensor> entries;
   GALE_RETURN_IF_ERROR(root.ForEach([&](std::string_view name, const JsonValue& value) -> Status {
     if (name == "__metadata__") return {};
     GALE_ASSIGN_OR_RETURN(entries.emplace_back(), ParseEntry(name, value, data));

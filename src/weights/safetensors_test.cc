@@ -13,7 +13,7 @@ std::string File(const std::string& header, size_t data_bytes) {
          std::string(data_bytes, 'd');
 }
 
-Result<std::vector<SafetensorsEntry>> Parse(const std::string& file) {
+Result<std::vector<CheckpointTensor>> Parse(const std::string& file) {
   return ParseSafetensors(std::as_bytes(std::span(file.data(), file.size())), "w.safetensors");
 }
 

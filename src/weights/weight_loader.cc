@@ -10,6 +10,7 @@
 #include "base/host_limits.h"
 #include "base/status_macros.h"
 #include "base/thread_pool.h"
+#include "tensor/ggml_block.h"
 #include "weights/dummy_weights.h"
 #include "weights/float_convert.h"
 
@@ -18,9 +19,9 @@ namespace {
 
 size_t SpecBytes(const ParamSpec& spec) { return spec.NumElements() * DTypeBytes(spec.dtype); }
 
-const SafetensorsEntry* FindPart(const Checkpoint& checkpoint, const ParamPart& part) {
+const CheckpointTensor* FindPart(const Checkpoint& checkpoint, const ParamPart& part) {
   for (const std::string& name : part.names) {
-    if (const SafetensorsEntry* entry = checkpoint.Find(name)) return entry;
+    if (const CheckpointTensor* entry = checkpoint.Find(name)) return entry;
   }
   return nullptr;
 }
@@ -42,12 +43,15 @@ bool CanConvert(std::optional<DType> from, DType to) {
 /// What is wrong with one part, or nothing.
 std::string CheckPart(const ParamSpec& spec, const ParamPart& part, const Checkpoint& checkpoint) {
   const std::vector<int64_t> shape = PartShape(spec, part);
-  const SafetensorsEntry* entry = FindPart(checkpoint, part);
+  const CheckpointTensor* entry = FindPart(checkpoint, part);
   if (entry == nullptr) {
     return fmt::format("missing {}: expected {} [{}]", fmt::join(part.names, " or "),
                        DTypeName(spec.dtype), fmt::join(shape, ", "));
   }
-  if (entry->shape != shape || !CanConvert(entry->dtype, spec.dtype)) {
+  const bool can_convert = entry->blocks != GgmlType::kNone
+                               ? spec.dtype == DType::kF32 || spec.dtype == DType::kBf16
+                               : CanConvert(entry->dtype, spec.dtype);
+  if (entry->shape != shape || !can_convert) {
     return fmt::format("{}: expected {} [{}], file has {} [{}]", entry->name, DTypeName(spec.dtype),
                        fmt::join(shape, ", "), entry->dtype_name, fmt::join(entry->shape, ", "));
   }
@@ -66,20 +70,42 @@ Status ReportFaults(const std::vector<std::string>& faults, const std::string& f
   return MakeError(ErrorCode::kDataCorrupt, std::move(message));
 }
 
-/// The parts as one stretch of a mapped file, or an empty view when they are not that.
-TensorView ViewInPlace(const ParamSpec& spec, const Checkpoint& checkpoint) {
+/// The block type in which the parts are handed over; kNone: as elements of the spec's dtype.
+GgmlType KeptBlocks(const ParamSpec& spec, const Checkpoint& checkpoint) {
+  if (!spec.may_be_blocks) return GgmlType::kNone;
+  const GgmlType first = FindPart(checkpoint, spec.parts.front())->blocks;
+  const bool is_same = std::all_of(spec.parts.begin(), spec.parts.end(), [&](const auto& part) {
+    return FindPart(checkpoint, part)->blocks == first;
+  });
+  return is_same ? first : GgmlType::kNone;
+}
+
+/// The parameter as it lies in memory: blocks that are kept are rows of bytes.
+ParamSpec AsStored(const ParamSpec& spec, GgmlType blocks) {
+  ParamSpec stored = spec;
+  if (blocks == GgmlType::kNone) return stored;
+  stored.dtype = DType::kU8;
+  stored.shape.back() = GgmlRowBytes(blocks, spec.shape.back());
+  return stored;
+}
+
+/// The parts as one stretch of a mapped file, or an empty view when they are not that. `stored`
+/// holds `blocks`.
+TensorView ViewInPlace(const ParamSpec& stored, GgmlType blocks, const Checkpoint& checkpoint) {
   const std::byte* begin = nullptr;
   const std::byte* next = nullptr;
-  for (const ParamPart& part : spec.parts) {
-    const SafetensorsEntry& entry = *FindPart(checkpoint, part);
+  for (const ParamPart& part : stored.parts) {
+    const CheckpointTensor& entry = *FindPart(checkpoint, part);
     if (entry.interleaved_head_dim != 0) return {};
-    if (entry.dtype != spec.dtype || (next != nullptr && entry.data.data() != next)) return {};
+    const bool is_stored =
+        entry.blocks == blocks && (blocks != GgmlType::kNone || entry.dtype == stored.dtype);
+    if (!is_stored || (next != nullptr && entry.data.data() != next)) return {};
     if (begin == nullptr) begin = entry.data.data();
     next = entry.data.data() + entry.data.size();
   }
-  if (reinterpret_cast<uintptr_t>(begin) % DTypeBytes(spec.dtype) != 0) return {};
+  if (reinterpret_cast<uintptr_t>(begin) % DTypeBytes(stored.dtype) != 0) return {};
   // Views are not const-correct; the mapping is read-only and weights are never written.
-  return TensorView(const_cast<std::byte*>(begin), spec.dtype, std::span(spec.shape));
+  return TensorView(const_cast<std::byte*>(begin), stored.dtype, std::span(stored.shape));
 }
 
 Result<RawParam> AllocateParam(const ParamSpec& spec, Backend& backend, MemoryKind kind) {
@@ -91,7 +117,7 @@ Result<RawParam> AllocateParam(const ParamSpec& spec, Backend& backend, MemoryKi
 
 /// The rows of interleaved heads in Hugging Face's order, where the halves of a head are rotated
 /// against each other and not its neighbours.
-std::vector<std::byte> SeparateHalves(const SafetensorsEntry& entry) {
+std::vector<std::byte> SeparateHalves(const CheckpointTensor& entry) {
   std::vector<std::byte> rows(entry.data.size());
   const auto head_rows = static_cast<size_t>(entry.interleaved_head_dim);
   const auto num_rows = static_cast<size_t>(entry.shape[0]);
@@ -106,18 +132,28 @@ std::vector<std::byte> SeparateHalves(const SafetensorsEntry& entry) {
 
 Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, Backend& backend,
                            ThreadPool& threads) {
-  if (const TensorView view = ViewInPlace(spec, checkpoint)) return RawParam{view, {}};
+  const GgmlType kept = KeptBlocks(spec, checkpoint);
+  const ParamSpec stored = AsStored(spec, kept);
+  if (const TensorView view = ViewInPlace(stored, kept, checkpoint)) {
+    return RawParam{view, {}, false, kept};
+  }
   const MemoryKind kind =
       backend.info().is_host_memory ? MemoryKind::kDevice : MemoryKind::kPinnedHost;
-  GALE_ASSIGN_OR_RETURN(RawParam param, AllocateParam(spec, backend, kind));
+  GALE_ASSIGN_OR_RETURN(RawParam param, AllocateParam(stored, backend, kind));
+  param.blocks = kept;
   int64_t row = 0;
   for (const ParamPart& part : spec.parts) {
-    const SafetensorsEntry& entry = *FindPart(checkpoint, part);
+    const CheckpointTensor& entry = *FindPart(checkpoint, part);
     const TensorView rows = param.view.Rows(row, row + part.rows);
-    if (entry.interleaved_head_dim != 0) {
-      ConvertElements(SeparateHalves(entry), *entry.dtype, rows, threads);
+    std::vector<std::byte> separated;
+    std::span<const std::byte> source = entry.data;
+    if (entry.interleaved_head_dim != 0) source = separated = SeparateHalves(entry);
+    if (entry.blocks == GgmlType::kNone) {
+      ConvertElements(source, *entry.dtype, rows, threads);
+    } else if (kept != GgmlType::kNone) {
+      ConvertElements(source, DType::kU8, rows, threads);
     } else {
-      ConvertElements(entry.data, *entry.dtype, rows, threads);
+      ConvertBlocks(source, entry.blocks, rows, threads);
     }
     row += part.rows;
   }
@@ -182,8 +218,10 @@ WeightBytes CountWeightBytes(const ParamBuilder& builder, const Checkpoint* chec
   WeightBytes total;
   for (const ParamGroup& group : builder.groups()) {
     for (const ParamSpec& spec : group.specs) {
-      const bool is_mapped = can_map && ViewInPlace(spec, *checkpoint);
-      (is_mapped ? total.mapped_bytes : total.private_bytes) += SpecBytes(spec);
+      const GgmlType kept = checkpoint != nullptr ? KeptBlocks(spec, *checkpoint) : GgmlType::kNone;
+      const ParamSpec stored = AsStored(spec, kept);
+      const bool is_mapped = can_map && ViewInPlace(stored, kept, *checkpoint);
+      (is_mapped ? total.mapped_bytes : total.private_bytes) += SpecBytes(stored);
     }
   }
   return total;
@@ -202,7 +240,7 @@ Status CheckParams(const ParamBuilder& builder, const Checkpoint& checkpoint) {
       }
     }
   }
-  for (const SafetensorsEntry& entry : checkpoint.tensors()) {
+  for (const CheckpointTensor& entry : checkpoint.tensors()) {
     if (!known.contains(entry.name) && !builder.Ignores(entry.name)) {
       faults.push_back(fmt::format("unexpected {}: {} [{}]", entry.name, entry.dtype_name,
                                    fmt::join(entry.shape, ", ")));

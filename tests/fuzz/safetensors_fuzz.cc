@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   size_t bytes = 0;
-  for (const gale::SafetensorsEntry& entry : *entries) {
+  for (const gale::CheckpointTensor& entry : *entries) {
     GALE_CHECK(entry.data.data() >= file.data());
     GALE_CHECK(entry.data.data() + entry.data.size() <= file.data() + file.size());
     bytes += entry.data.size();

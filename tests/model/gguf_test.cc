@@ -1,9 +1,12 @@
 // GGUF files against the checkpoints that they were made from: the same logits and greedy ids.
 #include <gtest/gtest.h>
 
+#include "base/check.h"
 #include "support/device_flag.h"
+#include "support/edited_checkpoint.h"
 #include "support/golden.h"
 #include "support/model_harness.h"
+#include "tensor/ggml_block.h"
 
 namespace gale {
 namespace {
@@ -66,6 +69,80 @@ TEST_P(GgufTest, RunsInTheDtypeOfTheCheckpoint) {
   EXPECT_EQ(gguf->loaded().config.dtype, original->loaded().config.dtype);
   EXPECT_EQ(gguf->loaded().generation.eos_token_ids, original->loaded().generation.eos_token_ids);
 }
+
+/// The file's blocks as the f32 numbers that they stand for, under the checkpoint's names.
+EditedCheckpoint Dequantized(const std::string& folder, const std::string& file) {
+  const auto gguf = Checkpoint::Open(file);
+  GALE_CHECK(gguf.has_value());
+  return EditedCheckpoint(folder, {}, [&](CheckpointTensor& entry, std::string& bytes) {
+    const CheckpointTensor* tensor = (*gguf)->Find(entry.name);
+    GALE_CHECK(tensor != nullptr);
+    entry.dtype_name = "F32";
+    bytes.assign(reinterpret_cast<const char*>(tensor->data.data()), tensor->data.size());
+    if (tensor->blocks == GgmlType::kNone) return;
+    const int64_t block_bytes = GgmlBlockBytes(tensor->blocks);
+    const int64_t num_blocks = std::ssize(tensor->data) / block_bytes;
+    std::vector<float> values(static_cast<size_t>(num_blocks * kGgmlBlockElements));
+    for (int64_t b = 0; b < num_blocks; ++b) {
+      DequantizeBlock(tensor->blocks, tensor->data.data() + b * block_bytes,
+                      values.data() + b * kGgmlBlockElements);
+    }
+    bytes.assign(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  });
+}
+
+class QuantizedGgufTest : public testing::TestWithParam<GgmlType> {
+ protected:
+  std::string File() const {
+    return std::string(GALE_SOURCE_DIR) + "/tests/data/gguf/qwen2_tied_" +
+           (GetParam() == GgmlType::kQ8_0 ? "q8_0" : "q4_0") + ".gguf";
+  }
+  std::unique_ptr<Backend> backend_ = CreateTestBackend();
+  std::string folder_ = GoldenFolder("qwen2_tied");
+};
+
+/// Products of scales and codes are exact in f32, so that on the CPU, which multiplies them element
+/// by element, nothing differs. Elsewhere a block's sum is multiplied.
+TEST_P(QuantizedGgufTest, LogitsAndIdsEqualThoseOfTheDequantizedModel) {
+  const EditedCheckpoint dequantized = Dequantized(folder_, File());
+  const auto plain = Load(*backend_, dequantized.folder(), ModelDType::kF32);
+  const auto blocks = Load(*backend_, File(), ModelDType::kF32);
+  const double tolerance = backend_->info().name == "cpu" ? 0 : 1e-4;
+  for (const GoldenPrompt& golden : ReadGoldens(folder_)) {
+    plain->Reset();
+    blocks->Reset();
+    const auto expected = plain->Step({{0, golden.prompt}});
+    EXPECT_LE(RelativeError(blocks->Step({{0, golden.prompt}}), expected), tolerance);
+    EXPECT_EQ(blocks->Greedy(golden.prompt, 8), plain->Greedy(golden.prompt, 8));
+  }
+}
+
+/// One that reads other bits would not be near the model that was quantized.
+TEST_P(QuantizedGgufTest, LogitsAreNearThoseOfTheOriginal) {
+  const auto original = Load(*backend_, folder_, ModelDType::kF32);
+  const auto blocks = Load(*backend_, File(), ModelDType::kF32);
+  const GoldenPrompt golden = ReadGoldens(folder_).front();
+  const auto expected = original->Step({{0, golden.prompt}});
+  const double error = RelativeError(blocks->Step({{0, golden.prompt}}), expected);
+  EXPECT_LE(error, GetParam() == GgmlType::kQ8_0 ? 0.05 : 0.6);
+  EXPECT_GT(error, 0);
+}
+
+/// The file is used in place: no weight that is one tensor of the file is copied.
+TEST_P(QuantizedGgufTest, BlocksStayPacked) {
+  if (!backend_->info().is_host_memory) GTEST_SKIP() << "a device copies all";
+  const auto blocks = Load(*backend_, File(), ModelDType::kBf16);
+  const auto original = Load(*backend_, folder_, ModelDType::kBf16);
+  const auto bytes = [](const ModelHarness& harness) {
+    const Model& model = *harness.loaded().model;
+    return model.mapped_bytes() + model.private_bytes();
+  };
+  EXPECT_LT(bytes(*blocks), bytes(*original));
+  EXPECT_GT(blocks->loaded().model->mapped_bytes(), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, QuantizedGgufTest, testing::Values(GgmlType::kQ4_0, GgmlType::kQ8_0),
+                         [](const auto& test) { return std::string(GgmlTypeName(test.param)); });
 
 INSTANTIATE_TEST_SUITE_P(All, GgufTest, testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.checkpoint); });

@@ -27,7 +27,7 @@ class MoeMutationTest : public ModelMutationTest {
   }
 
   double ErrorWithZeroed(const std::string& suffix) {
-    return ErrorWith({}, [&](const SafetensorsEntry& entry, std::string& bytes) {
+    return ErrorWith({}, [&](const CheckpointTensor& entry, std::string& bytes) {
       if (entry.name.ends_with(suffix)) std::fill(bytes.begin(), bytes.end(), '\0');
     });
   }
@@ -35,7 +35,7 @@ class MoeMutationTest : public ModelMutationTest {
   /// Tensors whose names end in `a` and `b` get each other's bytes.
   double ErrorWithExchanged(const std::string& a, const std::string& b) {
     const auto checkpoint = Checkpoint::Open(folder_);
-    return ErrorWith({}, [&](const SafetensorsEntry& entry, std::string& bytes) {
+    return ErrorWith({}, [&](const CheckpointTensor& entry, std::string& bytes) {
       for (const auto& [mine, other] : {std::pair(a, b), std::pair(b, a)}) {
         if (!entry.name.ends_with(mine)) continue;
         const std::string stem = entry.name.substr(0, entry.name.size() - mine.size());
@@ -47,7 +47,7 @@ class MoeMutationTest : public ModelMutationTest {
 
   /// The first two of `rows` equal parts of each such tensor change places.
   double ErrorWithFirstRowsSwapped(const std::string& suffix, size_t rows) {
-    return ErrorWith({}, [&](const SafetensorsEntry& entry, std::string& bytes) {
+    return ErrorWith({}, [&](const CheckpointTensor& entry, std::string& bytes) {
       if (!entry.name.ends_with(suffix)) return;
       const auto row = static_cast<ptrdiff_t>(bytes.size() / rows);
       std::swap_ranges(bytes.begin(), bytes.begin() + row, bytes.begin() + row);

@@ -74,7 +74,7 @@ class KvHeadsMutationTest : public ModelMutationTest {};
 
 TEST_P(KvHeadsMutationTest, FirstTwoSwapped) {
   const int kv_heads = Load(folder_)->loaded().config.num_kv_heads;
-  const auto swap_first_heads = [&](const SafetensorsEntry& entry, std::string& bytes) {
+  const auto swap_first_heads = [&](const CheckpointTensor& entry, std::string& bytes) {
     if (!entry.name.ends_with("k_proj.weight") && !entry.name.ends_with("v_proj.weight")) return;
     const size_t head_bytes = bytes.size() / kv_heads;
     std::swap_ranges(bytes.begin(), bytes.begin() + head_bytes, bytes.begin() + head_bytes);
@@ -91,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(All, KvHeadsMutationTest,
 class QkNormMutationTest : public ModelMutationTest {};
 
 TEST_P(QkNormMutationTest, WeightsNeutral) {
-  const auto neutral = [](const SafetensorsEntry& entry, std::string& bytes) {
+  const auto neutral = [](const CheckpointTensor& entry, std::string& bytes) {
     if (!entry.name.ends_with("q_norm.weight")) return;
     const uint16_t one = entry.dtype == DType::kBf16 ? ToBf16(1).bits : 0x3C00;  // f16
     for (size_t i = 0; i < bytes.size(); i += sizeof(one)) {
@@ -119,7 +119,7 @@ TEST_P(QkNormMutationTest, Skipped) {
   const auto as_llama = [](std::string& config) {
     ReplaceOnce(config, "Qwen3ForCausalLM", "LlamaForCausalLM");
   };
-  const auto drop = [](const SafetensorsEntry& entry, std::string& bytes) {
+  const auto drop = [](const CheckpointTensor& entry, std::string& bytes) {
     if (entry.name.find("_norm.weight") != std::string::npos) bytes.clear();
   };
   EXPECT_GT(ErrorWith(as_llama, drop), kNoticed);
@@ -141,7 +141,7 @@ class BiasMutationTest : public ModelMutationTest {
   /// Each of these biases counts.
   void ExpectNoticed(std::initializer_list<const char*> names) {
     for (const char* name : names) {
-      const auto zero = [&](const SafetensorsEntry& entry, std::string& bytes) {
+      const auto zero = [&](const CheckpointTensor& entry, std::string& bytes) {
         if (entry.name.ends_with(name)) std::fill(bytes.begin(), bytes.end(), '\0');
       };
       EXPECT_GT(ErrorWith({}, zero), kNoticed) << name;
@@ -287,7 +287,7 @@ TEST_P(SandwichMutationTest, NormsAfterABlockNeutral) {
   const bool is_gemma = GetParam().starts_with("gemma");
   for (const char* name : {is_gemma ? "post_attention_layernorm" : "post_self_attn_layernorm",
                            is_gemma ? "post_feedforward_layernorm" : "post_mlp_layernorm"}) {
-    const auto neutral = [&](const SafetensorsEntry& entry, std::string& bytes) {
+    const auto neutral = [&](const CheckpointTensor& entry, std::string& bytes) {
       if (entry.name.find(name) == std::string::npos) return;
       EditNumbers(bytes, [&](float) { return is_gemma ? 0.0F : 1.0F; });
     };
@@ -301,7 +301,7 @@ class GemmaMutationTest : public ModelMutationTest {};
 
 TEST_P(GemmaMutationTest, WeightsTakenAsTheyStand) {
   for (const char* name : {"input_layernorm", "model.norm"}) {
-    const auto lower = [&](const SafetensorsEntry& entry, std::string& bytes) {
+    const auto lower = [&](const CheckpointTensor& entry, std::string& bytes) {
       if (entry.name.find(name) == std::string::npos) return;
       EditNumbers(bytes, [](float weight) { return weight - 1; });
     };
@@ -316,7 +316,7 @@ class GlmMutationTest : public ModelMutationTest {};
 /// Queries and keys with two elements exchanged have the same products but for the rotation.
 TEST_P(GlmMutationTest, OtherElementsRotatedAsPairs) {
   const int head_dim = Load(folder_)->loaded().config.head_dim;
-  const auto exchange = [&](const SafetensorsEntry& entry, std::string& bytes) {
+  const auto exchange = [&](const CheckpointTensor& entry, std::string& bytes) {
     const bool is_rotated = entry.name.find("q_proj") != std::string::npos ||
                             entry.name.find("k_proj") != std::string::npos;
     if (!is_rotated) return;

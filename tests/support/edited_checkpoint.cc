@@ -36,7 +36,7 @@ EditedCheckpoint::EditedCheckpoint(const std::string& folder, const EditConfig& 
   GALE_CHECK(checkpoint.has_value());
   std::string header = "{";
   std::string data;
-  for (const SafetensorsEntry& entry : (*checkpoint)->tensors()) {
+  for (CheckpointTensor entry : (*checkpoint)->tensors()) {
     std::string bytes(reinterpret_cast<const char*>(entry.data.data()), entry.data.size());
     if (tensor) tensor(entry, bytes);
     if (bytes.empty()) continue;

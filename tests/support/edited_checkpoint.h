@@ -11,11 +11,11 @@ namespace gale {
 
 class EditedCheckpoint {
  public:
-  using EditTensor = std::function<void(const SafetensorsEntry& entry, std::string& bytes)>;
+  using EditTensor = std::function<void(CheckpointTensor& entry, std::string& bytes)>;
   using EditConfig = std::function<void(std::string& config_json)>;
 
-  /// Either edit may be empty. A tensor left without bytes is left out. Shards are joined into one
-  /// file.
+  /// Either edit may be empty. Of a tensor, its bytes and dtype_name may be changed. A tensor left
+  /// without bytes is left out. Shards are joined into one file.
   EditedCheckpoint(const std::string& folder, const EditConfig& config, const EditTensor& tensor);
   ~EditedCheckpoint();
   EditedCheckpoint(const EditedCheckpoint&) = delete;

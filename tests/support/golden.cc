@@ -18,8 +18,8 @@ namespace fs = std::filesystem;
 const fs::path kModels = fs::path(GALE_SOURCE_DIR) / "tests/data/models";
 
 template <class T>
-std::vector<T> Values(const std::vector<SafetensorsEntry>& entries, const std::string& name) {
-  for (const SafetensorsEntry& entry : entries) {
+std::vector<T> Values(const std::vector<CheckpointTensor>& entries, const std::string& name) {
+  for (const CheckpointTensor& entry : entries) {
     if (entry.name != name) continue;
     std::vector<T> values(entry.data.size() / sizeof(T));
     std::memcpy(values.data(), entry.data.data(), entry.data.size());

@@ -3,7 +3,8 @@
 
     python3 tools/goldens/gguf_goldens.py
 
-Needs no packages. Follows what llama.cpp's converter does to these architectures: its names, f32
+Needs numpy and gguf, llama.cpp's own package, whose codecs write the quantized files and the values
+that their blocks stand for. Follows what llama.cpp's converter does to these architectures: its names, f32
 for tensors of one dimension, the rows of q and k of llama interleaved, llama 3's rope scaling as
 the tensor rope_freqs.weight. The tests compare the files with what they come from.
 """
@@ -14,14 +15,24 @@ import pathlib
 import re
 import struct
 
+import numpy
+from gguf import GGMLQuantizationType, quants
+
 DATA = pathlib.Path(__file__).resolve().parents[2] / "tests" / "data"
 ALIGNMENT = 32
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # types of tokens
-TENSOR_TYPES = {"F32": 0, "F16": 1, "BF16": 30}
+TENSOR_TYPES = {"F32": 0, "F16": 1, "BF16": 30, "Q4_0": 2, "Q8_0": 8}
+BLOCK_ELEMENTS = 32
 
 # checkpoint: number of files
 CASES = {"llama_bias": 1, "llama_gqa5": 1, "qwen2_gqa3": 1, "qwen3_tied": 1, "qwen3_gqa5": 2}
+
+# file: checkpoint, type of its matrices
+QUANTIZED = {
+    "qwen2_tied_q8_0": ("models/qwen2_tied", "Q8_0"),
+    "qwen2_tied_q4_0": ("models/qwen2_tied", "Q4_0"),
+}
 
 MODEL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 LAYER_NAMES = {
@@ -165,6 +176,38 @@ def tensors_of(folder, config):
     return tensors
 
 
+def quantize(tensors, kind):
+    """Matrices whose rows are whole blocks, as llama.cpp's quantizer does; others stay."""
+    for name, dtype, shape, data in tensors:
+        if len(shape) > 1 and shape[-1] % BLOCK_ELEMENTS == 0:
+            values = numpy.frombuffer(to_f32(dtype, data), numpy.float32).reshape(shape)
+            data = quants.quantize(values, GGMLQuantizationType[kind]).tobytes()
+            dtype = kind
+        yield name, dtype, shape, data
+
+
+def write_quantized(folder):
+    for name, (source, kind) in QUANTIZED.items():
+        checkpoint = DATA / source
+        config = json.loads((checkpoint / "config.json").read_text())
+        tensors = list(quantize(tensors_of(checkpoint, config), kind))
+        (folder / f"{name}.gguf").write_bytes(gguf_file(metadata_of(config), tensors))
+
+
+def write_blocks(path):
+    """Lines of a type, a block of random bytes with a telling scale, and its values, in hex."""
+    random = numpy.random.default_rng(5)
+    scales = numpy.array([1, -0.37, 0, 65504, 6e-8, -3e-5, 0.011, 2.5], numpy.float16)
+    with open(path, "w") as file:
+        for kind, size in (("Q4_0", 16), ("Q8_0", 32)):
+            for scale in scales:
+                block = numpy.concatenate([numpy.array([scale]).view(numpy.uint8),
+                                           random.integers(0, 256, size, numpy.uint8)])
+                values = quants.dequantize(block.reshape(1, -1), GGMLQuantizationType[kind])
+                file.write(f"{kind} {block.tobytes().hex()} "
+                           f"{values.astype(numpy.float32).tobytes().hex()}\n")
+
+
 def byte_level_tokenizer(path, pre):
     """The metadata of a tokenizer.json."""
     tokenizer = json.loads(path.read_text())
@@ -254,6 +297,8 @@ def main():
     folder.mkdir(exist_ok=True)
     write_tokenizers(folder)
     write_chat_model(folder)
+    write_quantized(folder)
+    write_blocks(folder / "blocks.txt")
     for name, num_files in CASES.items():
         checkpoint = DATA / "models" / name
         config = json.loads((checkpoint / "config.json").read_text())

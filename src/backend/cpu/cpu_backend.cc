@@ -11,6 +11,7 @@
 #include "backend/registry.h"
 #include "base/host_limits.h"
 #include "base/status_macros.h"
+#include "tensor/ggml_block.h"
 
 namespace gale {
 namespace {
@@ -76,9 +77,11 @@ class CpuBackend final : public Backend {
   }
 
   const LinearKernel* FindLinear(const LinearKey& key) const override {
-    const bool weight = key.format.code == BlockCode::kNone &&
-                        (key.format.data == DType::kF32 || key.format.data == DType::kBf16 ||
-                         key.format.data == DType::kF16);
+    const QuantFormat& format = key.format;
+    const bool is_float =
+        format.data == DType::kF32 || format.data == DType::kBf16 || format.data == DType::kF16;
+    const bool weight =
+        format.code == BlockCode::kNone ? is_float : key.in % kGgmlBlockElements == 0;
     const bool activation = key.activation == DType::kF32 || key.activation == DType::kBf16;
     return weight && activation ? linear_.get() : nullptr;
   }

@@ -11,13 +11,18 @@ void CopyRow(Context& context, const EmbeddingArgs& args, int64_t src_row, int64
   const TensorView& src = args.table;
   const TensorView& dst = args.out;
   const int64_t n = dst.dim(1);
-  if (src.dtype == dst.dtype && args.scale == 1) {
+  const bool is_plain = args.blocks == GgmlType::kNone;
+  if (is_plain && src.dtype == dst.dtype && args.scale == 1) {
     std::memcpy(RowAt(dst, dst_row), RowAt(src, src_row),
                 static_cast<size_t>(n) * DTypeBytes(src.dtype));
     return;
   }
   float* row = context.thread_scratch[static_cast<size_t>(thread)].Floats(n);
-  context.kernels.to_f32(RowAt(src, src_row), src.dtype, row, n);
+  if (is_plain) {
+    context.kernels.to_f32(RowAt(src, src_row), src.dtype, row, n);
+  } else {
+    context.kernels.unpack_blocks(RowAt(src, src_row), args.blocks, row, n);
+  }
   for (int64_t i = 0; i < n; ++i) row[i] *= args.scale;
   context.kernels.from_f32(row, RowAt(dst, dst_row), dst.dtype, n);
 }

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "tensor/dtype.h"
+#include "tensor/quant_format.h"
 
 namespace gale {
 
@@ -22,7 +23,8 @@ struct LinearBlock {
   int64_t k = 0;
   const void* weight = nullptr;  ///< [cols, k]
   DType weight_dtype = DType::kF32;
-  int64_t weight_stride = 0;  ///< elements between rows of `weight`
+  GgmlType blocks = GgmlType::kNone;  ///< of the weight, in place of elements of weight_dtype
+  int64_t weight_stride = 0;          ///< elements between rows of `weight`; of blocks k
   int64_t cols = 0;
   float* out = nullptr;  ///< [rows, cols]
   int64_t out_stride = 0;
@@ -52,6 +54,8 @@ struct CpuKernels {
 
   /// Between storage (f32, bf16, f16) and f32. From f32: round to nearest even, f32 and bf16 only.
   void (*to_f32)(const void* src, DType dtype, float* dst, int64_t n);
+  /// n elements of a row of blocks; n is a multiple of kGgmlBlockElements.
+  void (*unpack_blocks)(const void* src, GgmlType type, float* dst, int64_t n);
   void (*from_f32)(const float* src, void* dst, DType dtype, int64_t n);
 
   /// Floats that pack_rows writes for `rows` rows of k elements.

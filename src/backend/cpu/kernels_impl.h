@@ -5,6 +5,7 @@
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/simd.h"
+#include "tensor/ggml_block.h"
 
 namespace gale::GALE_SIMD {
 
@@ -22,6 +23,50 @@ inline void ToF32(const void* src, DType dtype, float* dst, int64_t n) {
     case DType::kBf16: return ConvertToF32(static_cast<const Bf16*>(src), dst, n);
     case DType::kF16: return ConvertToF32(static_cast<const F16*>(src), dst, n);
     default: return ConvertToF32(static_cast<const float*>(src), dst, n);
+  }
+}
+
+/// Walks the elements of rows of blocks as a pointer walks plain ones.
+template <GgmlType kType>
+struct BlockPointer {
+  const uint8_t* blocks;
+  int64_t element = 0;
+
+  friend BlockPointer operator+(BlockPointer p, int64_t n) { return {p.blocks, p.element + n}; }
+};
+
+/// `p` is a multiple of kLanes into its row, so that no vector crosses a block.
+template <GgmlType kType>
+GALE_INLINE Vec Load(BlockPointer<kType> p) {
+  const uint8_t* block = p.blocks + p.element / kGgmlBlockElements * GgmlBlockBytes(kType);
+  const auto at = static_cast<int>(p.element % kGgmlBlockElements);
+  const Vec scale = Broadcast(LoadHalf(block));
+  if constexpr (kType == GgmlType::kQ8_0) {
+    return Mul(scale, LoadBytes(block + kGgmlScaleBytes + at));
+  } else {
+    constexpr int kHalf = kGgmlBlockElements / 2;
+    const Vec q = LoadNibbles(block + kGgmlScaleBytes + at % kHalf, at < kHalf ? 0 : 4);
+    return Mul(scale, Sub(q, Broadcast(8.0F)));
+  }
+}
+
+/// Rows of blocks have no remainder.
+template <GgmlType kType>
+GALE_INLINE Vec LoadPartial(BlockPointer<kType> p, int64_t) {
+  return Load(p);
+}
+
+template <GgmlType kType>
+void UnpackBlocksOf(BlockPointer<kType> src, float* dst, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) Store(dst + i, Load(src + i));
+}
+
+inline void UnpackBlocks(const void* src, GgmlType type, float* dst, int64_t n) {
+  const auto* blocks = static_cast<const uint8_t*>(src);
+  if (type == GgmlType::kQ8_0) {
+    UnpackBlocksOf<GgmlType::kQ8_0>({blocks}, dst, n);
+  } else {
+    UnpackBlocksOf<GgmlType::kQ4_0>({blocks}, dst, n);
   }
 }
 
@@ -60,8 +105,7 @@ inline void PackRows(const void* x, DType dtype, int64_t stride, int64_t rows, i
 /// R x C dot products held in registers. Every lane sums its elements in ascending k, then the
 /// lanes are summed in ReduceAdd's order: the same for all R and C.
 template <int R, int C, class W>
-void DotTile(const float* x, const W* w, int64_t stride, int64_t k, float* out,
-             int64_t out_stride) {
+void DotTile(const float* x, W w, int64_t stride, int64_t k, float* out, int64_t out_stride) {
   Vec acc[R][C];
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = Zero();
@@ -91,10 +135,9 @@ void DotTile(const float* x, const W* w, int64_t stride, int64_t k, float* out,
 /// All columns for one tile of R rows. The widest tile is the largest of a few whose R * C sums, C
 /// weights and one x fit the registers; all divide the columns of a usual task (see linear.cc).
 template <int R, class W>
-void DotRows(const float* x, const LinearBlock& block, float* out) {
+void DotRows(const float* x, const LinearBlock& block, W w, float* out) {
   constexpr int kFit = (kRegisters - 1) / (R + 1);
   constexpr int kWidest = kFit >= 8 ? 8 : kFit >= 6 ? 6 : kFit >= 4 ? 4 : 3;
-  const auto* w = static_cast<const W*>(block.weight);
   const int64_t stride = block.weight_stride;
   int64_t c = 0;
   for (; c + kWidest <= block.cols; c += kWidest) {
@@ -107,24 +150,30 @@ void DotRows(const float* x, const LinearBlock& block, float* out) {
 }
 
 template <class W>
-void LinearOf(const LinearBlock& block) {
+void LinearOf(const LinearBlock& block, W w) {
   for (int64_t row = 0; row < block.rows; row += kLinearRowTile) {
     const float* x = block.x + PackedSize(row, block.k);
     float* out = block.out + row * block.out_stride;
     switch (block.rows - row) {
-      case 1: DotRows<1, W>(x, block, out); break;
-      case 2: DotRows<2, W>(x, block, out); break;
-      case 3: DotRows<3, W>(x, block, out); break;
-      default: DotRows<4, W>(x, block, out); break;
+      case 1: DotRows<1>(x, block, w, out); break;
+      case 2: DotRows<2>(x, block, w, out); break;
+      case 3: DotRows<3>(x, block, w, out); break;
+      default: DotRows<4>(x, block, w, out); break;
     }
   }
 }
 
 inline void Linear(const LinearBlock& block) {
+  const auto* bytes = static_cast<const uint8_t*>(block.weight);
+  switch (block.blocks) {
+    case GgmlType::kQ8_0: return LinearOf(block, BlockPointer<GgmlType::kQ8_0>{bytes});
+    case GgmlType::kQ4_0: return LinearOf(block, BlockPointer<GgmlType::kQ4_0>{bytes});
+    case GgmlType::kNone: break;
+  }
   switch (block.weight_dtype) {
-    case DType::kBf16: return LinearOf<Bf16>(block);
-    case DType::kF16: return LinearOf<F16>(block);
-    default: return LinearOf<float>(block);
+    case DType::kBf16: return LinearOf(block, static_cast<const Bf16*>(block.weight));
+    case DType::kF16: return LinearOf(block, static_cast<const F16*>(block.weight));
+    default: return LinearOf(block, static_cast<const float*>(block.weight));
   }
 }
 
@@ -331,6 +380,7 @@ inline void Attend(const AttentionTile& tile) {
 inline constexpr CpuKernels MakeKernels(std::string_view name) {
   return {.name = name,
           .to_f32 = ToF32,
+          .unpack_blocks = UnpackBlocks,
           .from_f32 = FromF32,
           .packed_size = PackedSize,
           .pack_rows = PackRows,

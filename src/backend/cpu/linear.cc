@@ -130,23 +130,29 @@ class CpuLinear final : public LinearKernel {
 
   /// [rows, columns of `weight`] sums; many rows share one conversion of the weights to f32, for
   /// which `converted` has ConvertedFloats.
-  void Multiply(const TensorView& weight, const float* x, int64_t rows, float* converted,
-                float* out, int64_t out_stride) const {
+  void Multiply(const TensorView& weight, GgmlType blocks, const float* x, int64_t rows,
+                float* converted, float* out, int64_t out_stride) const {
     const int64_t k = weight.dim(1);
     LinearBlock block{.x = x,
                       .rows = rows,
                       .k = k,
                       .weight = weight.data,
                       .weight_dtype = weight.dtype,
-                      .weight_stride = weight.strides[0],
+                      .blocks = blocks,
+                      .weight_stride = blocks == GgmlType::kNone ? weight.strides[0] : k,
                       .cols = weight.dim(0),
                       .out = out,
                       .out_stride = out_stride};
     if (ConvertedFloats(weight, rows) > 0) {
       for (int64_t c = 0; c < weight.dim(0); ++c) {
-        context_.kernels.to_f32(RowAt(weight, c), weight.dtype, converted + c * k, k);
+        if (blocks == GgmlType::kNone) {
+          context_.kernels.to_f32(RowAt(weight, c), weight.dtype, converted + c * k, k);
+        } else {
+          context_.kernels.unpack_blocks(RowAt(weight, c), blocks, converted + c * k, k);
+        }
       }
       block.weight = converted;
+      block.blocks = GgmlType::kNone;
       block.weight_dtype = DType::kF32;
       block.weight_stride = k;
     }
@@ -184,11 +190,11 @@ class CpuLinear final : public LinearKernel {
     float* converted = bias + columns;
     const TensorView out = args.out.Slice(1, begin, end);
     if (args.out.dtype == DType::kF32 && !args.bias) {
-      Multiply(weight, x, rows, converted, static_cast<float*>(RowAt(out, first_row)),
-               out.strides[0]);
+      Multiply(weight, args.weight->format.ggml, x, rows, converted,
+               static_cast<float*>(RowAt(out, first_row)), out.strides[0]);
       return;
     }
-    Multiply(weight, x, rows, converted, sums, columns);
+    Multiply(weight, args.weight->format.ggml, x, rows, converted, sums, columns);
     Store(sums, rows, columns, args.bias ? args.bias.Slice(0, begin, end) : TensorView(), bias,
           out.dtype, [&](int64_t r) { return RowAt(out, first_row + r); });
   }
@@ -254,8 +260,9 @@ class CpuLinear final : public LinearKernel {
     Scratch& scratch = context_.thread_scratch[static_cast<size_t>(thread)];
     float* sums = scratch.Floats((block.rows + 1) * columns + ConvertedFloats(weight, block.rows));
     float* bias = sums + block.rows * columns;
-    Multiply(weight, packed + context_.kernels.packed_size(block.packed_row, args.weight->in),
-             block.rows, bias + columns, sums, columns);
+    Multiply(weight, args.weight->format.ggml,
+             packed + context_.kernels.packed_size(block.packed_row, args.weight->in), block.rows,
+             bias + columns, sums, columns);
     const TensorView out = args.out.Slice(1, begin, end);
     Store(sums, block.rows, columns,
           args.bias ? args.bias.Slice(0, first, first + columns) : TensorView(), bias, out.dtype,

@@ -40,6 +40,20 @@ GALE_INLINE Vec Load(const Bf16* p) {
 GALE_INLINE Vec Load(const F16* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
+GALE_INLINE Vec LoadBytes(const uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+GALE_INLINE Vec LoadNibbles(const uint8_t* p, int shift) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m512i wide = _mm512_srl_epi32(_mm512_cvtepu8_epi32(bytes), _mm_cvtsi32_si128(shift));
+  return _mm512_cvtepi32_ps(_mm512_and_epi32(wide, _mm512_set1_epi32(15)));
+}
+GALE_INLINE float LoadHalf(const uint8_t* p) {
+  uint16_t bits;
+  std::memcpy(&bits, p, sizeof(bits));
+  return _cvtsh_ss(bits);
+}
 GALE_INLINE void Store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
 GALE_INLINE Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 GALE_INLINE Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
@@ -77,6 +91,20 @@ GALE_INLINE Vec Load(const Bf16* p) {
 }
 GALE_INLINE Vec Load(const F16* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+GALE_INLINE Vec LoadBytes(const uint8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+GALE_INLINE Vec LoadNibbles(const uint8_t* p, int shift) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  const __m256i wide = _mm256_srl_epi32(_mm256_cvtepu8_epi32(bytes), _mm_cvtsi32_si128(shift));
+  return _mm256_cvtepi32_ps(_mm256_and_si256(wide, _mm256_set1_epi32(15)));
+}
+GALE_INLINE float LoadHalf(const uint8_t* p) {
+  uint16_t bits;
+  std::memcpy(&bits, p, sizeof(bits));
+  return _cvtsh_ss(bits);
 }
 GALE_INLINE void Store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
 GALE_INLINE Vec Add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
@@ -129,6 +157,21 @@ GALE_INLINE Vec Load(const Bf16* p) {
 GALE_INLINE Vec Load(const F16* p) {
   return Vec{ToFloat(p[0]), ToFloat(p[1]), ToFloat(p[2]), ToFloat(p[3])};
 }
+GALE_INLINE Vec LoadBytes(const uint8_t* p) {
+  Vec x{};
+  for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(static_cast<int8_t>(p[i]));
+  return x;
+}
+GALE_INLINE Vec LoadNibbles(const uint8_t* p, int shift) {
+  Vec x{};
+  for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>((p[i] >> shift) & 15);
+  return x;
+}
+GALE_INLINE float LoadHalf(const uint8_t* p) {
+  F16 half;
+  std::memcpy(&half, p, sizeof(half));
+  return ToFloat(half);
+}
 GALE_INLINE void Store(float* p, Vec x) { std::memcpy(p, &x, sizeof(x)); }
 GALE_INLINE Vec Add(Vec a, Vec b) { return a + b; }
 GALE_INLINE Vec Sub(Vec a, Vec b) { return a - b; }
@@ -154,6 +197,9 @@ GALE_INLINE float ReduceMax(Vec x) {
 }
 
 #endif
+
+// LoadBytes: kLanes signed bytes. LoadNibbles: of kLanes bytes the halves above bit `shift`, 0
+// to 15.
 
 /// The first n < kLanes elements, then zeros; reads nothing past them.
 template <class T>

@@ -48,7 +48,8 @@ class CudaBackend final : public Backend {
   }
 
   const LinearKernel* FindLinear(const LinearKey& key) const override {
-    return cuda::FindLinear(key);
+    return key.format.code == BlockCode::kGgmlBlock ? cuda::FindGgmlLinear(key)
+                                                    : cuda::FindLinear(key);
   }
   std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) override {
     return cuda::CreateAttention(spec);

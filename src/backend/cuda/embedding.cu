@@ -1,5 +1,6 @@
 // Row look-ups: token embeddings and the rows that need logits.
 #include "backend/cuda/element.cuh"
+#include "backend/cuda/ggml_block.cuh"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/ptx.cuh"
 #include "backend/op_checks.h"
@@ -33,6 +34,19 @@ __global__ void LookUpKernel(AnyFloats table, int64_t table_stride, Ids ids, T* 
   }
 }
 
+/// The same for rows of ggml's blocks, `row_bytes` each.
+template <GgmlType kType, class T>
+__global__ void LookUpBlocksKernel(const uint8_t* table, int64_t row_bytes, Ids ids, T* out,
+                                   int64_t out_stride, int64_t columns, float scale) {
+  LaunchDependents();
+  WaitForPrerequisites();
+  const uint8_t* source = table + ids[blockIdx.x] * row_bytes;
+  T* row = out + blockIdx.x * out_stride;
+  for (int64_t i = threadIdx.x; i < columns; i += kThreads) {
+    row[i] = FromF32<T>(scale * BlockElement<kType>(source, i));
+  }
+}
+
 /// The same for rows of `packs` times 16 bytes that need no conversion and no scale. Strides in
 /// packs.
 __global__ void CopyPacksKernel(const uint4* table, int64_t table_stride, Ids ids, uint4* out,
@@ -42,6 +56,21 @@ __global__ void CopyPacksKernel(const uint4* table, int64_t table_stride, Ids id
   const uint4* source = table + ids[blockIdx.x] * table_stride;
   uint4* row = out + blockIdx.x * out_stride;
   for (int64_t i = threadIdx.x; i < packs; i += kThreads) row[i] = source[i];
+}
+
+template <GgmlType kType>
+void LookUpBlocks(CudaStream& stream, const LaunchShape& shape, const EmbeddingArgs& args,
+                  const Ids& ids) {
+  const auto* table = static_cast<const uint8_t*>(args.table.data);
+  const int64_t row_bytes = args.table.strides[0];
+  const TensorView& out = args.out;
+  if (out.dtype == DType::kF32) {
+    stream.Launch(shape, LookUpBlocksKernel<kType, float>, table, row_bytes, ids, out.As<float>(),
+                  out.strides[0], out.dim(1), args.scale);
+  } else {
+    stream.Launch(shape, LookUpBlocksKernel<kType, bf16>, table, row_bytes, ids, out.As<bf16>(),
+                  out.strides[0], out.dim(1), args.scale);
+  }
 }
 
 }  // namespace
@@ -60,7 +89,12 @@ void Embedding(CudaStream& stream, const EmbeddingArgs& args) {
   const Ids ids{args.tokens.As<int32_t>(), args.last_tokens.As<int32_t>()};
   const int64_t columns = table.dim(1);
   const LaunchShape shape{dim3(static_cast<unsigned>(args.tokens.dim(0))), dim3(kThreads)};
-  if (table.dtype == out.dtype && args.scale == 1 && RowsArePacks(table) && RowsArePacks(out)) {
+  if (args.blocks == GgmlType::kQ8_0) {
+    LookUpBlocks<GgmlType::kQ8_0>(stream, shape, args, ids);
+  } else if (args.blocks == GgmlType::kQ4_0) {
+    LookUpBlocks<GgmlType::kQ4_0>(stream, shape, args, ids);
+  } else if (table.dtype == out.dtype && args.scale == 1 && RowsArePacks(table) &&
+             RowsArePacks(out)) {
     const auto per_pack = static_cast<int64_t>(16 / DTypeBytes(out.dtype));
     stream.Launch(shape, CopyPacksKernel, static_cast<const uint4*>(table.data),
                   table.strides[0] / per_pack, ids, static_cast<uint4*>(out.data),

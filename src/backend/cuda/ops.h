@@ -65,5 +65,7 @@ void RunWgmma(CudaStream& stream, const LinearArgs& args);
 
 /// The kernel for `key`, or null. Kernels have no state.
 const LinearKernel* FindLinear(const LinearKey& key);
+/// The same for ggml's blocks.
+const LinearKernel* FindGgmlLinear(const LinearKey& key);
 
 }  // namespace gale::cuda

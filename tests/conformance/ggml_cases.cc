@@ -1,0 +1,199 @@
+// Linear layers and look-ups on ggml's blocks against fp64 sums of the values that they stand for.
+//
+// Bound: as in linear_cases.cc; a kernel that multiplies sums of a block by its scale rounds no
+// more often than one that multiplies each element.
+#include <cmath>
+#include <random>
+
+#include <fmt/format.h>
+
+#include "conformance/op_case.h"
+#include "tensor/ggml_block.h"
+
+namespace gale::test {
+namespace {
+
+/// Rows of blocks, and the values in them.
+struct BlockMatrix {
+  std::vector<std::byte> bytes;
+  HostTensor values;
+  GgmlType type;
+
+  TensorView View(void* data) const {
+    TensorView view(data, DType::kU8, {values.dim(0), values.dim(1)});
+    view.strides[0] = GgmlRowBytes(type, values.dim(1));
+    return view;
+  }
+};
+
+BlockMatrix RandomBlocks(std::mt19937_64& random, GgmlType type, int64_t rows, int64_t columns) {
+  BlockMatrix matrix{{}, Zeros(DType::kF32, {rows, columns}), type};
+  const int64_t blocks = rows * columns / kGgmlBlockElements;
+  for (int64_t b = 0; b < blocks; ++b) {
+    std::vector<std::byte> block(static_cast<size_t>(GgmlBlockBytes(type)));
+    for (std::byte& byte : block) byte = static_cast<std::byte>(random());
+    const auto scale = static_cast<uint16_t>(0x2000 + random() % 0x1000 + (random() % 2 << 15));
+    std::memcpy(block.data(), &scale, sizeof(scale));  // 2^-7 to 2^-3 of either sign
+    float elements[kGgmlBlockElements];
+    DequantizeBlock(type, block.data(), elements);
+    std::copy(std::begin(elements), std::end(elements),
+              matrix.values.values.begin() + b * kGgmlBlockElements);
+    matrix.bytes.insert(matrix.bytes.end(), block.begin(), block.end());
+  }
+  return matrix;
+}
+
+struct GgmlShape {
+  GgmlType type;
+  DType activation;
+  DType out;
+  int64_t rows;
+  int64_t in;
+  int64_t columns;
+  bool bias = false;
+  int64_t padding = 0;
+};
+
+HostTensor RunKernel(Device& device, const GgmlShape& shape, BlockMatrix& weight,
+                     const HostTensor& x, const HostTensor& bias) {
+  const QuantFormat format{BlockCode::kGgmlBlock, DType::kU8, shape.type};
+  const LinearKernel* kernel = device.backend().FindLinear(
+      {format, shape.in, shape.columns, shape.activation, Numerics::kBatchInvariant});
+  GALE_CHECK(kernel != nullptr);
+  const auto packed =
+      kernel->Prepare({format, shape.in, shape.columns, weight.View(weight.bytes.data())});
+  GALE_CHECK(packed.has_value());
+  const DeviceTensor device_x = device.Upload(x, shape.padding);
+  const DeviceTensor device_bias = device.Upload(bias);
+  const DeviceTensor out =
+      device.Upload(Zeros(shape.out, {x.dim(0), shape.columns}), shape.padding);
+  kernel->Run(device.stream(), {.x = device_x.view(),
+                                .weight = &*packed,
+                                .bias = shape.bias ? device_bias.view() : TensorView(),
+                                .out = out.view()});
+  return device.Download(out);
+}
+
+OpResult RunLinear(Device& device, const GgmlShape& shape, Mutation mutation) {
+  std::mt19937_64 random(static_cast<uint64_t>(shape.in * 1000 + shape.columns));
+  BlockMatrix weight = RandomBlocks(random, shape.type, shape.columns, shape.in);
+  const HostTensor x = RandomTensor(random, shape.activation, {shape.rows, shape.in});
+  const HostTensor bias = RandomTensor(random, shape.activation, {shape.columns});
+  const HostTensor got = RunKernel(device, shape, weight, x, bias);
+  const double u = Roundoff(DType::kF32);
+  const double v = shape.out == DType::kF32 ? 0 : Roundoff(shape.out);
+  const int64_t terms = shape.in - (mutation == Mutation::kDropLastTerm ? 1 : 0);
+  OpResult result;
+  for (int64_t r = 0; r < shape.rows; ++r) {
+    for (int64_t c = 0; c < shape.columns; ++c) {
+      double sum = 0;
+      double magnitude = 0;
+      for (int64_t i = 0; i < terms; ++i) {
+        const double product = x.at(r, i) * weight.values.at(c, i);
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      if (shape.bias && mutation != Mutation::kSkipBias) sum += bias.values[static_cast<size_t>(c)];
+      const double bound = (static_cast<double>(shape.in) + 2) * u * magnitude + u * std::abs(sum);
+      result.Add(got.at(r, c), sum, bound + v * (std::abs(sum) + bound));
+    }
+  }
+  return result;
+}
+
+/// A row alone, bit for bit what it is among others.
+OpResult RunAlone(Device& device, const GgmlShape& shape, Mutation mutation) {
+  std::mt19937_64 random(7);
+  BlockMatrix weight = RandomBlocks(random, shape.type, shape.columns, shape.in);
+  HostTensor x = RandomTensor(random, shape.activation, {shape.rows, shape.in});
+  const HostTensor bias = RandomTensor(random, shape.activation, {shape.columns});
+  const HostTensor together = RunKernel(device, shape, weight, x, bias);
+  if (mutation == Mutation::kOtherInput) {
+    for (double& value : x.values) value = RoundTo(x.dtype, value * (1 + 4 * Roundoff(x.dtype)));
+  }
+  OpResult result;
+  for (int64_t r = 0; r < shape.rows; ++r) {
+    HostTensor row = Zeros(x.dtype, {1, shape.in});
+    for (int64_t i = 0; i < shape.in; ++i) row.at(0, i) = x.at(r, i);
+    const HostTensor alone = RunKernel(device, shape, weight, row, bias);
+    for (int64_t c = 0; c < shape.columns; ++c) {
+      result.Add(together.at(r, c), alone.at(0, c), 0);
+    }
+  }
+  return result;
+}
+
+OpResult RunLookUp(Device& device, GgmlType type, DType dtype, Mutation mutation) {
+  constexpr int64_t kVocab = 37;
+  constexpr int64_t kHidden = 96;
+  constexpr double kScale = 3;
+  std::mt19937_64 random(11);
+  const BlockMatrix table = RandomBlocks(random, type, kVocab, kHidden);
+  Buffer memory = device.Allocate(table.bytes.size());
+  device.backend().Copy(device.stream(), memory.data(), table.bytes.data(), table.bytes.size());
+  const std::vector<double> ids = {36, 0, 5, 5, 17};
+  const DeviceTensor tokens = device.Upload(Tensor(DType::kI32, {5}, ids));
+  const DeviceTensor out = device.Upload(Zeros(dtype, {5, kHidden}));
+  device.backend().Embedding(device.stream(), {.tokens = tokens.view(),
+                                               .table = table.View(memory.data()),
+                                               .out = out.view(),
+                                               .scale = kScale,
+                                               .blocks = type});
+  const HostTensor got = device.Download(out);
+  OpResult result;
+  for (int64_t t = 0; t < 5; ++t) {
+    const auto id = static_cast<int64_t>(ids[static_cast<size_t>(t)]);
+    const int64_t row = mutation == Mutation::kWrongRow ? (id + 1) % kVocab : id;
+    for (int64_t i = 0; i < kHidden; ++i) {
+      const double value = kScale * table.values.at(row, i);
+      result.Add(got.at(t, i), value, Roundoff(dtype) * std::abs(value));
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<OpCase> GgmlCases() {
+  constexpr DType f32 = DType::kF32;
+  constexpr DType bf16 = DType::kBf16;
+  std::vector<OpCase> cases;
+  for (const GgmlType type : {GgmlType::kQ4_0, GgmlType::kQ8_0}) {
+    const std::vector<GgmlShape> shapes = {
+        {type, f32, f32, 0, 32, 16},
+        {type, f32, f32, 1, 32, 1},
+        {type, f32, f32, 1, 1024, 301, true},
+        {type, bf16, f32, 2, 544, 53},
+        {type, bf16, bf16, 5, 96, 40, true, 3},
+        {type, f32, f32, 37, 288, 31, true, 5},
+        {type, bf16, bf16, 300, 64, 10},  // more rows than one block
+    };
+    const std::string name(GgmlTypeName(type));
+    for (const GgmlShape& shape : shapes) {
+      OpCase op{
+          fmt::format("Ggml/{}_x_{}_out_{}_{}x{}_to_{}{}{}", name, DTypeName(shape.activation),
+                      DTypeName(shape.out), shape.rows, shape.in, shape.columns,
+                      shape.bias ? "_bias" : "", shape.padding > 0 ? "_strided" : ""),
+          [shape](Device& device, Mutation mutation) { return RunLinear(device, shape, mutation); },
+          {}};
+      if (shape.rows > 0) op.must_fail.push_back(Mutation::kDropLastTerm);
+      if (shape.rows > 0 && shape.bias) op.must_fail.push_back(Mutation::kSkipBias);
+      cases.push_back(std::move(op));
+    }
+    cases.push_back({fmt::format("Ggml/{}_row_alone", name),
+                     [type](Device& device, Mutation mutation) {
+                       return RunAlone(device, {type, f32, f32, 21, 160, 24}, mutation);
+                     },
+                     {Mutation::kOtherInput}});
+    for (const DType dtype : {f32, bf16}) {
+      cases.push_back({fmt::format("Ggml/{}_look_up_{}", name, DTypeName(dtype)),
+                       [type, dtype](Device& device, Mutation mutation) {
+                         return RunLookUp(device, type, dtype, mutation);
+                       },
+                       {Mutation::kWrongRow}});
+    }
+  }
+  return cases;
+}
+
+}  // namespace gale::test
