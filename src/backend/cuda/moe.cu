@@ -8,7 +8,7 @@
 namespace gale::cuda {
 namespace {
 
-constexpr int kRouteWarps = 4;
+constexpr int kRouteWarps = 8;
 constexpr int kListThreads = 256;
 constexpr int kCombineThreads = 256;
 
@@ -114,16 +114,10 @@ __device__ __forceinline__ void LimitGroups(const RouteParams& p, float* ranks, 
   __syncwarp();
 }
 
-/// Warps: a token each. Cost: a read of the logits and top_k passes over them in shared memory.
-__global__ void __launch_bounds__(kRouteWarps* kWarp) RouteKernel(RouteParams p) {
-  extern __shared__ float shared[];
-  LaunchDependents();
-  WaitForPrerequisites();
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+/// Picks one token's experts, a warp's work, in `scores`, which has FloatsPerWarp. Cost: a read of
+/// the logits and top_k passes over them in shared memory.
+__device__ __forceinline__ void RouteToken(const RouteParams& p, int token, float* scores) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int token = static_cast<int>(blockIdx.x) * kRouteWarps + warp;
-  if (token >= p.tokens) return;
-  float* scores = shared + warp * p.FloatsPerWarp();
   float* ranks = scores + p.experts;
   Score(p, p.logits + token * p.logits_stride, scores);
   for (int e = lane; e < p.experts; e += kWarp) {
@@ -154,11 +148,52 @@ __global__ void __launch_bounds__(kRouteWarps* kWarp) RouteKernel(RouteParams p)
   p.weights[token * p.top_k + lane] = weight * p.scale;
 }
 
+/// Warps: a token each.
+__global__ void __launch_bounds__(kRouteWarps* kWarp) RouteKernel(RouteParams p) {
+  extern __shared__ float shared[];
+  LaunchDependents();
+  WaitForPrerequisites();
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int token = static_cast<int>(blockIdx.x) * kRouteWarps + warp;
+  if (token < p.tokens) RouteToken(p, token, shared + warp * p.FloatsPerWarp());
+}
+
+/// Where picks go that are listed by expert.
+struct ListParams {
+  int32_t* offsets;  // [experts + 1]
+  int32_t* picks;    // [num_picks]
+  int32_t* tokens;   // [num_picks]
+};
+
+/// Up to kRouteWarps tokens, routed and listed by one block, which saves a kernel where steps are
+/// short. A thread lists an expert's picks, as the blocks of ListByExpertKernel do.
+__global__ void __launch_bounds__(kRouteWarps* kWarp)
+    RouteFewKernel(RouteParams p, ListParams list) {
+  extern __shared__ float shared[];
+  LaunchDependents();
+  WaitForPrerequisites();
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  if (warp < p.tokens) RouteToken(p, warp, shared + warp * p.FloatsPerWarp());
+  __syncthreads();
+  const int num_picks = p.tokens * p.top_k;
+  for (int expert = static_cast<int>(threadIdx.x); expert < p.experts; expert += blockDim.x) {
+    int at = 0;
+    for (int i = 0; i < num_picks; ++i) at += p.picked[i] < expert ? 1 : 0;
+    list.offsets[expert] = at;
+    for (int i = 0; i < num_picks; ++i) {
+      if (p.picked[i] != expert) continue;
+      list.picks[at] = i;
+      list.tokens[at] = i / p.top_k;
+      ++at;
+    }
+  }
+  if (threadIdx.x == 0) list.offsets[p.experts] = num_picks;
+}
+
 /// Blocks: an expert each, which finds its own picks and, by counting the lesser experts' ones,
 /// where they go: a stable sort without atomics. Cost: experts * picks reads from the caches.
 __global__ void __launch_bounds__(kListThreads)
-    ListByExpertKernel(const int32_t* picked, int num_picks, int top_k, int32_t* offsets,
-                       int32_t* picks, int32_t* tokens) {
+    ListByExpertKernel(const int32_t* picked, int num_picks, int top_k, ListParams list) {
   constexpr int kWarps = kListThreads / kWarp;
   __shared__ int lesser_of_warp[kWarps];
   __shared__ int own_of_warp[kWarps];
@@ -197,13 +232,13 @@ __global__ void __launch_bounds__(kListThreads)
   at += first;
   for (int i = begin; i < end; ++i) {
     if (picked[i] != expert) continue;
-    picks[at] = i;
-    tokens[at] = i / top_k;
+    list.picks[at] = i;
+    list.tokens[at] = i / top_k;
     ++at;
   }
   if (threadIdx.x == 0) {
-    offsets[expert] = first;
-    if (expert + 1 == static_cast<int>(gridDim.x)) offsets[expert + 1] = num_picks;
+    list.offsets[expert] = first;
+    if (expert + 1 == static_cast<int>(gridDim.x)) list.offsets[expert + 1] = num_picks;
   }
 }
 
@@ -301,12 +336,18 @@ void MoeRoute(CudaStream& stream, const MoeRouteArgs& args) {
   GALE_CHECK_EQ(args.experts.strides[0], params.top_k);
   GALE_CHECK_EQ(args.weights.strides[0], params.top_k);
   const size_t shared = kRouteWarps * static_cast<size_t>(params.FloatsPerWarp()) * sizeof(float);
+  const ListParams list{args.offsets.As<int32_t>(), args.picks.As<int32_t>(),
+                        args.tokens.As<int32_t>()};
+  const dim3 threads(kRouteWarps * kWarp);
+  if (tokens <= kRouteWarps) {
+    stream.Launch({dim3(1), threads, shared}, RouteFewKernel, params, list);
+    return;
+  }
   const auto blocks = static_cast<unsigned>((tokens + kRouteWarps - 1) / kRouteWarps);
-  stream.Launch({dim3(blocks), dim3(kRouteWarps * kWarp), shared}, RouteKernel, params);
+  stream.Launch({dim3(blocks), threads, shared}, RouteKernel, params);
   stream.Launch({dim3(static_cast<unsigned>(params.experts)), dim3(kListThreads)},
                 ListByExpertKernel, static_cast<const int32_t*>(params.picked),
-                tokens * params.top_k, params.top_k, args.offsets.As<int32_t>(),
-                args.picks.As<int32_t>(), args.tokens.As<int32_t>());
+                tokens * params.top_k, params.top_k, list);
 }
 
 void MoeCombine(CudaStream& stream, const MoeCombineArgs& args) {
