@@ -8,6 +8,7 @@
 
 #include "gale/chat.h"
 #include "gale/engine_config.h"
+#include "gale/engine_metrics.h"
 #include "gale/model_info.h"
 #include "gale/request.h"
 #include "gale/status.h"
@@ -37,7 +38,7 @@ struct EngineStats {
   int running_seqs = 0;
   int waiting_seqs = 0;
   int total_blocks = 0;
-  int free_blocks = 0;  ///< cached blocks count as free: they can be taken at once
+  int free_blocks = 0;   ///< cached blocks count as free: they can be taken at once
   bool failing = false;  ///< the last step failed; on a device that was given up, for good
   uint64_t steps = 0;
   uint64_t fused_steps = 0;       ///< of these, run by a device's fused decoder
@@ -81,6 +82,7 @@ class LlmEngine {
   /// What it runs on, and why, where that was left to choose: "NVIDIA H200, ...".
   virtual const std::string& device() const = 0;
   virtual EngineStats stats() const = 0;
+  virtual EngineMetrics metrics() const = 0;
 };
 
 }  // namespace gale

@@ -27,6 +27,7 @@ void AddEvalPerplexityCommand(CLI::App& eval, Action& action);
 void AddEvalLogprobsCommand(CLI::App& eval, Action& action);
 void AddBenchLatencyCommand(CLI::App& bench, Action& action);
 void AddBenchThroughputCommand(CLI::App& bench, Action& action);
+void AddBenchServeCommand(CLI::App& bench, Action& action);
 
 /// What `gale --version` prints: version, commit, compiler, back ends, architectures.
 std::string VersionText();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include "cli/build_info.h"
 #include "cli/command.h"
@@ -36,8 +37,17 @@ std::vector<std::string> DefaultNames(const std::string& model) {
   return names;
 }
 
+/// Each connection takes a descriptor.
+void RaiseDescriptorLimit() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 Status Serve(ServeOptions options) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of the log that goes does not end the server
+  RaiseDescriptorLimit();
   server::ServerConfig& config = options.server;
   config.http.limits.max_body_bytes = static_cast<size_t>(options.max_body_mib) << 20;
   config.http.access_log = !options.no_access_log;
@@ -103,6 +113,12 @@ void AddHttpFlags(CLI::App& command, ServeOptions& options) {
                          ->group(kGroup);
   certificate->needs(key);
   key->needs(certificate);
+  command
+      .add_option("--metrics-prefix", options.server.api.metrics_prefix,
+                  "Of the names in /metrics; \"vllm:\" for dashboards made for vLLM")
+      ->type_name("TEXT")
+      ->capture_default_str()
+      ->group(kGroup);
   command.add_option("--max-body", options.max_body_mib, "Largest request body, in MiB")
       ->type_name("N")
       ->check(WholeNumber(1, 4096))

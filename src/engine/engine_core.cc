@@ -94,6 +94,10 @@ std::optional<EngineCore::Step> EngineCore::Schedule() {
 }
 
 void EngineCore::Launch(Step& step) {
+  {
+    std::lock_guard lock(stats_mutex_);
+    step_tokens_.Observe(step.plan.TotalTokens());
+  }
   step.handle = executor_->Launch(step.plan);
   executor_->Sample(step.handle, {});
 }
@@ -139,6 +143,11 @@ void EngineCore::Publish(std::vector<SequenceUpdate> updates) {
     stats_.preemptions = scheduled.preemptions;
   }
   if (!updates.empty()) on_updates_(std::move(updates));
+}
+
+Histogram EngineCore::step_tokens() const {
+  std::lock_guard lock(stats_mutex_);
+  return step_tokens_;
 }
 
 EngineStats EngineCore::stats() const {

@@ -32,6 +32,7 @@ class EngineCore {
   void FinishAtStopString(SeqId id);                 ///< unknown ids are ignored
   void Wake();                                       ///< a request's `cancelled` was set
   EngineStats stats() const;                         ///< without the bytes
+  Histogram step_tokens() const;
 
   /// Ends the thread once every sequence has ended; the caller has cancelled those that should not
   /// run to their end.
@@ -69,6 +70,7 @@ class EngineCore {
   bool stopping_ = false;
   mutable std::mutex stats_mutex_;
   EngineStats stats_;
+  Histogram step_tokens_{{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}};
   std::thread thread_;
 };
 

@@ -46,6 +46,7 @@ class LlmEngineImpl final : public LlmEngine {
   const EngineConfig& config() const override { return parts_.config; }
   const std::string& device() const override { return parts_.device; }
   EngineStats stats() const override;
+  EngineMetrics metrics() const override;
 
  private:
   /// A request whose prompt is still text.
@@ -77,7 +78,7 @@ class LlmEngineImpl final : public LlmEngine {
 
 LlmEngineImpl::LlmEngineImpl(EngineParts parts) : parts_(std::move(parts)) {
   outputs_ = std::make_unique<OutputProcessor>(
-      parts_.tokenizer.get(),
+      parts_.tokenizer.get(), parts_.config.max_model_len,
       OutputProcessor::Hooks{.on_stop_string = [this](SeqId id) { core_->FinishAtStopString(id); },
                              .on_finished =
                                  [this](RequestId id) {
@@ -254,6 +255,12 @@ EngineStats LlmEngineImpl::stats() const {
   stats.mapped_bytes = parts_.mapped_bytes;
   stats.private_bytes = parts_.private_bytes;
   return stats;
+}
+
+EngineMetrics LlmEngineImpl::metrics() const {
+  EngineMetrics metrics = outputs_->metrics();
+  metrics.step_tokens = core_->step_tokens();
+  return metrics;
 }
 
 }  // namespace

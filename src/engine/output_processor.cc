@@ -30,8 +30,11 @@ void KeepBest(int count, std::vector<SampleOutput>& samples) {
 OutputProcessor::Sample::Sample(const SamplingParams& sampling)
     : stop(sampling.stop, sampling.include_stop) {}
 
-OutputProcessor::OutputProcessor(const Tokenizer* tokenizer, Hooks hooks)
-    : tokenizer_(tokenizer), hooks_(std::move(hooks)), thread_([this] { Run(); }) {}
+OutputProcessor::OutputProcessor(const Tokenizer* tokenizer, int max_model_len, Hooks hooks)
+    : tokenizer_(tokenizer),
+      hooks_(std::move(hooks)),
+      metrics_(max_model_len),
+      thread_([this] { Run(); }) {}
 
 OutputProcessor::~OutputProcessor() {
   events_.Close();
@@ -102,10 +105,21 @@ void OutputProcessor::Apply(Record& record, SequenceUpdate& update) {
   if (update.finish_reason != FinishReason::kNone) EndSample(record, sample, update.finish_reason);
 }
 
-void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceUpdate& update) {
-  if (!update.tokens.empty() && record.times.first_token_s == 0) {
-    record.times.first_token_s = NowSeconds() - record.added_s;
+void OutputProcessor::CountTokens(Record& record, Sample& sample, int num_tokens) {
+  if (num_tokens == 0) return;
+  const double now_s = NowSeconds();
+  record.generated_tokens += num_tokens;
+  if (record.times.first_token_s == 0) {
+    record.times.first_token_s = now_s - record.added_s;
+    metrics_.FirstToken(record.times.first_token_s);
+  } else if (sample.last_token_s > 0) {
+    metrics_.NextToken(now_s - sample.last_token_s);
   }
+  sample.last_token_s = now_s;
+}
+
+void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceUpdate& update) {
+  CountTokens(record, sample, static_cast<int>(update.tokens.size()));
   if (tokenizer_ != nullptr && !sample.detokenizer) {
     // The text goes on from the prompt's: without it, a decoder would drop a leading space.
     sample.detokenizer.emplace(*tokenizer_);
@@ -183,6 +197,8 @@ void OutputProcessor::Deliver(RequestId id, Record& record) {
     return;
   }
   output.times.total_s = NowSeconds() - record.added_s;
+  metrics_.End(*record.request, output.samples[0].finish_reason, output.times,
+               record.generated_tokens);
   output.prompt_logprobs = std::move(record.prompt_logprobs);
   output.error = std::move(record.error);
   const OutputCallback callback = std::move(record.callback);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/blocking_queue.h"
+#include "engine/request_metrics.h"
 #include "engine/stop_strings.h"
 #include "gale/llm_engine.h"
 #include "request/sequence.h"
@@ -30,7 +31,7 @@ class OutputProcessor {
   };
 
   /// `tokenizer` may be null: outputs then have tokens and no text.
-  OutputProcessor(const Tokenizer* tokenizer, Hooks hooks);
+  OutputProcessor(const Tokenizer* tokenizer, int max_model_len, Hooks hooks);
   /// Handles what was pushed, then joins. The caller has ended every request.
   ~OutputProcessor();
 
@@ -40,6 +41,8 @@ class OutputProcessor {
   /// Ends a request that never reached the scheduler.
   void End(RequestId id, FinishReason reason, std::optional<Error> error = {});
 
+  EngineMetrics metrics() const { return metrics_.Snapshot(); }
+
  private:
   struct Sample {
     explicit Sample(const SamplingParams& sampling);
@@ -47,6 +50,7 @@ class OutputProcessor {
     StopStrings stop;
     FinishReason finish_reason = FinishReason::kNone;
     bool changed = false;
+    double last_token_s = 0;  ///< by the engine's clock
     std::optional<double> cumulative_logprob;
     SampleOutput delta;  ///< since the last output
   };
@@ -58,6 +62,7 @@ class OutputProcessor {
     bool changed = false;  ///< in the step being handled
     int num_running = 0;   ///< samples that have not ended
     int cached_tokens = 0;
+    int generated_tokens = 0;
     std::vector<Sample> samples;
     std::vector<PositionLogprobs> prompt_logprobs;
     std::optional<Error> error;
@@ -78,6 +83,7 @@ class OutputProcessor {
   void Handle(std::vector<SequenceUpdate>& step);
   void Handle(Ended& event);
   void Apply(Record& record, SequenceUpdate& update);
+  void CountTokens(Record& record, Sample& sample, int num_tokens);
   void ApplyTokens(Record& record, Sample& sample, SequenceUpdate& update);
   static void TakeLogprobs(const Request& request, Sample& sample, PositionLogprobs& logprobs);
   std::string Detokenize(const Record& record, Sample& sample, const SequenceUpdate& update,
@@ -88,6 +94,7 @@ class OutputProcessor {
 
   const Tokenizer* tokenizer_;
   Hooks hooks_;
+  RequestMetrics metrics_;
   std::unordered_map<RequestId, Record> records_;
   BlockingQueue<Event> events_;
   std::thread thread_;

@@ -17,6 +17,7 @@ class OutputProcessorTest : public ::testing::Test {
   void Start() {
     outputs_ = std::make_unique<OutputProcessor>(
         tokenizer_.get(),
+        /*max_model_len=*/1000,
         OutputProcessor::Hooks{.on_stop_string = [this](SeqId id) { stopped_.push_back(id); },
                                .on_finished = [this](RequestId id) { finished_.push_back(id); }});
   }

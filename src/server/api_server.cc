@@ -1,5 +1,7 @@
 #include "server/api_server.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -9,12 +11,27 @@
 
 namespace gale::server {
 
+namespace {
+
+/// Labels are of a known few, whatever clients send.
+void CountRequest(const HttpExchange& exchange, double seconds, int status,
+                  ServerMetrics& metrics) {
+  static constexpr std::array<std::string_view, 4> kMethods = {"GET", "POST", "HEAD", "OPTIONS"};
+  const std::string& method = exchange.request().method;
+  const bool known = std::ranges::find(kMethods, method) != kMethods.end();
+  metrics.CountRequest(exchange.route().empty() ? "other" : exchange.route(),
+                       known ? method : "other", status, seconds);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<ApiServer>> ApiServer::Start(ServerConfig config) {
   std::unique_ptr<ApiServer> server(new ApiServer(std::move(config)));
   auto access = AccessControl::Create(server->config_.access);
   if (!access) return tl::unexpected(access.error());
   server->access_ = *std::move(access);
-  server->handlers_ = std::make_unique<OpenAiHandlers>(server->config_.api, *server->access_);
+  server->handlers_ =
+      std::make_unique<OpenAiHandlers>(server->config_.api, *server->access_, server->metrics_);
 
   OpenAiHandlers& handlers = *server->handlers_;
   auto http = HttpServer::Listen(
@@ -24,7 +41,9 @@ Result<std::unique_ptr<ApiServer>> ApiServer::Start(ServerConfig config) {
            [](int status, std::string message) {
              return ErrorResponse({.status = status, .message = std::move(message)});
            },
-       .finished = {},
+       .finished = [&metrics = server->metrics_](
+                       HttpExchange& exchange, double seconds,
+                       int status) { CountRequest(exchange, seconds, status, metrics); },
        .on_signal = [self = server.get()](int signal) { self->OnSignal(signal); }});
   if (!http) return tl::unexpected(http.error());
   server->http_ = *std::move(http);

@@ -40,6 +40,7 @@ class ApiServer {
 
   const ServerConfig config_;
   std::unique_ptr<AccessControl> access_;
+  ServerMetrics metrics_;
   std::unique_ptr<OpenAiHandlers> handlers_;
   std::mutex mutex_;
   std::condition_variable signalled_;

@@ -19,12 +19,13 @@ struct HttpLimits {
   size_t max_header_bytes = 32 << 10;
   size_t max_body_bytes = 32 << 20;
   size_t max_connections = 8192;
-  std::chrono::seconds header{10};  ///< from a request's first byte to the end of its headers
-  std::chrono::seconds body{60};    ///< from there to the end of its body
-  std::chrono::seconds idle{75};    ///< between requests
-  std::chrono::seconds write{30};   ///< for the client to take what was written at once
-  std::chrono::seconds ping{15};    ///< a stream says something at least so often
-  std::chrono::seconds linger{2};   ///< for a client that is refused to read why
+  std::chrono::milliseconds header{10'000};  ///< from a request's first byte to the end of its
+                                             ///< headers
+  std::chrono::milliseconds body{60'000};    ///< from there to the end of its body
+  std::chrono::milliseconds idle{75'000};    ///< between requests
+  std::chrono::milliseconds write{30'000};   ///< for the client to take what was written at once
+  std::chrono::milliseconds ping{15'000};    ///< a stream says something at least so often
+  std::chrono::milliseconds linger{2'000};   ///< for a client that is refused to read why
 };
 
 class Connection;

@@ -21,10 +21,11 @@ ChunkWriter::UsageIn UsageIn(const GenerationRequest& request) {
 
 }  // namespace
 
-GenerationReply::GenerationReply(LlmEngine& engine, std::shared_ptr<HttpExchange> exchange,
-                                 AnswerHead head, GenerationRequest request,
-                                 std::vector<Prompt> prompts)
+GenerationReply::GenerationReply(LlmEngine& engine, ServerMetrics& metrics,
+                                 std::shared_ptr<HttpExchange> exchange, AnswerHead head,
+                                 GenerationRequest request, std::vector<Prompt> prompts)
     : engine_(engine),
+      metrics_(metrics),
       exchange_(std::move(exchange)),
       head_(std::move(head)),
       request_(std::move(request)),
@@ -166,6 +167,7 @@ json::value GenerationReply::LogprobsJson(ChoiceState& state) {
 
 void GenerationReply::Finish() {
   done_ = true;
+  metrics_.CountTokens(exchange_->key_name(), usage_);
   if (request_.stream) {
     chunks_.Total(usage_, events_);
     events_ += kDoneEvent;

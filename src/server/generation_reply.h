@@ -12,6 +12,7 @@
 #include "server/http_exchange.h"
 #include "server/openai_answer.h"
 #include "server/openai_protocol.h"
+#include "server/server_metrics.h"
 
 namespace gale::server {
 
@@ -23,8 +24,9 @@ class GenerationReply : public std::enable_shared_from_this<GenerationReply> {
     std::vector<TokenId> tokens;
     std::string echo = {};  ///< text to begin the choices with, or ""
   };
-  GenerationReply(LlmEngine& engine, std::shared_ptr<HttpExchange> exchange, AnswerHead head,
-                  GenerationRequest request, std::vector<Prompt> prompts);
+  /// `engine` and `metrics` must outlive the last callback.
+  GenerationReply(LlmEngine& engine, ServerMetrics& metrics, std::shared_ptr<HttpExchange> exchange,
+                  AnswerHead head, GenerationRequest request, std::vector<Prompt> prompts);
 
   /// Hands the prompts to the engine; what it refuses becomes the answer. If the client goes, all
   /// of them are cancelled.
@@ -54,6 +56,7 @@ class GenerationReply : public std::enable_shared_from_this<GenerationReply> {
   void CancelAll();
 
   LlmEngine& engine_;
+  ServerMetrics& metrics_;
   const std::shared_ptr<HttpExchange> exchange_;
   const AnswerHead head_;
   const GenerationRequest request_;

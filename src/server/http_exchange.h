@@ -57,8 +57,12 @@ class HttpExchange {
   void End();
   /// Called once, on the I/O thread or at once, if the client goes before the answer has ended.
   void OnGone(std::function<void()> callback);
-  /// What to call the request in metrics: the route, not the path.
+  /// What to call the request in metrics: the route, not the path. Before it is handed on.
   void SetRoute(std::string_view route) { route_ = route; }
+  /// The name of the key that it came with, once that is known. Before it is handed on.
+  void SetKeyName(std::string name) { key_name_ = std::move(name); }
+  const std::string& route() const { return route_; }
+  const std::string& key_name() const { return key_name_; }
 
   // For the connection, on the I/O thread:
   struct Output {
@@ -73,7 +77,6 @@ class HttpExchange {
   void DontKeepAlive();
   bool keep_alive();
   int status();  ///< 0 until there is a head
-  const std::string& route() const { return route_; }
   uint64_t body_bytes();
 
  private:
@@ -84,6 +87,7 @@ class HttpExchange {
   const HttpRequest request_;
   const std::function<void()> wake_;
   std::string route_;
+  std::string key_name_;
   std::mutex mutex_;  ///< of everything below
   std::vector<HttpHeader> added_headers_;
   HttpResponse stream_head_;

@@ -15,7 +15,6 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 
 constexpr int kClientClosedRequest = 499;  ///< in logs and metrics only, as nginx has it
-constexpr std::chrono::milliseconds kSweepInterval{250};
 
 std::string PeerName(const tcp::socket& socket) {
   boost::system::error_code error;
@@ -120,7 +119,7 @@ void HttpServer::AwaitSignal() {
 }
 
 void HttpServer::SweepLater() {
-  sweep_timer_.expires_after(kSweepInterval);
+  sweep_timer_.expires_after(config_.sweep);
   sweep_timer_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
     const Clock::time_point now = Clock::now();

@@ -28,7 +28,8 @@ struct HttpServerConfig {
   int port = 8000;                 ///< 0: any free one
   std::string tls_certificate;     ///< PEM files; both or none
   std::string tls_key;
-  bool access_log = true;  ///< one line a request to standard error; never a body
+  bool access_log = true;                ///< one line a request to standard error; never a body
+  std::chrono::milliseconds sweep{250};  ///< how often the limits' times are looked at
   HttpLimits limits;
 };
 

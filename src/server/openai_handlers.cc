@@ -14,6 +14,7 @@
 #include "server/body_reader.h"
 #include "server/generation_reply.h"
 #include "server/openai_answer.h"
+#include "server/web_page.h"
 
 namespace gale::server {
 namespace {
@@ -57,15 +58,21 @@ const std::vector<OpenAiHandlers::Route>& OpenAiHandlers::Routes() {
       {"GET", "/v1/models/", &Handlers::RetrieveModel},
       {"POST", "/tokenize", &Handlers::Tokenize, kPool},
       {"POST", "/detokenize", &Handlers::Detokenize, kPool},
+      {"GET", "/", &Handlers::WebFile, kIo, /*needs_engine=*/false, /*is_open=*/true},
+      {"GET", "/web/", &Handlers::WebFile, kIo, /*needs_engine=*/false, /*is_open=*/true},
+      {"GET", "/openapi.json", &Handlers::WebFile, kIo, /*needs_engine=*/false},
+      {"GET", "/metrics", &Handlers::Metrics, kIo, /*needs_engine=*/false},
       {"GET", "/version", &Handlers::Version, kIo, /*needs_engine=*/false},
       {"GET", "/health", &Handlers::Health, kIo, /*needs_engine=*/false, /*is_open=*/true},
   };
   return routes;
 }
 
-OpenAiHandlers::OpenAiHandlers(ApiConfig config, const AccessControl& access)
+OpenAiHandlers::OpenAiHandlers(ApiConfig config, const AccessControl& access,
+                               ServerMetrics& metrics)
     : config_(std::move(config)),
       access_(access),
+      metrics_(metrics),
       created_(UnixSeconds()),
       text_pool_(static_cast<size_t>(config_.text_threads)) {}
 
@@ -112,13 +119,19 @@ void OpenAiHandlers::Refuse(const Exchange& exchange) {
 }
 
 void OpenAiHandlers::Dispatch(const Route& route, const Exchange& exchange) {
-  if (!route.is_open && !access_.Admit(exchange->request())) return Refuse(exchange);
+  if (!route.is_open) {
+    std::optional<std::string> key_name = access_.Admit(exchange->request());
+    if (!key_name) return Refuse(exchange);
+    exchange->SetKeyName(*std::move(key_name));
+  }
   if (route.needs_engine) {
     if (engine() == nullptr) {
+      metrics_.CountRejection("loading");
       exchange->Send(ErrorResponse(Unavailable("The model is still loading; try again")));
       return;
     }
     if (draining_) {
+      metrics_.CountRejection("draining");
       exchange->Send(ErrorResponse(Unavailable("The server is shutting down; try again")));
       return;
     }
@@ -127,6 +140,7 @@ void OpenAiHandlers::Dispatch(const Route& route, const Exchange& exchange) {
 
   // Before any work on it: a full queue costs nothing but this line.
   if (Status room = engine()->CheckQueue(num_preparing_ + 1); !room) {
+    metrics_.CountRejection("queue_full");
     exchange->Send(ErrorResponse(FromEngine(room.error(), /*was_queued=*/false)));
     return;
   }
@@ -150,6 +164,14 @@ void OpenAiHandlers::Health(const Exchange& exchange) {
 
 void OpenAiHandlers::Version(const Exchange& exchange) {
   exchange->Send(JsonResponse({{"version", config_.version}}));
+}
+
+void OpenAiHandlers::WebFile(const Exchange& exchange) { ServeWebFile(*exchange); }
+
+void OpenAiHandlers::Metrics(const Exchange& exchange) {
+  exchange->Send(
+      {.body = metrics_.Page(config_.metrics_prefix, config_.model_names[0], engine().get()),
+       .content_type = "text/plain; version=0.0.4; charset=utf-8"});
 }
 
 json::object OpenAiHandlers::ModelJson() const {
@@ -233,8 +255,8 @@ void OpenAiHandlers::Generate(const Exchange& exchange, Parse parse) {
                   .model = request->model.empty() ? config_.model_names[0] : request->model,
                   .fingerprint = "gale-" + config_.version,
                   .is_chat = request->is_chat};
-  std::make_shared<GenerationReply>(*engine, exchange, std::move(head), *std::move(request),
-                                    std::move(prompts))
+  std::make_shared<GenerationReply>(*engine, metrics_, exchange, std::move(head),
+                                    *std::move(request), std::move(prompts))
       ->Start();
 }
 

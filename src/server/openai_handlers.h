@@ -14,18 +14,20 @@
 #include "gale/llm_engine.h"
 #include "server/access_control.h"
 #include "server/openai_protocol.h"
+#include "server/server_metrics.h"
 
 namespace gale::server {
 
 struct ApiConfig {
   std::vector<std::string> model_names;  ///< what requests may call the model; the first is listed
   std::string version;                   ///< of the program
+  std::string metrics_prefix = "gale_";  ///< "vllm:" for dashboards made for vLLM
   int text_threads = 2;                  ///< that parse, render templates and tokenize
 };
 
 class OpenAiHandlers {
  public:
-  OpenAiHandlers(ApiConfig config, const AccessControl& access);
+  OpenAiHandlers(ApiConfig config, const AccessControl& access, ServerMetrics& metrics);
   ~OpenAiHandlers();
 
   /// Until then every route but /health and /version answers 503.
@@ -47,6 +49,8 @@ class OpenAiHandlers {
   static void Refuse(const Exchange& exchange);
   void Health(const Exchange& exchange);
   void Version(const Exchange& exchange);
+  void Metrics(const Exchange& exchange);
+  void WebFile(const Exchange& exchange);
   void ListModels(const Exchange& exchange);
   void RetrieveModel(const Exchange& exchange);
   void ChatCompletions(const Exchange& exchange);
@@ -65,6 +69,7 @@ class OpenAiHandlers {
 
   const ApiConfig config_;
   const AccessControl& access_;
+  ServerMetrics& metrics_;
   const int64_t created_;
   std::shared_ptr<LlmEngine> engine_;
   std::atomic<bool> draining_ = false;

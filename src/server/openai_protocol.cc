@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <utility>
 
 #include <boost/json/array.hpp>
@@ -22,9 +23,8 @@ constexpr int kDefaultCompletionTokens = 16;  ///< as OpenAI's API has it
 
 std::string_view View(const json::string& text) { return {text.data(), text.size()}; }
 
-/// Whether `value` asks for nothing: zero where zero is neutral, or an empty container.
-bool IsNeutral(const json::value& value, double neutral) {
-  if (value.is_number()) return value.to_number<double>() == neutral;
+/// Whether `value` asks for nothing.
+bool IsEmpty(const json::value& value) {
   if (const json::array* array = value.if_array()) return array->empty();
   if (const json::object* object = value.if_object()) return object->empty();
   if (const json::string* text = value.if_string()) return text->empty();
@@ -33,22 +33,12 @@ bool IsNeutral(const json::value& value, double neutral) {
 
 /// Fields whose effect this server lacks: an answer without it would be wrong in silence.
 void RefuseUnsupported(BodyReader& body) {
-  struct Field {
-    const char* name;
-    double neutral;
-  };
-  static constexpr Field kFields[] = {{"frequency_penalty", 0},    {"presence_penalty", 0},
-                                      {"repetition_penalty", 1},   {"logit_bias", 0},
-                                      {"min_tokens", 0},           {"best_of", 1},
-                                      {"use_beam_search", 0},      {"bad_words", 0},
-                                      {"allowed_token_ids", 0},    {"suffix", 0},
-                                      {"structured_outputs", 0},   {"guided_json", 0},
-                                      {"guided_regex", 0},         {"guided_choice", 0},
-                                      {"guided_grammar", 0},       {"audio", 0},
-                                      {"thinking_token_budget", 0}};
-  for (const auto& [name, neutral] : kFields) {
+  static constexpr const char* kFields[] = {
+      "suffix",         "structured_outputs",    "guided_json",     "guided_regex", "guided_choice",
+      "guided_grammar", "thinking_token_budget", "prompt_logprobs", "audio"};
+  for (const char* name : kFields) {
     const json::value* value = body.Find(name);
-    if (value != nullptr && !IsNeutral(*value, neutral)) {
+    if (value != nullptr && !IsEmpty(*value)) {
       body.Fail(Unsupported(name, fmt::format("{} is not supported by this server", name)));
     }
   }
@@ -67,25 +57,92 @@ void ReadStreaming(BodyReader& body, GenerationRequest& request) {
   if (reader.error()) body.Fail(*reader.error());
 }
 
-/// The fields that both endpoints have. What the engine checks is left to it.
-void ReadCommon(BodyReader& body, GenerationRequest& request) {
-  RefuseUnsupported(body);
-  SamplingParams& sampling = request.sampling;
-  body.Read("model", request.model);
+/// An object of token ids, as JSON spells keys, and what is added to their logits.
+void ReadLogitBias(BodyReader& body, std::vector<LogitBias>& out) {
+  const json::object* biases = body.Object("logit_bias");
+  if (biases == nullptr) return;
+  for (const auto& [key, value] : *biases) {
+    LogitBias bias;
+    const std::string_view id(key.data(), key.size());
+    const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), bias.token);
+    if (error != std::errc() || end != id.data() + id.size() || !value.is_number()) {
+      return body.Fail(InvalidField(
+          "logit_bias",
+          "logit_bias: expected an object of token ids and numbers, {\"50256\": -100}"));
+    }
+    bias.bias = static_cast<float>(value.to_number<double>());
+    out.push_back(bias);
+  }
+}
+
+/// vLLM's way to ask for beam search: as many beams as samples are looked at.
+void ReadBeams(BodyReader& body, SamplingParams& sampling) {
+  bool use_beam_search = false;
+  body.Read("use_beam_search", use_beam_search);
+  body.Read("length_penalty", sampling.length_penalty);
+  if (const json::value* early = body.Find("early_stopping")) {
+    const bool never = early->is_string() && View(early->get_string()) == "never";
+    bool at_once = false;
+    if (!never) body.Read("early_stopping", at_once);
+    sampling.early_stopping = never     ? EarlyStopping::kNever
+                              : at_once ? EarlyStopping::kYes
+                                        : EarlyStopping::kNo;
+  }
+  if (!use_beam_search) return;
+  sampling.num_beams = sampling.best_of.value_or(sampling.n);
+  sampling.best_of.reset();
+}
+
+/// What the engine checks, ranges above all, is left to it.
+void ReadSampling(BodyReader& body, SamplingParams& sampling) {
   body.Read("temperature", sampling.temperature);
   body.Read("top_p", sampling.top_p);
   body.Read("top_k", sampling.top_k);
   if (sampling.top_k == -1) sampling.top_k = 0;  // vLLM's way to say "off"
   body.Read("min_p", sampling.min_p);
+  body.Read("typical_p", sampling.typical_p);
+  body.Read("top_n_sigma", sampling.top_n_sigma);
+  body.Read("xtc_probability", sampling.xtc_probability);
+  body.Read("xtc_threshold", sampling.xtc_threshold);
+  body.Read("mirostat", sampling.mirostat);
+  body.Read("mirostat_tau", sampling.mirostat_tau);
+  body.Read("mirostat_eta", sampling.mirostat_eta);
   body.Read("seed", sampling.seed);
+  body.Read("repetition_penalty", sampling.repetition_penalty);
+  body.Read("presence_penalty", sampling.presence_penalty);
+  body.Read("frequency_penalty", sampling.frequency_penalty);
+  body.Read("dry_multiplier", sampling.dry_multiplier);
+  body.Read("dry_base", sampling.dry_base);
+  body.Read("dry_allowed_length", sampling.dry_allowed_length);
+  body.ReadStrings("dry_sequence_breakers", sampling.dry_breakers);
+  ReadLogitBias(body, sampling.logit_bias);
+  body.Read("allowed_token_ids", sampling.allowed_token_ids);
+  body.ReadStrings("bad_words", sampling.bad_words);
+  body.Read("min_tokens", sampling.min_tokens);
   body.Read("n", sampling.n);
+  body.Read("best_of", sampling.best_of);
+  ReadBeams(body, sampling);
   body.Read("ignore_eos", sampling.ignore_eos);
   body.ReadStrings("stop", sampling.stop);
   body.Read("stop_token_ids", sampling.stop_token_ids);
   body.Read("include_stop_str_in_output", sampling.include_stop);
+}
+
+/// The fields that both endpoints have.
+void ReadCommon(BodyReader& body, GenerationRequest& request) {
+  RefuseUnsupported(body);
+  ReadSampling(body, request.sampling);
+  body.Read("model", request.model);
   body.Read("priority", request.priority);
   body.Read("cache_salt", request.cache_salt);
   body.Read("return_token_ids", request.return_token_ids);
+  bool skips_special = true;
+  body.Read("skip_special_tokens", skips_special);
+  if (!skips_special) {
+    body.Fail(Unsupported("skip_special_tokens",
+                          "skip_special_tokens: special tokens are never part of the text; ask "
+                          "for return_token_ids"));
+  }
   ReadStreaming(body, request);
 }
 

@@ -22,7 +22,7 @@ class Bash(unittest.TestCase):
     def test_commands(self):
         self.assertEqual(self.offers("to"), ["tokenize"])
         self.assertEqual(self.offers("eval", "p"), ["perplexity"])
-        self.assertEqual(set(self.offers("bench", "")), {"latency", "throughput"})
+        self.assertEqual(set(self.offers("bench", "")), {"latency", "serve", "throughput"})
 
     def test_flags_of_the_command_given(self):
         self.assertEqual(self.offers("run", "once", "--max-m"), ["--max-model-len"])

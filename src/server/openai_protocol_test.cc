@@ -1,0 +1,133 @@
+#include "server/openai_protocol.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "server/body_reader.h"
+
+namespace gale::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+boost::json::object Body(std::string_view text) {
+  ApiResult<boost::json::object> body = ParseBody(text);
+  EXPECT_TRUE(body.has_value()) << body.error().message;
+  return *std::move(body);
+}
+
+ApiResult<GenerationRequest> Chat(const std::string& fields) {
+  return ParseChatRequest(
+      Body(R"({"messages": [{"role": "user", "content": "Hi"}])" + fields + "}"), {});
+}
+
+ApiResult<GenerationRequest> Completion(const std::string& fields) {
+  return ParseCompletionRequest(Body(R"({"prompt": "Hi")" + fields + "}"), {});
+}
+
+TEST(ParseBody, SaysWhereItIsWrong) {
+  EXPECT_THAT(ParseBody(R"({"a": x})").error().message, HasSubstr("byte 6"));
+  EXPECT_EQ(ParseBody("{").error().code, "invalid_json");
+  EXPECT_EQ(ParseBody("{} {}").error().code, "invalid_json");
+  EXPECT_EQ(ParseBody("3").error().code, "invalid_json");
+  EXPECT_EQ(ParseBody("{\"a\": \"\xff\"}").error().code, "invalid_json");
+  EXPECT_EQ(ParseBody(std::string(100, '[')).error().code, "invalid_json");
+  EXPECT_TRUE(ParseBody(" {} \r\n").has_value());
+}
+
+TEST(ParseChatRequest, ReadsSampling) {
+  const auto request = Chat(
+      R"(, "temperature": 0.5, "top_k": -1, "seed": 7, "n": 2.0, "stop": "x", "logit_bias":
+      {"5": -100, "6": 1.5}, "min_tokens": 3, "max_tokens": 4, "max_completion_tokens": 9,
+      "frequency_penalty": 1, "bad_words": ["a", "b"], "top_p": null, "unknown": {"x": []})");
+  ASSERT_TRUE(request.has_value()) << request.error().message;
+  const SamplingParams& sampling = request->sampling;
+  EXPECT_EQ(sampling.temperature, 0.5F);
+  EXPECT_EQ(sampling.top_k, 0);
+  EXPECT_EQ(sampling.top_p, SamplingParams().top_p);
+  EXPECT_EQ(sampling.seed, 7U);
+  EXPECT_EQ(sampling.n, 2);
+  EXPECT_THAT(sampling.stop, ElementsAre("x"));
+  EXPECT_EQ(sampling.logit_bias.size(), 2U);
+  EXPECT_EQ(sampling.min_tokens, 3);
+  EXPECT_EQ(sampling.max_tokens, 9);
+  EXPECT_EQ(sampling.frequency_penalty, 1.0F);
+  EXPECT_THAT(sampling.bad_words, ElementsAre("a", "b"));
+}
+
+TEST(ParseChatRequest, NamesTheFieldThatIsWrong) {
+  for (const char* fields :
+       {R"("temperature": "hot")", R"("n": 1.5)", R"("seed": [])", R"("stop": [1])",
+        R"("stream": 1)", R"("logit_bias": {"x": 1})", R"("logit_bias": {"1": "a"})",
+        R"("max_tokens": -1)", R"("max_tokens": 1e300)", R"("model": {})",
+        R"("stop_token_ids": ["a"])", R"("top_logprobs": 21, "logprobs": true)"}) {
+    const auto request = Chat(std::string(", ") + fields);
+    ASSERT_FALSE(request.has_value()) << fields;
+    EXPECT_EQ(request.error().status, 400);
+    EXPECT_THAT(fields, HasSubstr("\"" + request.error().param + "\""));
+  }
+}
+
+TEST(ParseChatRequest, WhatItCannotDoIsNoSecret) {
+  for (const char* fields :
+       {R"("response_format": {"type": "json_object"})", R"("tools": [{}])", R"("functions": [{}])",
+        R"("guided_json": {"a": 1})", R"("structured_outputs": {"regex": "a"})",
+        R"("skip_special_tokens": false)", R"("chat_template": "x")", R"("prompt_logprobs": 1)"}) {
+    const auto request = Chat(std::string(", ") + fields);
+    ASSERT_FALSE(request.has_value()) << fields;
+    EXPECT_EQ(request.error().code, "unsupported_parameter");
+  }
+  EXPECT_TRUE(Chat(R"(, "response_format": {"type": "text"}, "tools": [])").has_value());
+  EXPECT_TRUE(Chat(R"(, "tools": [{}], "tool_choice": "none")").has_value());
+}
+
+TEST(ParseChatRequest, BeamsAreAsManyAsSamplesAreLookedAt) {
+  const auto request = Chat(R"(, "use_beam_search": true, "n": 2, "best_of": 4)");
+  ASSERT_TRUE(request.has_value());
+  EXPECT_EQ(request->sampling.num_beams, 4);
+  EXPECT_FALSE(request->sampling.best_of.has_value());
+}
+
+TEST(ParseMessages, BecomeWhatTemplatesKnow) {
+  const auto messages = ParseMessages(Body(R"({"messages": [
+      {"role": "developer", "content": "Be kind."},
+      {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+      {"role": "assistant", "content": null, "tool_calls": [
+          {"function": {"name": "f", "arguments": "{\"x\": 1}"}}]},
+      {"role": "tool", "tool_call_id": "1", "content": "ok"}]})"));
+  ASSERT_TRUE(messages.has_value()) << messages.error().message;
+  EXPECT_EQ(*messages,
+            R"([{"role":"system","content":"Be kind."},{"role":"user","content":"a\nb"},)"
+            R"({"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f",)"
+            R"("arguments":{"x":1}}}]},{"role":"tool","tool_call_id":"1","content":"ok"}])");
+}
+
+TEST(ParseCompletionRequest, PromptsOfEveryKind) {
+  const auto kinds = [](const char* prompt) {
+    const auto inputs = ParseInputs(Body(std::string(R"({"prompt": )") + prompt + "}"), "prompt");
+    return inputs ? static_cast<int>(inputs->size()) : -1;
+  };
+  EXPECT_EQ(kinds(R"("a")"), 1);
+  EXPECT_EQ(kinds(R"(["a", "b"])"), 2);
+  EXPECT_EQ(kinds("[1, 2, 3]"), 1);
+  EXPECT_EQ(kinds("[[1], [2, 3]]"), 2);
+  for (const char* wrong : {"[]", "3", "{}", "[1, \"a\"]", "[[1.5]]", "[-1]", "[[99999999999]]"}) {
+    EXPECT_EQ(kinds(wrong), -1) << wrong;
+  }
+}
+
+TEST(ParseCompletionRequest, Defaults) {
+  const auto request = Completion("");
+  ASSERT_TRUE(request.has_value());
+  EXPECT_EQ(request->sampling.max_tokens, 16);
+  EXPECT_FALSE(request->max_tokens_given);
+  EXPECT_FALSE(request->sampling.logprobs.has_value());
+  const auto scored = Completion(R"(, "echo": true, "logprobs": 0, "max_tokens": 0)");
+  ASSERT_TRUE(scored.has_value());
+  EXPECT_EQ(scored->sampling.prompt_logprobs, 0);
+  EXPECT_EQ(Completion(R"(, "suffix": "x")").error().code, "unsupported_parameter");
+}
+
+}  // namespace
+}  // namespace gale::server
