@@ -199,6 +199,9 @@ Status ParseLayerTypes(const JsonObject& root, HfConfig& config) {
       return Unsupported(item, "\"full_attention\" or \"sliding_attention\"");
     }
     config.has_window.push_back(type == "sliding_attention");
+    if (config.has_window.back() && config.sliding_window == 0) {
+      return tl::unexpected(item.Wrong("a sliding_window over 0 beside such layers"));
+    }
   }
   return {};
 }

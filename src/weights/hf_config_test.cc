@@ -7,9 +7,9 @@
 namespace gale {
 namespace {
 
-const std::vector<std::string> kKnown = {"LlamaForCausalLM", "Qwen3ForCausalLM", "Qwen2ForCausalLM",
-                                         "Qwen3MoeForCausalLM", "MixtralForCausalLM",
-                                         "DeepseekV2ForCausalLM"};
+const std::vector<std::string> kKnown = {"LlamaForCausalLM",   "Qwen3ForCausalLM",
+                                         "Qwen2ForCausalLM",   "Qwen3MoeForCausalLM",
+                                         "MixtralForCausalLM", "DeepseekV2ForCausalLM"};
 
 constexpr char kRequired[] = R"("architectures":["LlamaForCausalLM"],"vocab_size":100,
     "hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,
@@ -126,7 +126,9 @@ TEST(HfConfig, ReadsWindows) {
   EXPECT_EQ(qwen.max_window_layers, 2);
   EXPECT_TRUE(qwen.has_window.empty());
   EXPECT_EQ(MustParseWith(R"("sliding_window":null)").sliding_window, 0);
-  EXPECT_EQ(MustParseWith(R"("layer_types":["sliding_attention","full_attention"])").has_window,
+  EXPECT_EQ(MustParseWith(R"("sliding_window":7,
+      "layer_types":["sliding_attention","full_attention"])")
+                .has_window,
             (std::vector<bool>{true, false}));
 }
 
@@ -242,6 +244,8 @@ TEST(HfConfig, RefusesBadFieldsByName) {
       {R"("use_bidirectional_attention":true)", kUnsupported, "use_bidirectional_attention"},
       {R"("layer_types":["full_attention","chunked_attention"])", kUnsupported, "layer_types[1]"},
       {R"("layer_types":["full_attention"])", kCorrupt, "layer_types: expected 2 items"},
+      {R"("layer_types":["full_attention","sliding_attention"])", kCorrupt,
+       "layer_types[1]: expected a sliding_window over 0 beside such layers"},
       {R"("attn_logit_softcapping":-1)", kCorrupt, "attn_logit_softcapping"},
       {R"("rope_scaling":{"rope_type":"ntk","factor":4})", kUnsupported,
        "rope_scaling.rope_type: expected one of \"default\", \"linear\", \"dynamic\", \"yarn\", "
