@@ -13,7 +13,9 @@ std::unique_ptr<Model> MakeGptOss(const HfConfig& config, const QuantScheme& sch
   const FusedMoeConfig moe = {.hidden = config.hidden_size,
                               .moe = config.moe,
                               .renormalize = true,  // a softmax over the experts picked
-                              .is_gpt_oss = true,
+                              .router_bias = true,
+                              .stacked_experts = true,
+                              .activation = Activation::kClampedSwiglu,
                               .names = {.router = ".router"}};
   DecoderTraits traits;
   traits.qkv_bias = config.attention_bias;

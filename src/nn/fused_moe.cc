@@ -34,7 +34,7 @@ FusedMoe::FusedMoe(ParamBuilder& builder, const QuantScheme& scheme, const Fused
     : config_(config),
       dtype_(builder.dtype()),
       router_(builder, PlainScheme(), config.hidden,
-              {{name + config.names.router, config.moe.num_experts}}, config.is_gpt_oss) {
+              {{name + config.names.router, config.moe.num_experts}}, config.router_bias) {
   const MoeConfig& moe = config.moe;
   const MoeNames& names = config.names;
   if (config.correction) {
@@ -45,7 +45,7 @@ FusedMoe::FusedMoe(ParamBuilder& builder, const QuantScheme& scheme, const Fused
     spec.dummy_std = kDummyStd;
     builder.Declare(std::move(spec), &correction_);
   }
-  if (config.is_gpt_oss) {
+  if (config.stacked_experts) {
     gate_up_ = DeclareStackedExperts(builder, name + ".experts.gate_up_proj",
                                      {.experts = moe.num_experts,
                                       .in = config.hidden,
@@ -106,13 +106,11 @@ void FusedMoe::Forward(ForwardContext& context, const TensorView& x, const Tenso
   const TensorView expert_out = scratch.Take(dtype_, {picks, config_.hidden});
   gate_up_->Forward(context, {.offsets = route.offsets, .x_rows = route.tokens, .out_rows = {}}, x,
                     gate_up);
-  backend.GatedActivation(
-      *context.stream,
-      {.gate_up = gate_up,
-       .out = product,
-       .activation = config_.is_gpt_oss ? Activation::kClampedSwiglu : Activation::kSilu,
-       .alpha = moe.swiglu_alpha,
-       .limit = moe.swiglu_limit});
+  backend.GatedActivation(*context.stream, {.gate_up = gate_up,
+                                            .out = product,
+                                            .activation = config_.activation,
+                                            .alpha = moe.swiglu_alpha,
+                                            .limit = moe.swiglu_limit});
   down_->Forward(context, {.offsets = route.offsets, .x_rows = {}, .out_rows = route.picks},
                  product, expert_out);
 

@@ -29,9 +29,9 @@ struct FusedMoeConfig {
   bool renormalize = false;
   bool correction = false;  ///< a tensor e_score_correction_bias beside the router ranks experts
   int group_top = 1;        ///< experts that rate a group
-  /// gpt-oss: biases, clamped gates, and all experts in one tensor each for gates and ups and for
-  /// downs, inputs first.
-  bool is_gpt_oss = false;
+  bool router_bias = false;
+  bool stacked_experts = false;  ///< all in one tensor, with biases: nn/stacked_experts.h
+  Activation activation = Activation::kSilu;
   MoeNames names = {};
 };
 

@@ -118,6 +118,7 @@ int main(int argc, char** argv) {
     Register<OpTest>(backend, LinearCases());
     Register<OpTest>(backend, GgmlCases());
     Register<OpTest>(backend, AttentionCases());
+    Register<OpTest>(backend, GroupedCases());
     Register<OpTest>(backend, MoeCases());
     Register<OpTest>(backend, InvarianceCases());
     Register<OpTest>(backend, LogitsEditCases());

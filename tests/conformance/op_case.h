@@ -70,6 +70,7 @@ std::vector<OpCase> RowOpCases();
 std::vector<OpCase> LinearCases();
 std::vector<OpCase> GgmlCases();
 std::vector<OpCase> AttentionCases();
+std::vector<OpCase> GroupedCases();
 std::vector<OpCase> MoeCases();
 std::vector<OpCase> InvarianceCases();
 std::vector<PropertyCase> SamplingCases();

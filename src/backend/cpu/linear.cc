@@ -80,6 +80,7 @@ class CpuLinear final : public LinearKernel {
     CheckBatchedLinearArgs(args);
     const int64_t columns = args.out.dim(2);
     PackedLinear weight;
+    weight.format = args.weight->format;
     weight.in = args.weight->in;
     weight.out = columns;
     const auto rows_of = [](const TensorView& view, int64_t group) {
