@@ -12,7 +12,7 @@ DecoderTraits GemmaTraits(const HfConfig& config, DType dtype) {
                   .after_attention = "post_attention_layernorm",
                   .feed_forward = "pre_feedforward_layernorm",
                   .after_feed_forward = "post_feedforward_layernorm"};
-  traits.norm_weight_offset = config.has_plain_norm_weights ? 0 : 1;
+  traits.norm_weight_offset = 1;
   // The factor is rounded to the activations' dtype: models are trained with it.
   const float scale = std::sqrt(static_cast<float>(config.hidden_size));
   traits.embedding_scale = dtype == DType::kBf16 ? ToFloat(ToBf16(scale)) : scale;

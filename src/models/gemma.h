@@ -6,7 +6,7 @@
 
 namespace gale {
 
-/// Norms on both sides, their weights mostly as differences from 1, scaled embeddings. `dtype`: of
+/// Norms on both sides, their weights as differences from 1, scaled embeddings. `dtype`: of
 /// activations.
 DecoderTraits GemmaTraits(const HfConfig& config, DType dtype);
 

@@ -243,6 +243,12 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& fold
   const auto wrap = [](std::unique_ptr<Impl> impl) {
     return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
   };
+  const auto in = [](const fs::path& place) {
+    return [place = place.string()](Error error) {
+      error.message = fmt::format("{}: {}", place, error.message);
+      return error;
+    };
+  };
   if (folder.ends_with(".gguf") && fs::is_regular_file(path))
     return Impl::FromGguf(folder).map(wrap);
   if (is_there("tokenizer.json")) return FromJsonFile((path / "tokenizer.json").string());
@@ -254,7 +260,9 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& fold
     if (!is_there(vocabulary) || !is_there(merges)) continue;
     GALE_ASSIGN_OR_RETURN(const std::string vocabulary_json, read(vocabulary));
     GALE_ASSIGN_OR_RETURN(const std::string merges_text, read(merges));
-    return Impl::FromVocabularyAndMerges(vocabulary_json, merges_text, config).map(wrap);
+    return Impl::FromVocabularyAndMerges(vocabulary_json, merges_text, config)
+        .map_error(in(path))
+        .map(wrap);
   }
   std::vector<std::string> names = {"tokenizer.model", "spiece.model", "sentencepiece.model",
                                     "tiktoken.model"};
@@ -265,8 +273,10 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& fold
   for (const std::string& name : names) {
     if (!is_there(name)) continue;
     GALE_ASSIGN_OR_RETURN(const std::string file, read(name));
-    if (text::LooksLikeTiktoken(file)) return Impl::FromTiktoken(file, name, config).map(wrap);
-    return Impl::FromSentencePiece(file, config).map(wrap);
+    if (text::LooksLikeTiktoken(file)) {
+      return Impl::FromTiktoken(file, name, config).map_error(in(path)).map(wrap);
+    }
+    return Impl::FromSentencePiece(file, config).map_error(in(path / name)).map(wrap);
   }
   return MakeError(ErrorCode::kNotFound,
                    fmt::format("{}: no tokenizer here; looked for tokenizer.json, vocab.json with "

@@ -177,7 +177,9 @@ TEST(TokenizerFiles, SayWhatIsWrong) {
     const Folder folder("bad");
     if (!from.empty()) folder.Copy(from);
     folder.Write(name, text);
-    return ErrorOf(folder).message;
+    const std::string message = ErrorOf(folder).message;
+    EXPECT_THAT(message, HasSubstr(folder.path()));
+    return message;
   };
   EXPECT_THAT(error_with("gpt2", "merges.txt", "a\n"), HasSubstr("merges.txt: line 1"));
   EXPECT_THAT(error_with("gpt2", "tokenizer_config.json", R"({"tokenizer_class": "Nope"})"),

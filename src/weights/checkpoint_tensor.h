@@ -24,6 +24,7 @@ struct CheckpointTensor {
   /// Not 0 for queries and keys of GGUF's llama: of each so many rows, row 2i + j is row
   /// i + j * head_dim / 2 in Hugging Face's order.
   int interleaved_head_dim = 0;
+  float offset = 0;                   ///< added to all elements in the file; to be taken off
   GgmlType blocks = GgmlType::kNone;  ///< `data` is rows of these in place of elements
 };
 

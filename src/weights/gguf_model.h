@@ -3,6 +3,7 @@
 // Layer L2 of the compute column; used by Checkpoint and ReadModelSource.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,9 @@ namespace gale {
 
 /// By its ending: "model.gguf".
 bool IsGgufPath(const std::string& path);
+/// What Gale computes with of the types of elements; unset and kNone for others.
+std::optional<DType> GgufDType(std::string_view type_name);
+GgmlType GgufBlocks(std::string_view type_name);
 
 struct GgufModel {
   std::vector<MappedFile> files;  ///< [shard]
@@ -27,13 +31,17 @@ struct GgufModel {
   /// first; kDataCorrupt for shards that do not belong together.
   static Result<GgufModel> Open(const std::string& path);
 
-  /// Errors: kUnsupported for an architecture other than llama, qwen2 and qwen3, for experts, and
-  /// for rope scalings other than rope_freqs.weight; those of ParseHfConfig.
+  /// Null when there is none.
+  const GgufTensor* FindTensor(std::string_view name) const;
+  /// Of queries and keys: explicit, or an equal share of the hidden size.
+  Result<int64_t> HeadDim() const;
+  /// Errors: those of FindGgufArchitecture and ParseHfConfig; kUnsupported for keys whose values
+  /// the architecture has no code for; kDataCorrupt.
   Result<HfConfig> Config(std::span<const std::string> known_architectures) const;
 
-  /// All tensors but rope_freqs.weight, which is part of the configuration.
-  /// Errors: kUnsupported for element types other than F32, F16, BF16, Q8_0 and Q4_0;
-  /// kDataCorrupt.
+  /// All tensors but those of the rotary embedding, which are part of the configuration; the
+  /// experts' one by one. Errors: kUnsupported for element types other than F32, F16, BF16, Q8_0
+  /// and Q4_0; kDataCorrupt.
   Result<std::vector<CheckpointTensor>> Tensors() const;
 };
 

@@ -36,11 +36,9 @@ struct HfConfig {
   int rotary_dim = 0;                         ///< leading elements of a head that are rotated
   RopeConfig rope;
   std::optional<RopeConfig> sliding_rope;  ///< of layers with a window, where theirs differs
-  /// Gemma: whether norm weights are stored as they are (GGUF), not as differences from 1.
-  bool has_plain_norm_weights = false;
-  double query_pre_attn_scalar = 0;  ///< scores are divided by its root; mostly head_dim
-  double attn_logit_softcap = 0;     ///< 0: none
-  double final_logit_softcap = 0;    ///< 0: none
+  double query_pre_attn_scalar = 0;        ///< scores are divided by its root; mostly head_dim
+  double attn_logit_softcap = 0;           ///< 0: none
+  double final_logit_softcap = 0;          ///< 0: none
   int sliding_window = 0;  ///< positions that a layer with a window sees, its own included
   // Which layers have the window: this, or where it is empty the rule of the architecture.
   std::vector<bool> has_window;    ///< [layers] layer_types

@@ -13,6 +13,7 @@
 #include "tensor/ggml_block.h"
 #include "weights/dummy_weights.h"
 #include "weights/float_convert.h"
+#include "weights/gguf_model.h"
 
 namespace gale {
 namespace {
@@ -61,8 +62,8 @@ std::string CheckPart(const ParamSpec& spec, const ParamPart& part, const Checkp
 Status ReportFaults(const std::vector<std::string>& faults, const std::string& folder) {
   if (faults.empty()) return {};
   constexpr size_t kMaxShown = 20;
-  std::string message =
-      fmt::format("{}: {} tensors do not fit config.json:", folder, faults.size());
+  std::string message = fmt::format("{}: {} tensors do not fit {}:", folder, faults.size(),
+                                    IsGgufPath(folder) ? "the file's metadata" : "config.json");
   for (size_t i = 0; i < std::min(faults.size(), kMaxShown); ++i) message += "\n  " + faults[i];
   if (faults.size() > kMaxShown) {
     message += fmt::format("\n  and {} more", faults.size() - kMaxShown);
@@ -96,7 +97,7 @@ TensorView ViewInPlace(const ParamSpec& stored, GgmlType blocks, const Checkpoin
   const std::byte* next = nullptr;
   for (const ParamPart& part : stored.parts) {
     const CheckpointTensor& entry = *FindPart(checkpoint, part);
-    if (entry.interleaved_head_dim != 0) return {};
+    if (entry.interleaved_head_dim != 0 || entry.offset != 0) return {};
     const bool is_stored =
         entry.blocks == blocks && (blocks != GgmlType::kNone || entry.dtype == stored.dtype);
     if (!is_stored || (next != nullptr && entry.data.data() != next)) return {};
@@ -130,6 +131,16 @@ std::vector<std::byte> SeparateHalves(const CheckpointTensor& entry) {
   return rows;
 }
 
+/// The elements in f32 without the offset that the file's writer added.
+std::vector<float> TakeOff(float offset, std::span<const std::byte> source, DType dtype,
+                           ThreadPool& threads) {
+  std::vector<float> values(source.size() / DTypeBytes(dtype));
+  ConvertElements(source, dtype, TensorView(values.data(), DType::kF32, {std::ssize(values)}),
+                  threads);
+  for (float& value : values) value -= offset;
+  return values;
+}
+
 Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, Backend& backend,
                            ThreadPool& threads) {
   const GgmlType kept = KeptBlocks(spec, checkpoint);
@@ -148,7 +159,11 @@ Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, 
     std::vector<std::byte> separated;
     std::span<const std::byte> source = entry.data;
     if (entry.interleaved_head_dim != 0) source = separated = SeparateHalves(entry);
-    if (entry.blocks == GgmlType::kNone) {
+    if (entry.offset != 0 && entry.dtype) {
+      const std::vector<float> without_offset =
+          TakeOff(entry.offset, source, *entry.dtype, threads);
+      ConvertElements(std::as_bytes(std::span(without_offset)), DType::kF32, rows, threads);
+    } else if (entry.blocks == GgmlType::kNone) {
       ConvertElements(source, *entry.dtype, rows, threads);
     } else if (kept != GgmlType::kNone) {
       ConvertElements(source, DType::kU8, rows, threads);

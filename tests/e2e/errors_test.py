@@ -34,7 +34,7 @@ class Usage(unittest.TestCase):
         self.check(["tokenize", "DIR", "x", "--file", "y"],
                    "gale: --file excludes a text. See gale tokenize --help.")
         self.check(["run", "DIR", "x", "--stop", ""],
-                   "gale: --stop: expected at least one character, got none. See gale run --help.")
+                   "gale: --stop: expected at least one character; got . See gale run --help.")
         self.check(["run", "once", "upon", "-m", "x"],
                    'gale: unexpected argument "upon" (quote a text of several words). '
                    "See gale run --help.")

@@ -26,12 +26,17 @@ TENSOR_TYPES = {"F32": 0, "F16": 1, "BF16": 30, "Q4_0": 2, "Q8_0": 8}
 BLOCK_ELEMENTS = 32
 
 # checkpoint: number of files
-CASES = {"llama_bias": 1, "llama_gqa5": 1, "qwen2_gqa3": 1, "qwen3_tied": 1, "qwen3_gqa5": 2}
+CASES = {
+    "llama_bias": 1, "llama_gqa5": 1, "qwen2_gqa3": 1, "qwen3_tied": 1, "qwen3_gqa5": 2,
+    "gemma2": 1, "gemma3": 1, "phi3_longrope": 1, "glm4": 1,
+    "mixtral": 1, "qwen3_moe": 1,
+}
 
 # file: checkpoint, type of its matrices
 QUANTIZED = {
     "qwen2_tied_q8_0": ("models/qwen2_tied", "Q8_0"),
     "qwen2_tied_q4_0": ("models/qwen2_tied", "Q4_0"),
+    "qwen2_moe_q8_0": ("models/qwen2_moe", "Q8_0"),
 }
 
 MODEL_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
@@ -47,7 +52,27 @@ LAYER_NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "self_attn.qkv_proj": "attn_qkv",
+    "mlp.gate_up_proj": "ffn_up",
+    "post_self_attn_layernorm": "post_attention_norm",
+    "post_mlp_layernorm": "post_ffw_norm",
+    "mlp.gate": "ffn_gate_inp",
+    "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp",
+    "block_sparse_moe.gate": "ffn_gate_inp",
 }
+GEMMA_NAMES = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+EXPERT_NAMES = {"gate_proj": "ffn_gate_exps", "up_proj": "ffn_up_exps", "down_proj": "ffn_down_exps",
+                "w1": "ffn_gate_exps", "w3": "ffn_up_exps", "w2": "ffn_down_exps"}
+# model_type: general.architecture, where they differ
+ARCHITECTURES = {"mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+                 "gemma3_text": "gemma3"}
 
 
 def read_tensors(folder):
@@ -61,12 +86,15 @@ def read_tensors(folder):
                 yield name, info["dtype"], info["shape"], file[begin:end]
 
 
-def gguf_name(name):
+def gguf_name(name, model_type):
     stem, kind = name.rsplit(".", 1)
     if stem in MODEL_NAMES:
         return f"{MODEL_NAMES[stem]}.{kind}"
     layer, part = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem).groups()
-    return f"blk.{layer}.{LAYER_NAMES[part]}.{kind}"
+    if ".experts." in part:
+        return f"blk.{layer}.{EXPERT_NAMES[part.rsplit('.', 1)[1]]}.{kind}"
+    names = LAYER_NAMES | (GEMMA_NAMES if model_type.startswith("gemma") else {})
+    return f"blk.{layer}.{names[part]}.{kind}"
 
 
 def to_f32(dtype, data):
@@ -136,8 +164,20 @@ def gguf_file(metadata, tensors):
     return pad(header + b"".join(pair(*item) for item in metadata.items()) + infos) + data
 
 
+def head_dim_of(config):
+    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+
+
+def add_one(data):
+    values = numpy.frombuffer(data, numpy.float32) + numpy.float32(1)
+    return values.tobytes()
+
+
 def metadata_of(config):
-    name = config["model_type"]
+    name = ARCHITECTURES.get(config["model_type"], config["model_type"])
+    rope = config["rope_parameters"]
+    local_rope = rope.get("sliding_attention")
+    rope = rope.get("full_attention", rope)
     metadata = {
         "general.architecture": name,
         f"{name}.context_length": config["max_position_embeddings"],
@@ -147,11 +187,35 @@ def metadata_of(config):
         f"{name}.attention.head_count": config["num_attention_heads"],
         f"{name}.attention.head_count_kv": config["num_key_value_heads"],
         f"{name}.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
-        f"{name}.rope.freq_base": config["rope_parameters"]["rope_theta"],
+        f"{name}.rope.freq_base": rope["rope_theta"],
     }
-    if "head_dim" in config:
+    if config.get("head_dim"):
         metadata[f"{name}.attention.key_length"] = config["head_dim"]
         metadata[f"{name}.attention.value_length"] = config["head_dim"]
+    head_dim = head_dim_of(config)
+    if "partial_rotary_factor" in rope:
+        metadata[f"{name}.rope.dimension_count"] = int(head_dim * rope["partial_rotary_factor"])
+    if rope["rope_type"] == "linear":
+        metadata[f"{name}.rope.scaling.type"] = "linear"
+        metadata[f"{name}.rope.scaling.factor"] = rope["factor"]
+    if rope["rope_type"] == "longrope":
+        metadata[f"{name}.rope.scaling.original_context_length"] = config[
+            "original_max_position_embeddings"]
+    if local_rope:
+        metadata[f"{name}.rope.freq_base_swa"] = local_rope["rope_theta"]
+        metadata[f"{name}.attention.sliding_window_pattern"] = config["sliding_window_pattern"]
+    if config["model_type"].startswith("gemma"):
+        metadata[f"{name}.attention.sliding_window"] = config["sliding_window"]
+        for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+            if config[key]:
+                metadata[f"{name}.{key}"] = config[key]
+    experts = config.get("num_local_experts") or config.get("num_experts")
+    if experts:
+        metadata[f"{name}.expert_count"] = experts
+        metadata[f"{name}.expert_used_count"] = config["num_experts_per_tok"]
+        for key, word in (("moe", "expert"), ("shared_expert", "expert_shared")):
+            if f"{key}_intermediate_size" in config:
+                metadata[f"{name}.{word}_feed_forward_length"] = config[f"{key}_intermediate_size"]
     eos = config["eos_token_id"]
     for key, token in zip(("eos", "eot"), eos if isinstance(eos, list) else [eos]):
         if token is not None:
@@ -160,16 +224,34 @@ def metadata_of(config):
 
 
 def tensors_of(folder, config):
-    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    model_type = config["model_type"]
+    head_dim = head_dim_of(config)
     tensors = []
+    stacks = {}
     for name, dtype, shape, data in read_tensors(folder):
-        if config["model_type"] == "llama" and re.search(r"[qk]_proj\.", name):
+        if model_type in ("llama", "mixtral") and re.search(r"[qk]_proj\.", name):
             data = interleave(data, shape[0], head_dim)
-        if len(shape) == 1:
+        if len(shape) == 1 or gguf_name(name, model_type).endswith("ffn_gate_inp.weight"):
             dtype, data = "F32", to_f32(dtype, data)
-        tensors.append((gguf_name(name), dtype, shape, data))
+        if model_type.startswith("gemma") and name.endswith("norm.weight"):
+            data = add_one(data)
+        if ".experts." in name:
+            expert = int(re.search(r"experts\.(\d+)", name)[1])
+            stack = stacks.setdefault(gguf_name(name, model_type), {})
+            stack[expert] = (dtype, shape, data)
+            continue
+        tensors.append((gguf_name(name, model_type), dtype, shape, data))
+    for name, stack in stacks.items():
+        dtype, shape, _ = stack[0]
+        data = b"".join(stack[expert][2] for expert in range(len(stack)))
+        tensors.append((name, dtype, [len(stack), *shape], data))
     rope = config["rope_parameters"]
-    if rope["rope_type"] == "llama3":
+    if rope.get("rope_type") == "longrope":
+        for kind in ("short", "long"):
+            factors = rope[f"{kind}_factor"]
+            data = struct.pack(f"<{len(factors)}f", *factors)
+            tensors.append((f"rope_factors_{kind}.weight", "F32", [len(factors)], data))
+    if rope.get("rope_type") == "llama3":
         factors = list(rope_factors(rope, head_dim))
         data = b"".join(struct.pack("<f", factor) for factor in factors)
         tensors.append(("rope_freqs.weight", "F32", [len(factors)], data))
@@ -179,7 +261,8 @@ def tensors_of(folder, config):
 def quantize(tensors, kind):
     """Matrices whose rows are whole blocks, as llama.cpp's quantizer does; others stay."""
     for name, dtype, shape, data in tensors:
-        if len(shape) > 1 and shape[-1] % BLOCK_ELEMENTS == 0:
+        is_router = "ffn_gate_inp" in name
+        if len(shape) > 1 and shape[-1] % BLOCK_ELEMENTS == 0 and not is_router:
             values = numpy.frombuffer(to_f32(dtype, data), numpy.float32).reshape(shape)
             data = quants.quantize(values, GGMLQuantizationType[kind]).tobytes()
             dtype = kind
