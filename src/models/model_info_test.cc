@@ -12,10 +12,11 @@ const std::string kModels = std::string(GALE_SOURCE_DIR) + "/tests/data/models/"
 
 TEST(ModelInfo, PresetsHaveThePublishedSizes) {
   const std::pair<const char*, uint64_t> parameters[] = {
-      {"deepseek-v2-lite", 15'706'484'224}, {"llama3-70b", 70'553'706'496},
-      {"llama3-8b", 8'030'261'248},         {"mixtral-8x7b", 46'702'792'704},
-      {"qwen2.5-1.5b", 1'543'714'304},      {"qwen3-0.6b", 596'049'920},
-      {"qwen3-1.7b", 1'720'574'976},        {"qwen3-30b-a3b", 30'532'122'624},
+      {"deepseek-v2-lite", 15'706'484'224}, {"gpt-oss-20b", 20'914'757'184},
+      {"llama3-70b", 70'553'706'496},       {"llama3-8b", 8'030'261'248},
+      {"mixtral-8x7b", 46'702'792'704},     {"qwen2.5-1.5b", 1'543'714'304},
+      {"qwen3-0.6b", 596'049'920},          {"qwen3-1.7b", 1'720'574'976},
+      {"qwen3-30b-a3b", 30'532'122'624},
   };
   std::vector<std::string> names;
   for (const auto& [name, count] : parameters) {

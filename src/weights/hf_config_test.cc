@@ -7,9 +7,9 @@
 namespace gale {
 namespace {
 
-const std::vector<std::string> kKnown = {"LlamaForCausalLM",   "Qwen3ForCausalLM",
-                                         "Qwen2ForCausalLM",   "Qwen3MoeForCausalLM",
-                                         "MixtralForCausalLM", "DeepseekV2ForCausalLM"};
+const std::vector<std::string> kKnown = {
+    "LlamaForCausalLM",   "Qwen3ForCausalLM",      "Qwen2ForCausalLM", "Qwen3MoeForCausalLM",
+    "MixtralForCausalLM", "DeepseekV2ForCausalLM", "GptOssForCausalLM"};
 
 constexpr char kRequired[] = R"("architectures":["LlamaForCausalLM"],"vocab_size":100,
     "hidden_size":64,"intermediate_size":96,"num_hidden_layers":2,"num_attention_heads":4,
@@ -305,7 +305,7 @@ TEST(HfConfig, UnknownArchitectureListsTheKnown) {
   EXPECT_EQ(config.error().message,
             "config.json: unknown architecture \"GPT2LMHeadModel\"; known: LlamaForCausalLM, "
             "Qwen3ForCausalLM, Qwen2ForCausalLM, Qwen3MoeForCausalLM, MixtralForCausalLM, "
-            "DeepseekV2ForCausalLM");
+            "DeepseekV2ForCausalLM, GptOssForCausalLM");
 }
 
 TEST(HfConfig, EveryPresetParses) {

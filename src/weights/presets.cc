@@ -27,6 +27,16 @@ constexpr std::array kPresets = {
       "beta_slow": 1, "mscale": 0.707, "mscale_all_dim": 0.707,
       "original_max_position_embeddings": 4096}, "attention_bias": false, "hidden_act": "silu",
       "tie_word_embeddings": false, "eos_token_id": 100001})"},
+    Preset{"gpt-oss-20b", R"({
+      "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "torch_dtype": "bfloat16",
+      "vocab_size": 201088, "hidden_size": 2880, "intermediate_size": 2880,
+      "num_local_experts": 32, "num_experts_per_tok": 4, "num_hidden_layers": 24,
+      "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64,
+      "max_position_embeddings": 131072, "sliding_window": 128, "swiglu_limit": 7.0,
+      "rms_norm_eps": 1e-05, "rope_theta": 150000, "rope_scaling": {"rope_type": "yarn",
+      "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false,
+      "original_max_position_embeddings": 4096}, "attention_bias": true, "hidden_act": "silu",
+      "tie_word_embeddings": false, "eos_token_id": 200002})"},
     Preset{"llama3-70b", R"({
       "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
       "vocab_size": 128256, "hidden_size": 8192, "intermediate_size": 28672,
