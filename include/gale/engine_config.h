@@ -42,6 +42,9 @@ struct EngineConfig {
   int max_num_batched_tokens = 512;  ///< token budget of one step
   int max_queued_requests = 4096;    ///< unfinished beside max_num_seqs; further ones are refused
                                      ///< with kResourceExhausted
+  int max_queued_tokens = 0;         ///< no more are taken in while unfinished requests have so many
+                                     ///< prompt tokens; 0 = no bound
+  bool fair = true;  ///< RequestParams::client's share equally; else first come, first served
   bool enable_prefix_cache = true;
   bool overlap = true;           ///< launch step n+1 before step n's tokens are read
   double device_timeout_s = 30;  ///< a step that takes longer is given up, and the device with it;

@@ -22,6 +22,7 @@ struct RequestParams {
   bool parse_special = false;  ///< text prompts: "<|im_end|>" in the text becomes the special token
   SamplingParams sampling;
   int priority = 0;        ///< smaller is sooner among waiting requests
+  std::string client;      ///< who asks: clients who wait share the engine's tokens equally
   std::string cache_salt;  ///< requests share cached prefixes only under an equal salt
 };
 

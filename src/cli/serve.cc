@@ -119,6 +119,25 @@ void AddHttpFlags(CLI::App& command, ServeOptions& options) {
       ->type_name("TEXT")
       ->capture_default_str()
       ->group(kGroup);
+  command
+      .add_option("--max-queued-requests", options.engine.max_queued_requests,
+                  "Unfinished ones beside --max-num-seqs; more are refused with 429")
+      ->type_name("N")
+      ->check(WholeNumber(1))
+      ->capture_default_str()
+      ->group(kGroup);
+  command
+      .add_option("--max-queued-tokens", options.engine.max_queued_tokens,
+                  "The same for the prompt tokens of unfinished requests; 0: no bound")
+      ->type_name("N")
+      ->check(WholeNumber(0))
+      ->capture_default_str()
+      ->group(kGroup);
+  command
+      .add_flag_callback(
+          "--fcfs", [&options] { options.engine.fair = false; },
+          "First come, first served; without it, API keys that wait share the tokens equally")
+      ->group(kGroup);
   command.add_option("--max-body", options.max_body_mib, "Largest request body, in MiB")
       ->type_name("N")
       ->check(WholeNumber(1, 4096))

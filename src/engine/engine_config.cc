@@ -42,6 +42,7 @@ Status EngineConfig::Validate() const {
         ErrorCode::kInvalidArgument,
         fmt::format("device_timeout_s: expected seconds above 0, got {}", device_timeout_s));
   }
+  GALE_RETURN_IF_ERROR(CheckRange("max_queued_tokens", max_queued_tokens, 0, 1 << 30));
   return CheckRange("max_queued_requests", max_queued_requests, 1, 1 << 24);
 }
 

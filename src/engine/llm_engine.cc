@@ -1,5 +1,6 @@
 // The public engine: checks requests at the edge, tokenizes them beside the engine thread and hands
 // them on. Threads: callers, one text thread, the engine thread (EngineCore), the output thread.
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "engine/generate.h"
 #include "engine/output_processor.h"
 #include "engine/resolve_sampling.h"
+#include "scheduler/fair_shares.h"
 
 namespace gale {
 namespace {
@@ -28,6 +30,14 @@ uint64_t DeriveSeed(uint64_t engine_seed, RequestId id) {
       Philox4x32({{static_cast<uint32_t>(id), static_cast<uint32_t>(id >> 32), ~0U, ~0U}},
                  {{static_cast<uint32_t>(engine_seed), static_cast<uint32_t>(engine_seed >> 32)}});
   return uint64_t{random.words[0]} << 32 | random.words[1];
+}
+
+/// What a request will take, before anybody knows: many that leave their length open end early.
+double ExpectedTokens(const Request& request) {
+  constexpr int kOpenTokens = 256;
+  const SamplingParams& sampling = request.sampling;
+  return static_cast<double>(request.prompt.size()) +
+         static_cast<double>(sampling.n) * std::min(sampling.max_tokens, kOpenTokens);
 }
 
 class LlmEngineImpl final : public LlmEngine {
@@ -61,13 +71,20 @@ class LlmEngineImpl final : public LlmEngine {
   std::shared_ptr<Request> MakeRequest(const RequestParams& params) const;
   Status Register(const std::shared_ptr<Request>& request);
   Status CheckRoom(size_t num_requests) const;
+  void OnFinished(RequestId id, int generated_tokens);
   void TokenizeLoop();
   void Submit(std::shared_ptr<Request> request);
 
   EngineParts parts_;
   std::atomic<RequestId> next_id_ = 1;
   mutable std::mutex live_mutex_;
-  std::unordered_map<RequestId, std::shared_ptr<Request>> live_;  ///< without a final output yet
+  struct Live {
+    std::shared_ptr<Request> request;
+    int64_t counted_tokens = 0;  ///< of num_live_tokens_
+  };
+  std::unordered_map<RequestId, Live> live_;  ///< without a final output yet
+  int64_t num_live_tokens_ = 0;               ///< of their prompts, as far as they came as tokens
+  FairShares shares_;
 
   // In the order of the request path; the destructor ends them in that order too.
   BlockingQueue<TextJob> text_jobs_;
@@ -79,12 +96,11 @@ class LlmEngineImpl final : public LlmEngine {
 LlmEngineImpl::LlmEngineImpl(EngineParts parts) : parts_(std::move(parts)) {
   outputs_ = std::make_unique<OutputProcessor>(
       parts_.tokenizer.get(), parts_.config.max_model_len,
-      OutputProcessor::Hooks{.on_stop_string = [this](SeqId id) { core_->FinishAtStopString(id); },
-                             .on_finished =
-                                 [this](RequestId id) {
-                                   std::lock_guard lock(live_mutex_);
-                                   live_.erase(id);
-                                 }});
+      OutputProcessor::Hooks{
+          .on_stop_string = [this](SeqId id) { core_->FinishAtStopString(id); },
+          .on_finished = [this](RequestId id,
+                                int generated_tokens) { OnFinished(id, generated_tokens); },
+          .on_begun = [this](const Request& request) { shares_.Begin(request.fair_tag); }});
   core_ = std::make_unique<EngineCore>(
       std::make_unique<Scheduler>(
           SchedulerConfig{.max_num_seqs = parts_.config.max_num_seqs,
@@ -101,7 +117,7 @@ LlmEngineImpl::LlmEngineImpl(EngineParts parts) : parts_(std::move(parts)) {
 LlmEngineImpl::~LlmEngineImpl() {
   {
     std::lock_guard lock(live_mutex_);
-    for (const auto& [id, request] : live_) request->cancelled = true;
+    for (const auto& [id, live] : live_) live.request->cancelled = true;
   }
   text_jobs_.Close();
   text_thread_.join();
@@ -125,6 +141,7 @@ std::shared_ptr<Request> LlmEngineImpl::MakeRequest(const RequestParams& params)
                                    parts_.info.eos_token_ids.end());
   }
   request->priority = params.priority;
+  request->client = params.client;
   request->cache_salt = params.cache_salt;
   return request;
 }
@@ -157,6 +174,13 @@ Result<RequestId> LlmEngineImpl::AddRequest(RequestParams params, OutputCallback
 Status LlmEngineImpl::CheckRoom(size_t num_requests) const {
   const auto limit = static_cast<size_t>(parts_.config.max_queued_requests) +
                      static_cast<size_t>(parts_.config.max_num_seqs);
+  const int max_tokens = parts_.config.max_queued_tokens;
+  if (max_tokens > 0 && num_live_tokens_ >= max_tokens) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     fmt::format("the queue is full: unfinished requests have {} prompt tokens "
+                                 "(max_queued_tokens {}); try again later",
+                                 num_live_tokens_, max_tokens));
+  }
   if (live_.size() + num_requests <= limit) return {};
   return MakeError(ErrorCode::kResourceExhausted,
                    fmt::format("the queue is full: {} requests are unfinished "
@@ -177,8 +201,26 @@ Status LlmEngineImpl::Register(const std::shared_ptr<Request>& request) {
   if (!request->sampling.seed) {
     request->sampling.seed = DeriveSeed(parts_.config.seed, request->id);
   }
-  live_.emplace(request->id, request);
+  if (parts_.config.fair) {
+    request->expected_tokens = ExpectedTokens(*request);
+    request->fair_tag = shares_.Arrive(request->client, request->expected_tokens);
+  }
+  const auto num_tokens = static_cast<int64_t>(request->prompt.size());
+  live_.emplace(request->id, Live{request, num_tokens});
+  num_live_tokens_ += num_tokens;
   return {};
+}
+
+void LlmEngineImpl::OnFinished(RequestId id, int generated_tokens) {
+  std::lock_guard lock(live_mutex_);
+  const auto found = live_.find(id);
+  const Live& live = found->second;
+  num_live_tokens_ -= live.counted_tokens;
+  if (parts_.config.fair) {
+    shares_.End(live.request->client, live.request->expected_tokens,
+                static_cast<double>(live.request->prompt.size()) + generated_tokens);
+  }
+  live_.erase(found);
 }
 
 void LlmEngineImpl::Cancel(RequestId id) {
@@ -186,7 +228,7 @@ void LlmEngineImpl::Cancel(RequestId id) {
     std::lock_guard lock(live_mutex_);
     const auto found = live_.find(id);
     if (found == live_.end()) return;
-    found->second->cancelled = true;
+    found->second.request->cancelled = true;
   }
   core_->Wake();
 }

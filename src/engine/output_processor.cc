@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include <pthread.h>
+
 #include "engine/clock.h"
 
 namespace gale {
@@ -60,6 +62,7 @@ void OutputProcessor::End(RequestId id, FinishReason reason, std::optional<Error
 }
 
 void OutputProcessor::Run() {
+  pthread_setname_np(pthread_self(), "gale-output");
   while (std::optional<Event> event = events_.Pop()) {
     std::visit([this](auto& what) { Handle(what); }, *event);
   }
@@ -97,6 +100,7 @@ void OutputProcessor::Apply(Record& record, SequenceUpdate& update) {
     record.scheduled = true;
     record.times.queued_s = update.first_scheduled_s - record.added_s;
     record.cached_tokens = update.num_cached;
+    hooks_.on_begun(*record.request);
   }
   MoveAppend(record.prompt_logprobs, update.prompt_logprobs);
   if (sample.finish_reason != FinishReason::kNone) return;  // a stop string was faster
@@ -202,8 +206,9 @@ void OutputProcessor::Deliver(RequestId id, Record& record) {
   output.prompt_logprobs = std::move(record.prompt_logprobs);
   output.error = std::move(record.error);
   const OutputCallback callback = std::move(record.callback);
+  const int generated_tokens = record.generated_tokens;
   records_.erase(id);
-  hooks_.on_finished(id);
+  hooks_.on_finished(id, generated_tokens);
   callback(output);
 }
 

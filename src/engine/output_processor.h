@@ -27,7 +27,9 @@ class OutputProcessor {
     /// A stop string ended a sequence that the engine still runs.
     std::function<void(SeqId)> on_stop_string;
     /// Called before the callback gets the final output.
-    std::function<void(RequestId)> on_finished;
+    std::function<void(RequestId, int generated_tokens)> on_finished;
+    /// The request's first step has been planned.
+    std::function<void(const Request&)> on_begun;
   };
 
   /// `tokenizer` may be null: outputs then have tokens and no text.

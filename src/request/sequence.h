@@ -30,12 +30,17 @@ struct Request {
   SamplingParams sampling;              ///< validated; seed and texts resolved; n is best_of's
   std::vector<TokenId> stop_token_ids;  ///< the model's (unless ignore_eos) and the request's own
   int priority = 0;
+  std::string client;          ///< as in RequestParams
+  double expected_tokens = 0;  ///< prompt and generated, as far as it could be known
+  double fair_tag = 0;         ///< of FairShares; 0: first come, first served
   std::string cache_salt;
   int num_returned = 0;                   ///< those with the best sums of logprobs; 0: all samples
   bool returns_logprobs = true;           ///< else they are asked for to rank samples
   std::shared_ptr<const Request> parent;  ///< the beam search that this is a step of
   std::atomic<bool> cancelled = false;    ///< set from any thread; the scheduler looks every step
 
+  /// That of the beam search, for its steps.
+  double FairTag() const { return parent != nullptr ? parent->fair_tag : fair_tag; }
   bool is_cancelled() const {
     return cancelled.load(std::memory_order_relaxed) ||
            (parent != nullptr && parent->is_cancelled());

@@ -15,7 +15,7 @@ class AdmissionPolicy {
   virtual bool Before(const Sequence& a, const Sequence& b) const = 0;
 };
 
-/// Smaller Request::priority first, then first come, first served.
+/// Smaller Request::priority first, then smaller fair tags, then first come, first served.
 std::unique_ptr<AdmissionPolicy> MakePriorityPolicy();
 
 }  // namespace gale

@@ -48,6 +48,7 @@ void GenerationReply::Start() {
     RequestParams params;
     params.sampling = request_.sampling;
     params.priority = request_.priority;
+    params.client = exchange_->key_name();
     params.cache_salt = request_.cache_salt;
     {
       const std::lock_guard lock(mutex_);

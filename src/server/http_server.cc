@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <pthread.h>
 
 namespace gale::server {
 namespace {
@@ -37,7 +38,10 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Listen(HttpServerConfig config, 
   }
   server->Accept();
   server->SweepLater();
-  server->thread_ = std::thread([&io = server->io_] { io.run(); });
+  server->thread_ = std::thread([&io = server->io_] {
+    pthread_setname_np(pthread_self(), "gale-http");
+    io.run();
+  });
   return server;
 }
 

@@ -2,8 +2,14 @@
 
 import http.client
 import json
+import pathlib
 import re
+import shutil
 import signal
+import ssl
+import subprocess
+import tempfile
+import threading
 import time
 import unittest
 
@@ -336,12 +342,99 @@ class Lifecycle(unittest.TestCase):
             with self.assertRaisesRegex(RuntimeError, "port"):
                 Server("--port", server.port)
 
+    def hold(self, server, count):
+        """Connections whose streams run for as long as they are open."""
+        held = [server.connect() for _ in range(count)]
+        for connection in held:
+            self.addCleanup(connection.close)
+            connection.sendall(raw_post("/v1/completions", {
+                "prompt": "a", "max_tokens": 30000, "ignore_eos": True, "stream": True}))
+        return held
+
+    def test_full_queues_refuse(self):
+        for flags in (("--max-queued-requests", 1), ("--max-queued-tokens", 1)):
+            with Server("--max-num-seqs", 1, *flags) as server:
+                held = self.hold(server, 1)
+                self.assertIn(b"200 OK", held[0].recv(15))
+                held += self.hold(server, 1 if "requests" in flags[0] else 0)
+                deadline = time.monotonic() + TIMEOUT_S
+                while (refused := server.post("/v1/completions", {"prompt": "a"})).status == 200:
+                    self.assertLess(time.monotonic(), deadline)
+                self.assertEqual((refused.status, refused.error()["type"]),
+                                 (429, "rate_limit_error"))
+                self.assertEqual(refused.headers["Retry-After"], "1")
+                rejected = [value for name, value in server.stats().items()
+                            if name.startswith("gale_admission_rejections_total{")
+                            and "queue_full" in name]
+                self.assertGreaterEqual(rejected[0], 1)
+                for connection in held:
+                    connection.close()
+
+    def test_keys_share_fairly(self):
+        done = []
+        body = {"prompt": "a", "max_tokens": 200, "ignore_eos": True}
+        with Server("--max-num-seqs", 1, "--api-key", "greedy", "--api-key", "light") as server:
+            def ask(key):
+                server.post("/v1/completions", body, Authorization=f"Bearer {key}")
+                done.append(key)
+            greedy = [threading.Thread(target=ask, args=["greedy"]) for _ in range(40)]
+            for thread in greedy:
+                thread.start()
+            while len(done) < 2:
+                time.sleep(0.001)
+            ask("light")
+            place = done.index("light")
+            for thread in greedy:
+                thread.join()
+        self.assertLess(place, 30, "the light key waited behind the greedy key's queue")
+
+    @unittest.skipUnless(shutil.which("openssl"), "there is no openssl to make a certificate")
+    def test_tls_keys_and_origins(self):
+        with tempfile.TemporaryDirectory() as folder:
+            certificate, key, keys = (pathlib.Path(folder, name) for name in ("c", "k", "keys"))
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
+                            "2", "-subj", "/CN=localhost", "-addext",
+                            "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+                           check=True, capture_output=True)
+            keys.write_text("# who\nanna old-key\n")
+            with Server("--tls-certificate", certificate, "--tls-key", key, "--api-key-file", keys,
+                        "--allowed-origin", "https://a.example") as server:
+                self.assertEqual(server.scheme, "https")
+                trust = ssl.create_default_context(cafile=certificate)
+
+                def ask(path, body=None, **headers):
+                    connection = http.client.HTTPSConnection("localhost", server.port,
+                                                             timeout=TIMEOUT_S, context=trust)
+                    connection.request("POST" if body else "GET", path, body, headers)
+                    response = connection.getresponse()
+                    data = response.read()
+                    connection.close()
+                    return response, data
+
+                body = json.dumps({"prompt": "a", "max_tokens": 3, "stream": True})
+                response, data = ask("/v1/completions", body, Authorization="Bearer old-key",
+                                     Origin="https://a.example")
+                self.assertTrue(data.endswith(b"data: [DONE]\n\n"))
+                self.assertEqual(response.headers["Access-Control-Allow-Origin"],
+                                 "https://a.example")
+                response, _ = ask("/v1/models", Origin="https://b.example")
+                self.assertEqual((response.status, response.headers["Access-Control-Allow-Origin"]),
+                                 (401, None))
+                keys.write_text("new-key\n")
+                server.process.send_signal(signal.SIGHUP)
+                deadline = time.monotonic() + TIMEOUT_S
+                while ask("/v1/models", Authorization="Bearer new-key")[0].status != 200:
+                    self.assertLess(time.monotonic(), deadline)
+                self.assertEqual(ask("/v1/models", Authorization="Bearer old-key")[0].status, 401)
+
     def test_keys_guard_every_route(self):
         routes = [("GET", "/v1/models"), ("GET", "/v1/models/tiny-chat"), ("GET", "/version"),
                   ("POST", "/v1/completions"), ("POST", "/v1/chat/completions"),
-                  ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/nothing")]
+                  ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/metrics"),
+                  ("GET", "/openapi.json"), ("GET", "/nothing")]
         with Server("--api-key", "one", "--api-key", "two") as server:
             self.assertEqual(server.get("/health").status, 200)
+            self.assertIn(b"<!doctype html>", server.get("/").body)
             for method, path in routes:
                 for headers in ({}, {"Authorization": "Bearer on"}, {"Authorization": "Bearer "}):
                     answer = server.request(method, path, "{}", headers.items())
