@@ -1,4 +1,5 @@
 // gale run: completes one prompt as a stream, or a file of prompts as a batch.
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -67,6 +68,11 @@ Result<RequestParams> MakeRequest(const LlmEngine& engine, const RunOptions& opt
   if (!rendered) return tl::unexpected(rendered.error());
   request.prompt = engine.tokenizer()->EncodePrompt(rendered->text, rendered->user_spans);
   return request;
+}
+
+/// Continuations that are generated, also those that are not returned.
+int NumSequences(const SamplingParams& sampling) {
+  return std::max({sampling.n, sampling.best_of.value_or(0), sampling.num_beams});
 }
 
 /// Writes the text as it comes; several samples one after the other, when all are done.
@@ -147,7 +153,7 @@ Result<Figures> RunBatch(LlmEngine& engine, const std::vector<Prompt>& prompts,
   int failed = 0;
   const Status status = RunAll(engine, requests, [&](size_t index, Reply reply) -> Status {
     ++figures.prompts;
-    figures.sequences += static_cast<int>(reply.samples.size());
+    figures.sequences += NumSequences(requests[index].sampling);
     figures.prompt_tokens += reply.last.prompt_tokens;
     figures.cached_tokens += reply.last.cached_tokens;
     figures.generated_tokens += reply.generated_tokens();
@@ -200,10 +206,11 @@ Status Run(const RunOptions& options) {
     if (!batch) return tl::unexpected(batch.error());
     figures = *batch;
   } else {
+    const int num_sequences = NumSequences(requests[0].sampling);
     const Result<Reply> reply = StreamOne(**engine, std::move(requests[0]));
     if (!reply) return tl::unexpected(reply.error());
     figures = {.prompts = 1,
-               .sequences = static_cast<int>(reply->samples.size()),
+               .sequences = num_sequences,
                .prompt_tokens = reply->last.prompt_tokens,
                .cached_tokens = reply->last.cached_tokens,
                .generated_tokens = reply->generated_tokens(),

@@ -1,5 +1,5 @@
-// Runs beam searches: step by step, every beam of a search is a request for one token, whose prompt
-// is all that the beam has so far. Layer L5; owned by EngineCore, used on the engine thread only.
+// Runs beam searches: each of them is a stepwise request, whose sequences are its running beams.
+// Layer L5; owned by EngineCore, used on the engine thread only.
 #pragma once
 
 #include <memory>
@@ -12,9 +12,8 @@
 
 namespace gale {
 
-/// Beams share the KV blocks of what they have in common: those of a beam's last step are in the
-/// prefix cache when its next one begins, and nothing is copied. A beam computes again what lies
-/// behind its last full block.
+/// After each step a beam that goes on in one way keeps its sequence; one that goes on in several
+/// branches, so that beams share the blocks of what they have in common; one that is given up ends.
 class BeamRequests {
  public:
   BeamRequests(Scheduler& scheduler, int max_model_len)
@@ -29,21 +28,21 @@ class BeamRequests {
   struct Search {
     std::shared_ptr<const Request> request;
     BeamSearch beams;
-    std::vector<std::shared_ptr<Request>> steps;  ///< the requests of the running beams
-    std::vector<PositionLogprobs> next;           ///< what came of them
-    size_t num_missing = 0;
+    std::vector<SeqId> seqs;             ///< [running beams]
+    std::vector<PositionLogprobs> next;  ///< [running beams], as they come
+    size_t num_missing = 1;
     int32_t num_cached = 0;
     double first_scheduled_s = 0;
   };
+  using Searches = std::unordered_map<const Request*, Search>;
 
-  void Step(const std::shared_ptr<Search>& search);
-  void Take(Search& search, SequenceUpdate& update);
-  std::vector<SequenceUpdate> Results(const Search& search) const;
-  std::vector<SequenceUpdate> Failure(const Search& search, const SequenceUpdate& failed);
+  std::vector<SequenceUpdate> Take(Searches::iterator found, SequenceUpdate& update);
+  void Step(Search& search);
+  std::vector<SequenceUpdate> End(Searches::iterator found, const SequenceUpdate& last);
 
   Scheduler& scheduler_;
   int max_model_len_;
-  std::unordered_map<const Request*, std::shared_ptr<Search>> searches_;  ///< by running step
+  Searches searches_;  ///< by their stepwise requests
 };
 
 }  // namespace gale

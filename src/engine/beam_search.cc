@@ -55,6 +55,7 @@ std::vector<BeamSearch::Candidate> BeamSearch::BestCandidates(
 Beam BeamSearch::Extended(const Candidate& candidate,
                           std::span<const PositionLogprobs> next) const {
   Beam beam = running_[candidate.beam];
+  beam.parent = candidate.beam;
   beam.tokens.push_back(candidate.next.token);
   beam.logprobs.push_back({.chosen = candidate.next, .top = next[candidate.beam].top});
   beam.sum = candidate.sum;

@@ -12,6 +12,7 @@ namespace gale {
 
 /// A continuation of the prompt.
 struct Beam {
+  size_t parent = 0;  ///< which running beam it continues, before the last Advance
   std::vector<TokenId> tokens;
   std::vector<PositionLogprobs> logprobs;  ///< one per token
   float sum = 0;                           ///< of their logprobs

@@ -34,8 +34,9 @@ struct Request {
   double expected_tokens = 0;  ///< prompt and generated, as far as it could be known
   double fair_tag = 0;         ///< of FairShares; 0: first come, first served
   std::string cache_salt;
-  int num_returned = 0;                   ///< those with the best sums of logprobs; 0: all samples
-  bool returns_logprobs = true;           ///< else they are asked for to rank samples
+  int num_returned = 0;          ///< those with the best sums of logprobs; 0: all samples
+  bool returns_logprobs = true;  ///< else they are asked for to rank samples
+  bool is_stepwise = false;  ///< its sequences are held after every token, see Scheduler::Continue
   std::shared_ptr<const Request> parent;  ///< the beam search that this is a step of
   std::atomic<bool> cancelled = false;    ///< set from any thread; the scheduler looks every step
 
@@ -50,7 +51,8 @@ struct Request {
 enum class SequenceState : uint8_t {
   kForking,  ///< holds no blocks; waits until sample 0 has computed the prompt
   kWaiting,  ///< holds no device blocks; to be admitted (again, after a preemption)
-  kRunning,  ///< holds blocks; scheduled whenever the budget allows
+  kRunning,  ///< holds blocks; scheduled whenever the budget allows, unless it is held
+  kHeld,     ///< holds no device blocks and is in no queue; waits for Scheduler::Continue
 };
 
 /// A copy of a recurrent group's state after `num_tokens` tokens.
@@ -81,10 +83,12 @@ struct Sequence {
   int32_t num_prompt_logprobs = 0;  ///< prompt positions whose logprobs have been handed out
   int32_t num_preemptions = 0;
   std::optional<float> mirostat_mu;  ///< as its last draw left it
-  bool has_forks = false;            ///< sample 0: the other samples wait for its prompt
-  uint64_t first_step = 0;           ///< its first launch since it got blocks; 0: none
-  uint64_t last_step = 0;            ///< its blocks are reused only once this step has retired
-  double first_scheduled_s = 0;      ///< by the engine's clock; 0: not yet
+  bool is_held = false;          ///< stepwise: its last token is there, and it waits for Continue
+  bool is_replaced = false;      ///< the runner does not know its last token
+  bool has_forks = false;        ///< sample 0: the other samples wait for its prompt
+  uint64_t first_step = 0;       ///< its first launch since it got blocks; 0: none
+  uint64_t last_step = 0;        ///< its blocks are reused only once this step has retired
+  double first_scheduled_s = 0;  ///< by the engine's clock; 0: not yet
 
   // Owned by the KvCacheManager.
   std::vector<BlockList> blocks;       ///< [kv group]: one per block_tokens positions, or one state

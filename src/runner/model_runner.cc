@@ -228,6 +228,7 @@ Status ModelRunner::Learn(const ScheduledSeq& scheduled, Step& step) {
                                  step.number, scheduled.id));
   }
   RunnerSequence& seq = found->second;
+  if (scheduled.last_token) seq.tokens.back() = *scheduled.last_token;
   for (size_t g = 0; g < scheduled.new_blocks.size(); ++g) {
     seq.blocks[g].insert(seq.blocks[g].end(), scheduled.new_blocks[g].begin(),
                          scheduled.new_blocks[g].end());

@@ -107,6 +107,13 @@ SchedulerOutput Scheduler::Schedule(double now_s) {
   plan.seqs.reserve(std::min<size_t>(config_.max_num_seqs, running_.size() + waiting_.size()));
   ScheduleRunning(plan);
   Admit(plan);
+  // Those that are held may wait for those that lack the room which they hold.
+  while (plan.seqs.empty() && (out_of_room_ || !waiting_.empty()) && PreemptHeld()) {
+    out_of_room_ = false;
+    has_preempted_ = false;
+    ScheduleRunning(plan);
+    Admit(plan);
+  }
   if (plan.seqs.empty()) return plan;
 
   step_ = plan.step;
@@ -133,6 +140,7 @@ void Scheduler::FinishCancelled() {
 Scheduler::Work Scheduler::WorkOf(const Sequence& seq) const {
   Work work;
   const int32_t launched = seq.num_launched();
+  if (seq.is_held || (seq.request->is_stepwise && seq.num_in_flight_samples > 0)) return work;
   // Every token that may exist is there or being drawn; only a prompt by itself is still computed.
   if (seq.num_planned() >= seq.max_len && seq.num_planned() > seq.num_prompt) return work;
   // How many tokens a step with drafts yields is known only when it has been collected.
@@ -227,18 +235,73 @@ bool Scheduler::MakeRoom(Sequence& seq, int num_new) {
 void Scheduler::Preempt(Sequence& seq) {
   const Work work = WorkOf(seq);
   if (work.is_decode) decode_reserve_ -= work.num_tokens;
-  running_.PopBack();
+  running_.Remove(seq);
   const bool is_known = seq.first_step != 0;
   if (is_known) preempted_.push_back(seq.id);
   const bool is_swapped = is_known && seq.num_in_flight == 0 && kv_.SwapOut(seq);
   if (!is_swapped) kv_.Free(seq);
-  seq.state = SequenceState::kWaiting;
   seq.num_in_flight = 0;
   seq.first_step = 0;
   ++seq.num_preemptions;
   ++stats_.preemptions;
   has_preempted_ = true;
-  waiting_.Push(seq);
+  if (seq.is_held) {
+    seq.state = SequenceState::kHeld;
+  } else {
+    seq.state = SequenceState::kWaiting;
+    waiting_.Push(seq);
+  }
+}
+
+/// Takes the blocks of the last in order that is held; false when there is none, or when a step in
+/// flight may change what is needed.
+bool Scheduler::PreemptHeld() {
+  if (step_ != collected_) return false;
+  for (size_t i = running_.size(); i-- > 0;) {
+    if (!running_[i].is_held) continue;
+    Preempt(running_[i]);
+    return true;
+  }
+  return false;
+}
+
+void Scheduler::Continue(SeqId id, TokenId token) {
+  Sequence& seq = *sequences_.at(id);
+  GALE_CHECK(seq.is_held);
+  seq.is_held = false;
+  seq.is_replaced = seq.tokens.back() != token;
+  seq.tokens.back() = token;
+  if (seq.state == SequenceState::kHeld) {
+    seq.state = SequenceState::kWaiting;
+    waiting_.Push(seq);
+  }
+}
+
+SeqId Scheduler::Branch(SeqId parent_id, TokenId token) {
+  Sequence& parent = *sequences_.at(parent_id);
+  GALE_CHECK(parent.is_held);
+  auto owned = std::make_unique<Sequence>();
+  Sequence& child = *owned;
+  child.id = next_id_++;
+  child.request = parent.request;
+  child.sample_index = parent.sample_index;
+  child.tokens = parent.tokens;
+  child.tokens.back() = token;
+  child.num_prompt = parent.num_prompt;
+  child.max_len = parent.max_len;
+  child.first_scheduled_s = parent.first_scheduled_s;
+  sequences_.emplace(child.id, std::move(owned));
+  child.last_step = step_ + 1;
+  if (parent.state == SequenceState::kRunning &&
+      running_.size() < static_cast<size_t>(config_.max_num_seqs) && kv_.Fork(parent, child)) {
+    parent.last_step = step_ + 1;  // its blocks are there until the copy has been made
+    child.state = SequenceState::kRunning;
+    running_.Push(child);
+  } else {
+    child.state = SequenceState::kWaiting;
+    waiting_.Push(child);
+  }
+  return child.id;
 }
 
 void Scheduler::Admit(SchedulerOutput& plan) {
@@ -314,6 +377,8 @@ void Scheduler::Emit(SchedulerOutput& plan, Sequence& seq, const Work& work) {
     scheduled.logits = LogitsRows::kLast;
   }
   AddBlocks(scheduled, seq);
+  if (seq.is_replaced && seq.first_step != 0) scheduled.last_token = seq.tokens.back();
+  seq.is_replaced = false;
   if (seq.first_step == 0) {
     seq.first_step = plan.step;
     scheduled.first_time = NewSeqData{.tokens = seq.tokens,
@@ -351,6 +416,7 @@ std::vector<SequenceUpdate> Scheduler::Update(const SchedulerOutput& plan,
   GALE_CHECK_EQ(output.step, plan.step);
   GALE_CHECK_EQ(output.seqs.size(), plan.seqs.size());
   kv_.Retire(plan.step);
+  collected_ = plan.step;
   for (size_t i = 0; i < plan.seqs.size(); ++i) {
     Absorb(plan.seqs[i], plan.step, std::move(output.seqs[i]));
   }
@@ -382,6 +448,13 @@ void Scheduler::Absorb(const ScheduledSeq& scheduled, uint64_t step, SeqOutput o
   }
   if (output.tokens.empty() && output.prompt_logprobs.empty() && reason == FinishReason::kNone) {
     return;
+  }
+  if (seq.request->is_stepwise && !output.tokens.empty()) {
+    seq.is_held = true;
+    if (seq.state == SequenceState::kWaiting) {
+      waiting_.Remove(seq);
+      seq.state = SequenceState::kHeld;
+    }
   }
   SequenceUpdate update = UpdateOf(seq);
   update.tokens = std::move(output.tokens);
@@ -427,6 +500,7 @@ void Scheduler::TakePromptLogprobs(Sequence& seq, int32_t begin,
 
 std::vector<SequenceUpdate> Scheduler::Fail(const SchedulerOutput& plan, const Error& error) {
   kv_.Retire(plan.step);
+  collected_ = plan.step;
   std::vector<Sequence*> lost;
   for (const auto& [id, seq] : sequences_) {
     const bool has_blocks = seq->state == SequenceState::kRunning || seq->is_swapped_out();

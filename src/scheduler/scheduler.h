@@ -79,6 +79,13 @@ class Scheduler {
   std::vector<SequenceUpdate> Fail(const SchedulerOutput& plan, const Error& error);
   /// The output side ends a sequence (a stop string). Ignored when it has ended already.
   void Finish(SeqId id, FinishReason reason);
+  /// A sequence of a stepwise request waits, once a token has been drawn and reported, until it is
+  /// told to go on with `token` in its place. Meanwhile it keeps its blocks, unless others need
+  /// them.
+  void Continue(SeqId id, TokenId token);
+  /// A new sequence that goes on with `token` where `parent`, which waits, has its last one. It
+  /// shares the parent's blocks; only the last one, partly filled, is copied.
+  SeqId Branch(SeqId parent, TokenId token);
   /// News that no Update has returned yet: cancelled and failed sequences. To be called when
   /// Schedule gave nothing to run.
   std::vector<SequenceUpdate> TakeUpdates();
@@ -101,6 +108,7 @@ class Scheduler {
   void Serve(SchedulerOutput& plan, Sequence& seq, Work work, int chunk_budget);
   void ForkSamples(Sequence& parent);
   bool MakeRoom(Sequence& seq, int num_new);
+  bool PreemptHeld();
   void Preempt(Sequence& seq);
   void Admit(SchedulerOutput& plan);
   bool AdmitFirst(SchedulerOutput& plan);
@@ -123,7 +131,8 @@ class Scheduler {
   RequestQueue running_;
   RequestQueue waiting_;
   SeqId next_id_ = 1;
-  uint64_t step_ = 0;  ///< the last one planned
+  uint64_t step_ = 0;       ///< the last one planned
+  uint64_t collected_ = 0;  ///< the last one collected
 
   // Of the step being scheduled:
   double now_s_ = 0;

@@ -43,6 +43,7 @@ struct ScheduledSeq {
   /// [kv group], appended to the sequence's table; empty when no group got any. With first_time:
   /// the whole table. Entries already sent never change; kNullBlock entries are never read.
   std::vector<BlockList> new_blocks;
+  std::optional<TokenId> last_token = {};  ///< in place of the one that was drawn last
   Draft draft;  ///< its tokens are the last draft.num_tokens of num_tokens
   LogitsRows logits = LogitsRows::kNone;
   bool sample = false;  ///< draw a token from the last row

@@ -679,5 +679,53 @@ TEST(RequestQueueTest, KeepsThePolicysOrder) {
   EXPECT_EQ(queue.size(), 3U);
 }
 
+TEST_F(SchedulerTest, StepwiseSequencesWaitAndBranch) {
+  Create();
+  const auto request = MakeRequest(1, 6, 10);
+  request->is_stepwise = true;
+  scheduler_->Add(request);
+  const SeqId id = Step().seqs[0].id;
+  EXPECT_THAT(scheduler_->Schedule().seqs, IsEmpty());
+
+  const SeqId child = scheduler_->Branch(id, 7);
+  scheduler_->Continue(id, 8);
+  const SchedulerOutput plan = Step();
+  ASSERT_THAT(Tokens(plan), UnorderedElementsAre(Pair(id, 1), Pair(child, 1)));
+  EXPECT_EQ(Find(plan, id).last_token, 8);
+  const NewSeqData& data = *Find(plan, child).first_time;
+  EXPECT_EQ(data.tokens.back(), 7);
+  EXPECT_EQ(data.tokens.size(), 7);
+  EXPECT_EQ(data.num_computed, 6);
+  EXPECT_THAT(plan.copies, SizeIs(1));  // six tokens: a full block is shared, half a one copied
+  EXPECT_EQ(Find(plan, child).new_blocks[0][0], 1);
+
+  scheduler_->Finish(child, FinishReason::kStop);
+  scheduler_->Continue(id, next_token_);  // what was drawn: the runner knows it
+  const SchedulerOutput next = Step();
+  EXPECT_THAT(Tokens(next), UnorderedElementsAre(Pair(id, 1)));
+  EXPECT_FALSE(Find(next, id).last_token);
+  EXPECT_THAT(next.finished, ElementsAre(child));
+}
+
+TEST_F(SchedulerTest, HeldSequencesGiveWayToThoseTheyMayWaitFor) {
+  Options options;
+  options.num_blocks = 5;
+  options.scheduler.max_model_len = 16;
+  Create(options);
+  const auto request = MakeRequest(1, 10, 4);
+  request->is_stepwise = true;
+  scheduler_->Add(request);
+  const SeqId id = Step().seqs[0].id;  // holds three blocks of four
+  Add(2, 6, 2);                        // needs two
+  const SchedulerOutput plan = Step();
+  EXPECT_THAT(Tokens(plan), UnorderedElementsAre(Pair(id + 1, 6)));
+  EXPECT_THAT(plan.preempted, ElementsAre(id));
+  scheduler_->Continue(id, 9);
+  SchedulerOutput later = Step();
+  while (!Tokens(later).contains(id)) later = Step();
+  EXPECT_EQ(Find(later, id).first_time->tokens.back(), 9);
+  EXPECT_EQ(Find(later, id).first_time->tokens.size(), 11);
+}
+
 }  // namespace
 }  // namespace gale
