@@ -2,8 +2,10 @@
 #include <cstdint>
 #include <iterator>
 #include <string_view>
+#include <vector>
 
 #include "base/check.h"
+#include "weights/generation_config.h"
 #include "weights/hf_config.h"
 
 namespace {
@@ -44,6 +46,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto generation = gale::ParseGenerationConfig(text, "fuzz", kVocab)) {
     GALE_CHECK_GE(generation->sampling.temperature, 0);
     GALE_CHECK_GT(generation->sampling.top_p, 0);
+    GALE_CHECK_GT(generation->sampling.typical_p, 0);
+    GALE_CHECK_GT(generation->sampling.repetition_penalty, 0);
+    GALE_CHECK_LE(generation->sampling.min_tokens, generation->sampling.max_tokens);
+    for (const std::vector<gale::TokenId>& sequence : generation->sampling.bad_token_ids) {
+      for (const gale::TokenId id : sequence) GALE_CHECK_LT(id, kVocab);
+    }
     for (const gale::TokenId id : generation->eos_token_ids) GALE_CHECK_LT(id, kVocab);
   }
   return 0;
