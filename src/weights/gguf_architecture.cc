@@ -60,6 +60,24 @@ constexpr std::array kMixtralNames = {
     NamePair{"ffn_down_exps", "block_sparse_moe.experts.{}.w2"},
 };
 
+constexpr std::array kDeepseekNames = {
+    NamePair{"attn_q_a", "self_attn.q_a_proj"},
+    NamePair{"attn_q_a_norm", "self_attn.q_a_layernorm"},
+    NamePair{"attn_q_b", "self_attn.q_b_proj"},
+    NamePair{"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"},
+    NamePair{"attn_kv_a_norm", "self_attn.kv_a_layernorm"},
+    NamePair{"attn_kv_b", "self_attn.kv_b_proj"},
+    NamePair{"attn_k_b", "self_attn.kv_b_proj"},  // with attn_v_b: see GgufModel::Tensors
+    NamePair{"ffn_gate_inp", "mlp.gate"},
+    NamePair{"exp_probs_b.bias", "mlp.gate.e_score_correction_bias"},
+    NamePair{"ffn_gate_exps", "mlp.experts.{}.gate_proj"},
+    NamePair{"ffn_up_exps", "mlp.experts.{}.up_proj"},
+    NamePair{"ffn_down_exps", "mlp.experts.{}.down_proj"},
+    NamePair{"ffn_gate_shexp", "mlp.shared_experts.gate_proj"},
+    NamePair{"ffn_up_shexp", "mlp.shared_experts.up_proj"},
+    NamePair{"ffn_down_shexp", "mlp.shared_experts.down_proj"},
+};
+
 constexpr std::array kArchitectures = {
     GgufArchitecture{
         .name = "llama", .hugging_face = "LlamaForCausalLM", .has_interleaved_heads = true},
@@ -101,7 +119,21 @@ constexpr std::array kArchitectures = {
                      .layer_names = kGlm4Names,
                      .has_partial_rope = true,
                      .bias = "attn_q"},
+    GgufArchitecture{.name = "deepseek2",
+                     .hugging_face = "DeepseekV2ForCausalLM",
+                     .has_experts = true,
+                     .has_latent_attention = true,
+                     .layer_names = kDeepseekNames},
+    GgufArchitecture{.name = "deepseek2",
+                     .hugging_face = "DeepseekV3ForCausalLM",
+                     .has_experts = true,
+                     .has_sigmoid_router = true,
+                     .has_latent_attention = true,
+                     .layer_names = kDeepseekNames},
 };
+
+/// llama.cpp's number of the sigmoid, in expert_gating_func.
+constexpr int64_t kSigmoid = 2;
 
 std::optional<std::string_view> Translate(std::span<const NamePair> names, std::string_view name) {
   const auto found = std::find_if(names.begin(), names.end(),
@@ -118,17 +150,23 @@ Result<GgufArchitecture> FindGgufArchitecture(const Gguf& gguf) {
   if (gguf.Has(experts)) {
     GALE_ASSIGN_OR_RETURN(num_experts, gguf.Int(experts, 0));
   }
+  const std::string gating = fmt::format("{}.expert_gating_func", name);
+  int64_t score = 0;
+  if (gguf.Has(gating)) {
+    GALE_ASSIGN_OR_RETURN(score, gguf.Int(gating, 0));
+  }
   std::vector<std::string_view> known;
   for (const GgufArchitecture& architecture : kArchitectures) {
-    if (architecture.name == name && architecture.has_experts == (num_experts > 0)) {
+    if (architecture.name == name && architecture.has_experts == (num_experts > 0) &&
+        architecture.has_sigmoid_router == (score == kSigmoid)) {
       return architecture;
     }
     if (known.empty() || known.back() != architecture.name) known.push_back(architecture.name);
   }
   if (std::find(known.begin(), known.end(), name) != known.end()) {
     return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("{}: {}: expected {}, got {} (not supported)", gguf.source(),
-                                 experts, num_experts > 0 ? "0" : "some", num_experts));
+                     fmt::format("{}: a {} with {} = {} and {} = {} is not supported",
+                                 gguf.source(), name, experts, num_experts, gating, score));
   }
   return MakeError(ErrorCode::kUnsupported,
                    fmt::format("{}: general.architecture: expected one of {}, got \"{}\" (not "
@@ -149,10 +187,15 @@ std::string HuggingFaceName(const GgufArchitecture& architecture, std::string_vi
   layer.remove_prefix(kBlock.size());
   const size_t dot = layer.find('.');
   if (dot == std::string_view::npos) return std::string(name);
+  const std::string number(layer.substr(0, dot));
+  if (const auto whole =
+          Translate(architecture.layer_names, name.substr(kBlock.size() + dot + 1))) {
+    return fmt::format("model.layers.{}.{}", number, *whole);
+  }
   auto translated = Translate(architecture.layer_names, layer.substr(dot + 1));
   if (!translated) translated = Translate(kLayerNames, layer.substr(dot + 1));
   if (!translated) return std::string(name);
-  return fmt::format("model.layers.{}.{}{}", layer.substr(0, dot), *translated, kind);
+  return fmt::format("model.layers.{}.{}{}", number, *translated, kind);
 }
 
 }  // namespace gale

@@ -15,11 +15,14 @@ namespace gale {
 using NamePair = std::pair<std::string_view, std::string_view>;
 
 struct GgufArchitecture {
-  std::string_view name;          ///< general.architecture
-  std::string_view hugging_face;  ///< of config.json's architectures
-  bool has_experts = false;       ///< expert_count tells Mixtral from Llama, which share a name
+  std::string_view name;            ///< general.architecture
+  std::string_view hugging_face;    ///< of config.json's architectures
+  bool has_experts = false;         ///< expert_count tells Mixtral from Llama, which share a name
+  bool has_sigmoid_router = false;  ///< expert_gating_func tells DeepSeek-V3 from V2
+  bool has_latent_attention = false;
   /// Names in a layer, GGUF's and Hugging Face's, beside the common ones, before which they are
-  /// looked up. "{}" stands for an expert's number: GGUF stacks all experts in one tensor.
+  /// looked up; one with ".weight" or ".bias" stands for the whole name. "{}" stands for an
+  /// expert's number: GGUF stacks all experts in one tensor.
   std::span<const NamePair> layer_names = {};
   bool has_interleaved_heads = false;     ///< of the rows of q and k
   float norm_offset = 0;                  ///< added to the weights of all norms

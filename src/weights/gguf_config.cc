@@ -145,6 +145,13 @@ Status AddRopeScaling(const GgufModel& model, int64_t rotary_dim, ConfigWriter& 
                                      NamePair{"rope.scaling.yarn_beta_slow", "beta_slow"}};
     GALE_RETURN_IF_ERROR(scaling.AddCounts(kCounts));
     GALE_RETURN_IF_ERROR(scaling.AddNumbers(kNumbers));
+    if (scaling.Has("rope.scaling.yarn_log_multiplier")) {
+      // A tenth of both of DeepSeek's numbers, which are the same in its models.
+      GALE_ASSIGN_OR_RETURN(const double tenth, scaling.Number("rope.scaling.yarn_log_multiplier"));
+      const auto mscale = static_cast<float>(10 * tenth);
+      scaling.Add("mscale", fmt::format("{}", mscale));
+      scaling.Add("mscale_all_dim", fmt::format("{}", mscale));
+    }
   }
   writer.Add("rope_scaling", scaling.Object());
   return {};
@@ -169,7 +176,13 @@ Status AddExperts(const GgufModel& model, const GgufArchitecture& architecture,
       NamePair{"expert_shared_feed_forward_length", "shared_expert_intermediate_size"},
   };
   GALE_RETURN_IF_ERROR(writer.AddCounts(kCounts));
-  writer.Add("norm_topk_prob", architecture.renormalizes_experts ? "true" : "false");
+  bool renormalizes = architecture.renormalizes_experts;
+  if (writer.Has("expert_weights_norm")) {
+    GALE_ASSIGN_OR_RETURN(renormalizes, model.parts[0].Bool(writer.Key("expert_weights_norm")));
+  }
+  writer.Add("norm_topk_prob", renormalizes ? "true" : "false");
+  constexpr std::array kNumbers = {NamePair{"expert_weights_scale", "routed_scaling_factor"}};
+  GALE_RETURN_IF_ERROR(writer.AddNumbers(kNumbers));
   GALE_ASSIGN_OR_RETURN(const int64_t layers, writer.Int("block_count"));
   std::vector<int64_t> dense;
   for (int64_t i = 0; i < std::min(layers, kMaxLayers); ++i) {
@@ -179,6 +192,29 @@ Status AddExperts(const GgufModel& model, const GgufArchitecture& architecture,
   }
   writer.Add("mlp_only_layers", fmt::format("[{}]", fmt::join(dense, ",")));
   return {};
+}
+
+/// Latent attention: the file's heads are those of keys made of the latent, unless *_mla tells.
+Status AddLatentAttention(ConfigWriter& writer) {
+  const auto width = [&](std::string_view name) {
+    const std::string mla = fmt::format("{}_mla", name);
+    return writer.Int(writer.Has(mla) ? std::string_view(mla) : name);
+  };
+  GALE_ASSIGN_OR_RETURN(const int64_t key, width("attention.key_length"));
+  GALE_ASSIGN_OR_RETURN(const int64_t value, width("attention.value_length"));
+  GALE_ASSIGN_OR_RETURN(const int64_t rope, writer.Int("rope.dimension_count"));
+  writer.Add("head_dim", fmt::format("{}", rope));
+  writer.Add("qk_nope_head_dim", fmt::format("{}", key - rope));
+  writer.Add("qk_rope_head_dim", fmt::format("{}", rope));
+  writer.Add("v_head_dim", fmt::format("{}", value));
+  GALE_RETURN_IF_ERROR(writer.AddCount("attention.kv_lora_rank", "kv_lora_rank"));
+  constexpr std::array kCounts = {
+      NamePair{"attention.q_lora_rank", "q_lora_rank"},
+      NamePair{"expert_shared_count", "n_shared_experts"},
+      NamePair{"expert_group_count", "n_group"},
+      NamePair{"expert_group_used_count", "topk_group"},
+  };
+  return writer.AddCounts(kCounts);
 }
 
 /// What llama.cpp knows of Gemma without being told. All is written out, as config.json has
@@ -240,11 +276,15 @@ Result<std::string> ConfigJson(const GgufModel& model, const GgufArchitecture& a
   };
   for (const auto& [name, field] : kCounts) GALE_RETURN_IF_ERROR(writer.AddCount(name, field));
   constexpr std::array kOptional = {NamePair{"attention.head_count_kv", "num_key_value_heads"}};
-  GALE_RETURN_IF_ERROR(writer.AddCounts(kOptional));
+  if (!architecture.has_latent_attention) GALE_RETURN_IF_ERROR(writer.AddCounts(kOptional));
   GALE_RETURN_IF_ERROR(writer.AddNumber("attention.layer_norm_rms_epsilon", "rms_norm_eps"));
   constexpr std::array kNumbers = {NamePair{"rope.freq_base", "rope_theta"}};
   GALE_RETURN_IF_ERROR(writer.AddNumbers(kNumbers));
-  GALE_RETURN_IF_ERROR(AddHeads(architecture, head_dim, writer, rotary_dim));
+  if (architecture.has_latent_attention) {
+    GALE_RETURN_IF_ERROR(AddLatentAttention(writer));
+  } else {
+    GALE_RETURN_IF_ERROR(AddHeads(architecture, head_dim, writer, rotary_dim));
+  }
   GALE_RETURN_IF_ERROR(AddRopeScaling(model, rotary_dim, writer));
   GALE_RETURN_IF_ERROR(AddWindow(architecture, writer));
   GALE_RETURN_IF_ERROR(AddExperts(model, architecture, writer));
@@ -286,12 +326,14 @@ Result<HfConfig> GgufModel::Config(std::span<const std::string> known_architectu
   config.tie_word_embeddings = FindTensor("output.weight") == nullptr;
   config.attention_bias = FindTensor(fmt::format("blk.0.{}.bias", architecture.bias)) != nullptr;
   config.mlp_bias = FindTensor("blk.0.ffn_down.bias") != nullptr;
-  for (const char* name : {"blk.0.attn_q.weight", "blk.0.attn_qkv.weight"}) {
-    if (const GgufTensor* tensor = FindTensor(name)) config.dtype = GgufDType(tensor->type_name);
+  if (const GgufTensor* tensor = FindTensor("blk.0.attn_output.weight")) {
+    config.dtype = GgufDType(tensor->type_name);
   }
   for (const Gguf& part : parts) {
     for (const GgufTensor& tensor : part.tensors()) {
-      if (GgufBlocks(tensor.type_name) != GgmlType::kNone) config.quant_method = "gguf";
+      if (GgufBlocks(tensor.type_name) == GgmlType::kNone) continue;
+      config.quant_method = "gguf";
+      config.dtype = DType::kBf16;  // what quantized models mostly were before, and run in
     }
   }
   if (const GgufTensor* factors = FindTensor("rope_freqs.weight")) {

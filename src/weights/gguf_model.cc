@@ -39,6 +39,25 @@ std::vector<CheckpointTensor> SplitExperts(const CheckpointTensor& stacked) {
   return tensors;
 }
 
+/// What of a kv_b_proj has the rows for values; `name` is that of the rows for keys.
+std::string ValueRowsName(std::string_view name) {
+  constexpr std::string_view kKeys = "attn_k_b";
+  std::string value_name(name);
+  return value_name.replace(value_name.rfind(kKeys), kKeys.size(), "attn_v_b");
+}
+
+/// Makes of the rows for keys the whole kv_b_proj (see CheckpointTensor::value_rows). False when
+/// the two do not fit together.
+bool MergeLatentHeads(const CheckpointTensor& values, CheckpointTensor& keys) {
+  if (keys.shape.size() != 3 || values.shape.size() != 3) return false;
+  if (keys.shape[0] < 1 || keys.shape[0] != values.shape[0] || keys.shape[1] != values.shape[2]) {
+    return false;
+  }
+  keys.shape = {keys.shape[0] * (keys.shape[2] + values.shape[1]), keys.shape[1]};
+  keys.value_rows = std::make_shared<CheckpointTensor>(values);
+  return true;
+}
+
 }  // namespace
 
 std::optional<DType> GgufDType(std::string_view type_name) {
@@ -98,9 +117,25 @@ const GgufTensor* GgufModel::FindTensor(std::string_view name) const {
   return nullptr;
 }
 
+Result<CheckpointTensor> GgufModel::Entry(const GgufArchitecture& architecture,
+                                          const GgufTensor& tensor) const {
+  CheckpointTensor entry{HuggingFaceName(architecture, tensor.name), std::string(tensor.type_name),
+                         GgufDType(tensor.type_name), tensor.shape, tensor.data};
+  entry.blocks = GgufBlocks(tensor.type_name);
+  if (entry.dtype || entry.blocks != GgmlType::kNone) return entry;
+  return MakeError(
+      ErrorCode::kUnsupported,
+      fmt::format("{}: {}: expected elements of type F32, F16, BF16, Q8_0 or Q4_0, got {} (not "
+                  "supported yet); take the model's Q8_0, BF16 or F16 file",
+                  parts[0].source(), tensor.name, tensor.type_name));
+}
+
 Result<std::vector<CheckpointTensor>> GgufModel::Tensors() const {
   GALE_ASSIGN_OR_RETURN(const GgufArchitecture architecture, FindGgufArchitecture(parts[0]));
-  GALE_ASSIGN_OR_RETURN(const int64_t head_dim, HeadDim());
+  int64_t head_dim = 0;
+  if (architecture.has_interleaved_heads) {
+    GALE_ASSIGN_OR_RETURN(head_dim, HeadDim());
+  }
   std::vector<CheckpointTensor> entries;
   std::unordered_set<std::string_view> names;
   for (const Gguf& part : parts) {
@@ -111,16 +146,18 @@ Result<std::vector<CheckpointTensor>> GgufModel::Tensors() const {
       if (!names.insert(tensor.name).second) {
         return wrong(ErrorCode::kDataCorrupt, "stands in two files of the model");
       }
-      if (IsRopeTable(tensor.name)) continue;
-      CheckpointTensor entry{HuggingFaceName(architecture, tensor.name),
-                             std::string(tensor.type_name), GgufDType(tensor.type_name),
-                             tensor.shape, tensor.data};
-      entry.blocks = GgufBlocks(tensor.type_name);
-      if (!entry.dtype && entry.blocks == GgmlType::kNone) {
-        return wrong(ErrorCode::kUnsupported,
-                     fmt::format("expected elements of type F32, F16, BF16, Q8_0 or Q4_0, got {} "
-                                 "(not supported yet); take the model's Q8_0, BF16 or F16 file",
-                                 tensor.type_name));
+      const bool is_value_rows =
+          architecture.has_latent_attention && tensor.name.ends_with(".attn_v_b.weight");
+      if (IsRopeTable(tensor.name) || is_value_rows) continue;
+      GALE_ASSIGN_OR_RETURN(CheckpointTensor entry, Entry(architecture, tensor));
+      if (architecture.has_latent_attention && tensor.name.ends_with(".attn_k_b.weight")) {
+        const GgufTensor* value_rows = FindTensor(ValueRowsName(tensor.name));
+        if (value_rows == nullptr)
+          return wrong(ErrorCode::kDataCorrupt, "has no attn_v_b beside it");
+        GALE_ASSIGN_OR_RETURN(const CheckpointTensor values, Entry(architecture, *value_rows));
+        if (!MergeLatentHeads(values, entry)) {
+          return wrong(ErrorCode::kDataCorrupt, "does not have the heads of attn_v_b");
+        }
       }
       const bool is_rotated =
           tensor.name.ends_with(".attn_q.weight") || tensor.name.ends_with(".attn_k.weight") ||

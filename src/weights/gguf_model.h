@@ -11,6 +11,7 @@
 #include "base/gguf.h"
 #include "base/mapped_file.h"
 #include "gale/status.h"
+#include "weights/gguf_architecture.h"
 #include "weights/hf_config.h"
 #include "weights/safetensors.h"
 
@@ -43,6 +44,11 @@ struct GgufModel {
   /// experts' one by one. Errors: kUnsupported for element types other than F32, F16, BF16, Q8_0
   /// and Q4_0; kDataCorrupt.
   Result<std::vector<CheckpointTensor>> Tensors() const;
+
+ private:
+  /// The tensor under Hugging Face's name, as it lies in the file.
+  Result<CheckpointTensor> Entry(const GgufArchitecture& architecture,
+                                 const GgufTensor& tensor) const;
 };
 
 }  // namespace gale

@@ -97,7 +97,7 @@ TEST(GgufModel, RefusesModelsThatItCannotRun) {
       {"architecture", Replaced(good, "llama\x14", "bloom\x14"),
        "general.architecture: expected one of llama, qwen2, qwen2moe, qwen3, qwen3moe, gemma2, "
        "gemma3, "
-       "phi3, glm4, got \"bloom\"",
+       "phi3, glm4, deepseek2, got \"bloom\"",
        ErrorCode::kUnsupported},
       {"a key that is missing", Replaced(good, "llama.block_count", "llama.block_cound"),
        "llama.block_count: missing from the metadata"},

@@ -97,7 +97,7 @@ TensorView ViewInPlace(const ParamSpec& stored, GgmlType blocks, const Checkpoin
   const std::byte* next = nullptr;
   for (const ParamPart& part : stored.parts) {
     const CheckpointTensor& entry = *FindPart(checkpoint, part);
-    if (entry.interleaved_head_dim != 0 || entry.offset != 0) return {};
+    if (entry.interleaved_head_dim != 0 || entry.offset != 0 || entry.value_rows) return {};
     const bool is_stored =
         entry.blocks == blocks && (blocks != GgmlType::kNone || entry.dtype == stored.dtype);
     if (!is_stored || (next != nullptr && entry.data.data() != next)) return {};
@@ -131,13 +131,53 @@ std::vector<std::byte> SeparateHalves(const CheckpointTensor& entry) {
   return rows;
 }
 
-/// The elements in f32 without the offset that the file's writer added.
-std::vector<float> TakeOff(float offset, std::span<const std::byte> source, DType dtype,
-                           ThreadPool& threads) {
-  std::vector<float> values(source.size() / DTypeBytes(dtype));
-  ConvertElements(source, dtype, TensorView(values.data(), DType::kF32, {std::ssize(values)}),
-                  threads);
-  for (float& value : values) value -= offset;
+std::vector<float> InF32(const CheckpointTensor& tensor, std::span<const std::byte> source,
+                         ThreadPool& threads) {
+  uint64_t elements = 1;
+  for (const int64_t dim : tensor.shape) elements *= static_cast<uint64_t>(dim);
+  std::vector<float> values(elements);
+  const TensorView out(values.data(), DType::kF32, {std::ssize(values)});
+  if (tensor.dtype) {
+    ConvertElements(source, *tensor.dtype, out, threads);
+  } else {
+    ConvertBlocks(source, tensor.blocks, out, threads);
+  }
+  return values;
+}
+
+/// The rows of `tensor` and of its value_rows as a checkpoint has them: of each head the keys' and
+/// then the values'.
+std::vector<float> MergeLatentHeads(const CheckpointTensor& tensor, ThreadPool& threads) {
+  const CheckpointTensor& value_rows = *tensor.value_rows;
+  const int64_t heads = value_rows.shape[0];
+  const int64_t value_dim = value_rows.shape[1];
+  const int64_t in = value_rows.shape[2];
+  const int64_t key_dim = tensor.shape[0] / heads - value_dim;
+  CheckpointTensor key_rows = tensor;
+  key_rows.shape = {heads, in, key_dim};
+  const std::vector<float> keys = InF32(key_rows, tensor.data, threads);
+  const std::vector<float> values = InF32(value_rows, value_rows.data, threads);
+  std::vector<float> merged;
+  merged.reserve(keys.size() + values.size());
+  for (int64_t head = 0; head < heads; ++head) {
+    const float* key = keys.data() + head * in * key_dim;
+    for (int64_t row = 0; row < key_dim; ++row) {
+      for (int64_t i = 0; i < in; ++i) merged.push_back(key[i * key_dim + row]);
+    }
+    const float* value = values.data() + head * value_dim * in;
+    merged.insert(merged.end(), value, value + value_dim * in);
+  }
+  return merged;
+}
+
+/// The elements in f32 as they were before the file's writer changed them; nothing where it did
+/// not.
+std::vector<float> Restored(const CheckpointTensor& tensor, std::span<const std::byte> source,
+                            ThreadPool& threads) {
+  if (tensor.value_rows != nullptr) return MergeLatentHeads(tensor, threads);
+  if (tensor.offset == 0) return {};
+  std::vector<float> values = InF32(tensor, source, threads);
+  for (float& value : values) value -= tensor.offset;
   return values;
 }
 
@@ -159,10 +199,9 @@ Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, 
     std::vector<std::byte> separated;
     std::span<const std::byte> source = entry.data;
     if (entry.interleaved_head_dim != 0) source = separated = SeparateHalves(entry);
-    if (entry.offset != 0 && entry.dtype) {
-      const std::vector<float> without_offset =
-          TakeOff(entry.offset, source, *entry.dtype, threads);
-      ConvertElements(std::as_bytes(std::span(without_offset)), DType::kF32, rows, threads);
+    const std::vector<float> restored = Restored(entry, source, threads);
+    if (!restored.empty()) {
+      ConvertElements(std::as_bytes(std::span(restored)), DType::kF32, rows, threads);
     } else if (entry.blocks == GgmlType::kNone) {
       ConvertElements(source, *entry.dtype, rows, threads);
     } else if (kept != GgmlType::kNone) {

@@ -39,6 +39,9 @@ constexpr Case kCases[] = {
     {"glm4", "glm4.gguf"},
     {"mixtral", "mixtral.gguf"},
     {"qwen3_moe", "qwen3_moe.gguf"},
+    // One number in f32 stands for both of YaRN's.
+    {"deepseek_v2", "deepseek_v2.gguf", 1e-4, {"\"mscale\": 0.7", "\"mscale\": 0.9"}},
+    {"deepseek_v3", "deepseek_v3.gguf", 1e-4, {"\"mscale\": 0.7", "\"mscale\": 0.9"}},
 };
 
 std::unique_ptr<ModelHarness> Load(Backend& backend, const std::string& model, ModelDType dtype) {

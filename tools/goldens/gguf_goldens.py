@@ -29,7 +29,7 @@ BLOCK_ELEMENTS = 32
 CASES = {
     "llama_bias": 1, "llama_gqa5": 1, "qwen2_gqa3": 1, "qwen3_tied": 1, "qwen3_gqa5": 2,
     "gemma2": 1, "gemma3": 1, "phi3_longrope": 1, "glm4": 1,
-    "mixtral": 1, "qwen3_moe": 1,
+    "mixtral": 1, "qwen3_moe": 1, "deepseek_v2": 1, "deepseek_v3": 1,
 }
 
 # file: checkpoint, type of its matrices
@@ -62,6 +62,14 @@ LAYER_NAMES = {
     "mlp.shared_expert.up_proj": "ffn_up_shexp",
     "mlp.shared_expert.down_proj": "ffn_down_shexp",
     "block_sparse_moe.gate": "ffn_gate_inp",
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp",
+    "mlp.shared_experts.down_proj": "ffn_down_shexp",
 }
 GEMMA_NAMES = {
     "post_attention_layernorm": "post_attention_norm",
@@ -72,7 +80,8 @@ EXPERT_NAMES = {"gate_proj": "ffn_gate_exps", "up_proj": "ffn_up_exps", "down_pr
                 "w1": "ffn_gate_exps", "w3": "ffn_up_exps", "w2": "ffn_down_exps"}
 # model_type: general.architecture, where they differ
 ARCHITECTURES = {"mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
-                 "gemma3_text": "gemma3"}
+                 "gemma3_text": "gemma3", "deepseek_v2": "deepseek2",
+                 "deepseek_v3": "deepseek2"}
 
 
 def read_tensors(folder):
@@ -87,6 +96,8 @@ def read_tensors(folder):
 
 
 def gguf_name(name, model_type):
+    if name.endswith("mlp.gate.e_score_correction_bias"):
+        return f"blk.{name.split('.')[2]}.exp_probs_b.bias"
     stem, kind = name.rsplit(".", 1)
     if stem in MODEL_NAMES:
         return f"{MODEL_NAMES[stem]}.{kind}"
@@ -173,6 +184,48 @@ def add_one(data):
     return values.tobytes()
 
 
+def latent_attention(name, config, rope):
+    """As of one head whose keys are [latent | rotated] and whose values are the latent."""
+    latent, rotated = config["kv_lora_rank"], config["qk_rope_head_dim"]
+    metadata = {
+        f"{name}.attention.head_count_kv": 1,
+        f"{name}.attention.kv_lora_rank": latent,
+        f"{name}.attention.key_length": latent + rotated,
+        f"{name}.attention.value_length": latent,
+        f"{name}.attention.key_length_mla": config["qk_nope_head_dim"] + rotated,
+        f"{name}.attention.value_length_mla": config["v_head_dim"],
+        f"{name}.rope.dimension_count": rotated,
+        f"{name}.rope.scaling.type": "yarn",
+        f"{name}.rope.scaling.factor": rope["factor"],
+        f"{name}.rope.scaling.original_context_length": rope["original_max_position_embeddings"],
+        f"{name}.rope.scaling.yarn_beta_fast": rope["beta_fast"],
+        f"{name}.rope.scaling.yarn_beta_slow": rope["beta_slow"],
+        f"{name}.rope.scaling.yarn_log_multiplier": 0.1 * rope["mscale_all_dim"],
+        f"{name}.expert_count": config["n_routed_experts"],
+        f"{name}.expert_used_count": config["num_experts_per_tok"],
+        f"{name}.expert_feed_forward_length": config["moe_intermediate_size"],
+        f"{name}.expert_shared_count": config["n_shared_experts"],
+        f"{name}.expert_weights_scale": config["routed_scaling_factor"],
+        f"{name}.expert_weights_norm": config["norm_topk_prob"],
+        f"{name}.expert_gating_func": 2 if config["model_type"] == "deepseek_v3" else 1,
+        f"{name}.expert_group_count": config["n_group"],
+        f"{name}.expert_group_used_count": config["topk_group"],
+    }
+    if config["q_lora_rank"]:
+        metadata[f"{name}.attention.q_lora_rank"] = config["q_lora_rank"]
+    return metadata
+
+
+def split_latent_heads(data, config):
+    """The rows for keys, transposed, and those for values, of 2-byte elements."""
+    heads, rank = config["num_attention_heads"], config["kv_lora_rank"]
+    keys, values = config["qk_nope_head_dim"], config["v_head_dim"]
+    rows = numpy.frombuffer(data, numpy.uint16).reshape(heads, keys + values, rank)
+    key_rows = rows[:, :keys].transpose(0, 2, 1)
+    return [("attn_k_b", [heads, rank, keys], key_rows.tobytes()),
+            ("attn_v_b", [heads, values, rank], rows[:, keys:].tobytes())]
+
+
 def metadata_of(config):
     name = ARCHITECTURES.get(config["model_type"], config["model_type"])
     rope = config["rope_parameters"]
@@ -189,7 +242,7 @@ def metadata_of(config):
         f"{name}.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
         f"{name}.rope.freq_base": rope["rope_theta"],
     }
-    if config.get("head_dim"):
+    if config.get("head_dim") and "kv_lora_rank" not in config:
         metadata[f"{name}.attention.key_length"] = config["head_dim"]
         metadata[f"{name}.attention.value_length"] = config["head_dim"]
     head_dim = head_dim_of(config)
@@ -209,8 +262,10 @@ def metadata_of(config):
         for key in ("attn_logit_softcapping", "final_logit_softcapping"):
             if config[key]:
                 metadata[f"{name}.{key}"] = config[key]
+    if "kv_lora_rank" in config:
+        metadata |= latent_attention(name, config, rope)
     experts = config.get("num_local_experts") or config.get("num_experts")
-    if experts:
+    if experts and "kv_lora_rank" not in config:
         metadata[f"{name}.expert_count"] = experts
         metadata[f"{name}.expert_used_count"] = config["num_experts_per_tok"]
         for key, word in (("moe", "expert"), ("shared_expert", "expert_shared")):
@@ -229,6 +284,11 @@ def tensors_of(folder, config):
     tensors = []
     stacks = {}
     for name, dtype, shape, data in read_tensors(folder):
+        if name.endswith("kv_b_proj.weight"):
+            layer = name.split(".")[2]
+            for part, part_shape, part_data in split_latent_heads(data, config):
+                tensors.append((f"blk.{layer}.{part}.weight", dtype, part_shape, part_data))
+            continue
         if model_type in ("llama", "mixtral") and re.search(r"[qk]_proj\.", name):
             data = interleave(data, shape[0], head_dim)
         if len(shape) == 1 or gguf_name(name, model_type).endswith("ffn_gate_inp.weight"):
