@@ -20,17 +20,28 @@ struct Node {
 };
 
 void AddNodes(const CLI::App& command, const std::string& path, std::vector<Node>& nodes) {
-  const auto any = [](const CLI::App*) { return true; };
-  const std::vector<const CLI::App*> children = command.get_subcommands(any);
+  // Groups of options are subcommands without a name.
+  const auto has_name = [](const CLI::App* child) { return !child->get_name().empty(); };
+  const std::vector<const CLI::App*> children = command.get_subcommands(has_name);
   nodes.push_back({&command, path, children});
   for (const CLI::App* child : children) {
     AddNodes(*child, path.empty() ? child->get_name() : path + " " + child->get_name(), nodes);
   }
 }
 
+std::vector<const CLI::Option*> OptionsOf(const CLI::App& command) {
+  std::vector<const CLI::Option*> options = command.get_options();
+  const auto is_group = [](const CLI::App* child) { return child->get_name().empty(); };
+  for (const CLI::App* group : command.get_subcommands(is_group)) {
+    const std::vector<const CLI::Option*> more = group->get_options();
+    options.insert(options.end(), more.begin(), more.end());
+  }
+  return options;
+}
+
 std::vector<std::string> FlagsOf(const CLI::App& command) {
   std::vector<std::string> flags;
-  for (const CLI::Option* option : command.get_options()) {
+  for (const CLI::Option* option : OptionsOf(command)) {
     for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
   }
   return flags;
@@ -143,7 +154,7 @@ end
       script += fmt::format("{} -a {} -d {}\n", here, child->get_name(),
                             FishQuoted(child->get_description()));
     }
-    for (const CLI::Option* option : node.command->get_options()) {
+    for (const CLI::Option* option : OptionsOf(*node.command)) {
       for (const std::string& name : option->get_lnames()) {
         script +=
             fmt::format("{} -l {}{} -d {}\n", here, name, option->get_type_size() != 0 ? " -r" : "",
