@@ -13,8 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (body.error().status != 400) std::abort();
     return 0;
   }
-  for (const auto* parse : {&ParseChatRequest, &ParseCompletionRequest}) {
-    const auto request = (*parse)(*body, {});
+  for (const auto parse : {&ParseChatRequest, &ParseCompletionRequest}) {
+    const auto request = parse(*body, {});
     if (!request && (request.error().status != 400 || request.error().message.empty()))
       std::abort();
     if (request) static_cast<void>(request->sampling.Validate());
