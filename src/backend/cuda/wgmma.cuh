@@ -129,13 +129,14 @@ __device__ __forceinline__ void CopyBoxToAll(void* shared_dst, const CUtensorMap
       : "memory");
 }
 
-/// Arrives at the barrier that block `rank` of the cluster has in this one's place.
+/// Arrives at the barrier that block `rank` of the cluster has in this one's place. For threads that
+/// have only read what they release: a release over the cluster would wait for all their accesses.
 __device__ __forceinline__ void MbarrierArriveCluster(uint64_t* barrier, int rank) {
   asm volatile(
       "{\n"
       ".reg .u32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
       "}" ::"r"(SharedAddress(barrier)),
       "r"(rank)
       : "memory");
