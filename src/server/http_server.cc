@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 
 namespace gale::server {
@@ -21,6 +22,19 @@ std::string PeerName(const tcp::socket& socket) {
   boost::system::error_code error;
   const tcp::endpoint peer = socket.remote_endpoint(error);
   return error ? "?" : fmt::format("{}:{}", peer.address().to_string(), peer.port());
+}
+
+/// Small writes go out at once, and peers that have vanished without a word are found.
+void SetOptions(tcp::socket& socket) {
+  boost::system::error_code ignored;
+  socket.set_option(tcp::no_delay(true), ignored);
+  socket.set_option(asio::socket_base::keep_alive(true), ignored);
+  const auto set = [&socket](int option, int value) {
+    setsockopt(socket.native_handle(), IPPROTO_TCP, option, &value, sizeof(value));
+  };
+  set(TCP_KEEPIDLE, 60);  // seconds
+  set(TCP_KEEPINTVL, 10);
+  set(TCP_KEEPCNT, 3);
 }
 
 }  // namespace
@@ -97,8 +111,7 @@ void HttpServer::Accept() {
       return;
     }
     if (connections_.size() < config_.limits.max_connections) {
-      boost::system::error_code ignored;
-      socket.set_option(tcp::no_delay(true), ignored);
+      SetOptions(socket);
       std::string peer = PeerName(socket);
       Transport::TlsContext tls;
       {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <utility>
 
 #include <boost/asio/post.hpp>
@@ -146,7 +147,12 @@ void OpenAiHandlers::Dispatch(const Route& route, const Exchange& exchange) {
   }
   ++num_preparing_;
   boost::asio::post(text_pool_, [this, handler = route.handler, exchange] {
-    (this->*handler)(exchange);
+    try {
+      (this->*handler)(exchange);
+    } catch (const std::exception& exception) {  // out of memory: this request's end, not ours
+      exchange->Send(
+          ErrorResponse({.status = 500, .message = exception.what(), .type = "server_error"}));
+    }
     --num_preparing_;
   });
 }

@@ -19,6 +19,7 @@ namespace json = boost::json;
 
 constexpr int kMaxTopLogprobs = 20;           ///< of chat; OpenAI's bound
 constexpr int kMaxCompletionLogprobs = 20;    ///< OpenAI's is 5, other servers' clients use more
+constexpr int kMaxChoices = 1024;             ///< of one request, over all its prompts
 constexpr int kDefaultCompletionTokens = 16;  ///< as OpenAI's API has it
 
 std::string_view View(const json::string& text) { return {text.data(), text.size()}; }
@@ -119,7 +120,7 @@ void ReadSampling(BodyReader& body, SamplingParams& sampling) {
   body.Read("allowed_token_ids", sampling.allowed_token_ids);
   body.ReadStrings("bad_words", sampling.bad_words);
   body.Read("min_tokens", sampling.min_tokens);
-  body.Read("n", sampling.n);
+  body.Read("n", sampling.n, 1, kMaxChoices);
   body.Read("best_of", sampling.best_of);
   ReadBeams(body, sampling);
   body.Read("ignore_eos", sampling.ignore_eos);
@@ -393,6 +394,13 @@ ApiResult<GenerationRequest> ParseCompletionRequest(const json::object& body,
   ApiResult<std::vector<TextOrTokens>> prompts = ParseInputs(body, "prompt");
   if (!prompts) return tl::unexpected(prompts.error());
   request.prompts = *std::move(prompts);
+  const size_t choices = request.prompts.size() * static_cast<size_t>(request.sampling.n);
+  if (choices > kMaxChoices) {
+    return tl::unexpected(InvalidField(
+        "prompt", fmt::format("prompt: {} prompts with n = {} are {} choices; at most {} are "
+                              "answered at once",
+                              request.prompts.size(), request.sampling.n, choices, kMaxChoices)));
+  }
   return request;
 }
 

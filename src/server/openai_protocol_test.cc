@@ -59,8 +59,8 @@ TEST(ParseChatRequest, ReadsSampling) {
 TEST(ParseChatRequest, NamesTheFieldThatIsWrong) {
   for (const char* fields :
        {R"("temperature": "hot")", R"("n": 1.5)", R"("seed": [])", R"("stop": [1])",
-        R"("stream": 1)", R"("logit_bias": {"x": 1})", R"("logit_bias": {"1": "a"})",
-        R"("max_tokens": -1)", R"("max_tokens": 1e300)", R"("model": {})",
+        R"("stream": 1)", R"("logit_bias": {"x": 1})", R"("logit_bias": {"1": "a"})", R"("n": -1)",
+        R"("n": 100000)", R"("max_tokens": -1)", R"("max_tokens": 1e300)", R"("model": {})",
         R"("stop_token_ids": ["a"])", R"("top_logprobs": 21, "logprobs": true)"}) {
     const auto request = Chat(std::string(", ") + fields);
     ASSERT_FALSE(request.has_value()) << fields;
@@ -115,6 +115,17 @@ TEST(ParseCompletionRequest, PromptsOfEveryKind) {
   for (const char* wrong : {"[]", "3", "{}", "[1, \"a\"]", "[[1.5]]", "[-1]", "[[99999999999]]"}) {
     EXPECT_EQ(kinds(wrong), -1) << wrong;
   }
+}
+
+TEST(ParseCompletionRequest, ChoicesAreBounded) {
+  std::string prompts = "[[1]";
+  for (int i = 1; i < 600; ++i) prompts += ",[1]";
+  const auto parse = [&prompts](int n) {
+    return ParseCompletionRequest(
+        Body("{\"prompt\": " + prompts + "], \"n\": " + std::to_string(n) + "}"), {});
+  };
+  EXPECT_TRUE(parse(1).has_value());
+  EXPECT_THAT(parse(2).error().message, HasSubstr("1200 choices"));
 }
 
 TEST(ParseCompletionRequest, Defaults) {

@@ -165,6 +165,19 @@ class Answers(unittest.TestCase):
         kept = self.complete(stop=["mouse"], include_stop_str_in_output=True).json()["choices"][0]
         self.assertEqual(kept["text"], stopped["text"] + "mouse")
 
+    def test_logits_are_edited(self):
+        for fields in ({"logit_bias": {"200": 100}}, {"allowed_token_ids": [200]}):
+            choice = self.complete(return_token_ids=True, max_tokens=4, **fields).json()["choices"][0]
+            self.assertEqual(choice["token_ids"], [200] * 4)
+        plain, *others = (self.complete(max_tokens=24, **fields).json()["choices"][0]["text"]
+                          for fields in ({}, {"frequency_penalty": 2}, {"bad_words": ["mouse"]}))
+        self.assertTrue(all(other != plain for other in others))
+        self.assertNotIn("mouse", others[1])
+        best = self.complete(best_of=3, n=2, temperature=1, seed=1).json()["choices"]
+        self.assertEqual(len(best), 2)
+        beams = self.complete(use_beam_search=True, n=3, max_tokens=5).json()["choices"]
+        self.assertEqual(len({beam["text"] for beam in beams}), 3)
+
     def test_content_parts_and_unknown_fields(self):
         parts = [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
         extras = {"metadata": {"a": "b"}, "store": True, "service_tier": "auto", "user": "me"}
@@ -387,6 +400,24 @@ class Lifecycle(unittest.TestCase):
             for thread in greedy:
                 thread.join()
         self.assertLess(place, 30, "the light key waited behind the greedy key's queue")
+
+    def test_priorities_go_first(self):
+        done = []
+        body = {"prompt": "a", "max_tokens": 200, "ignore_eos": True}
+        with Server("--max-num-seqs", 1) as server:
+            def ask(priority):
+                server.post("/v1/completions", {**body, "priority": priority})
+                done.append(priority)
+            later = [threading.Thread(target=ask, args=[10]) for _ in range(40)]
+            for thread in later:
+                thread.start()
+            while len(done) < 2:
+                time.sleep(0.001)
+            ask(0)
+            place = done.index(0)
+            for thread in later:
+                thread.join()
+        self.assertLess(place, 30)
 
     @unittest.skipUnless(shutil.which("openssl"), "there is no openssl to make a certificate")
     def test_tls_keys_and_origins(self):
