@@ -3,6 +3,9 @@
 // from outside the namespace but the trivial ones of bf16.h and f16.h (see simd.h).
 #pragma once
 
+#include <type_traits>
+#include <utility>
+
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/simd.h"
 #include "tensor/ggml_block.h"
@@ -35,30 +38,34 @@ struct BlockPointer {
   friend BlockPointer operator+(BlockPointer p, int64_t n) { return {p.blocks, p.element + n}; }
 };
 
-/// `p` is a multiple of kLanes into its row, so that no vector crosses a block.
+/// One block with its scale at hand.
 template <GgmlType kType>
-GALE_INLINE Vec Load(BlockPointer<kType> p) {
-  const uint8_t* block = p.blocks + p.element / kGgmlBlockElements * GgmlBlockBytes(kType);
-  const auto at = static_cast<int>(p.element % kGgmlBlockElements);
-  const Vec scale = Broadcast(LoadHalf(block));
-  if constexpr (kType == GgmlType::kQ8_0) {
-    return Mul(scale, LoadBytes(block + kGgmlScaleBytes + at));
-  } else {
-    constexpr int kHalf = kGgmlBlockElements / 2;
-    const Vec q = LoadNibbles(block + kGgmlScaleBytes + at % kHalf, at < kHalf ? 0 : 4);
-    return Mul(scale, Sub(q, Broadcast(8.0F)));
-  }
-}
+struct Block {
+  const uint8_t* codes;
+  Vec scale;
 
-/// Rows of blocks have no remainder.
-template <GgmlType kType>
-GALE_INLINE Vec LoadPartial(BlockPointer<kType> p, int64_t) {
-  return Load(p);
-}
+  GALE_INLINE explicit Block(BlockPointer<kType> p)
+      : codes(p.blocks + p.element / kGgmlBlockElements * GgmlBlockBytes(kType) + kGgmlScaleBytes),
+        scale(Broadcast(LoadHalf(codes - kGgmlScaleBytes))) {}
+
+  /// The elements from the at-th on, a multiple of kLanes.
+  GALE_INLINE Vec Elements(int at) const {
+    if constexpr (kType == GgmlType::kQ8_0) {
+      return Mul(scale, LoadBytes(codes + at));
+    } else {
+      constexpr int kHalf = kGgmlBlockElements / 2;
+      const Vec q = LoadNibbles(codes + at % kHalf, at < kHalf ? 0 : 4);
+      return Mul(scale, Sub(q, Broadcast(8.0F)));
+    }
+  }
+};
 
 template <GgmlType kType>
 void UnpackBlocksOf(BlockPointer<kType> src, float* dst, int64_t n) {
-  for (int64_t i = 0; i < n; i += kLanes) Store(dst + i, Load(src + i));
+  for (int64_t i = 0; i < n; i += kGgmlBlockElements) {
+    const Block<kType> block(src + i);
+    for (int at = 0; at < kGgmlBlockElements; at += kLanes) Store(dst + i + at, block.Elements(at));
+  }
 }
 
 inline void UnpackBlocks(const void* src, GgmlType type, float* dst, int64_t n) {
@@ -102,6 +109,23 @@ inline void PackRows(const void* x, DType dtype, int64_t stride, int64_t rows, i
   PackRowsOf(static_cast<const float*>(x), stride, rows, k, dst);
 }
 
+/// Calls step with C vectors of weights at a time; a block's scale is read once.
+template <int C, GgmlType kType, class Step>
+GALE_INLINE void DotBlocks(BlockPointer<kType> w, int64_t stride, int64_t k, Step&& step) {
+  const auto over_columns = [&]<size_t... kColumn>(std::index_sequence<kColumn...>) {
+    for (int64_t i = 0; i < k; i += kGgmlBlockElements) {
+      const Block<kType> blocks[C] = {
+          Block<kType>(w + static_cast<int64_t>(kColumn) * stride + i)...};
+#pragma GCC unroll 8
+      for (int at = 0; at < kGgmlBlockElements; at += kLanes) {
+        const Vec weights[C] = {blocks[kColumn].Elements(at)...};
+        step(weights);
+      }
+    }
+  };
+  over_columns(std::make_index_sequence<C>());
+}
+
 /// R x C dot products held in registers. Every lane sums its elements in ascending k, then the
 /// lanes are summed in ReduceAdd's order: the same for all R and C.
 template <int R, int C, class W>
@@ -117,15 +141,19 @@ void DotTile(const float* x, W w, int64_t stride, int64_t k, float* out, int64_t
     }
     x += R * kLanes;
   };
-  int64_t i = 0;
   Vec weights[C];
-  for (; i + kLanes <= k; i += kLanes) {
-    for (int c = 0; c < C; ++c) weights[c] = Load(w + c * stride + i);
-    step(weights);
-  }
-  if (i < k) {
-    for (int c = 0; c < C; ++c) weights[c] = LoadPartial(w + c * stride + i, k - i);
-    step(weights);
+  if constexpr (std::is_pointer_v<W>) {
+    int64_t i = 0;
+    for (; i + kLanes <= k; i += kLanes) {
+      for (int c = 0; c < C; ++c) weights[c] = Load(w + c * stride + i);
+      step(weights);
+    }
+    if (i < k) {
+      for (int c = 0; c < C; ++c) weights[c] = LoadPartial(w + c * stride + i, k - i);
+      step(weights);
+    }
+  } else {
+    DotBlocks<C>(w, stride, k, step);
   }
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) out[r * out_stride + c] = ReduceAdd(acc[r][c]);
