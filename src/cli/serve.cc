@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/resource.h>
 
 #include "cli/build_info.h"
@@ -22,6 +23,7 @@ namespace {
 struct ServeOptions {
   EngineConfig engine;
   server::ServerConfig server;
+  std::string chat_template;
   int max_body_mib = 32;
   bool no_access_log = false;
 };
@@ -62,7 +64,13 @@ Status Serve(ServeOptions options) {
     return MakeError(ErrorCode::kUnsupported,
                      fmt::format("{} has no tokenizer, which the API needs", options.engine.model));
   }
-  (*server)->Open(*std::move(engine));
+  std::unique_ptr<ChatTemplate> chat_template;
+  if (!options.chat_template.empty()) {
+    auto given = ChatTemplate::FromFileOrName(options.chat_template, (*engine)->config().model);
+    if (!given) return tl::unexpected(given.error());
+    chat_template = *std::move(given);
+  }
+  (*server)->Open(*std::move(engine), std::move(chat_template));
   const bool is_tls = !config.http.tls_certificate.empty();
   fmt::print(stderr, "serving {} on {}://{}:{}\n", config.api.model_names[0],
              is_tls ? "https" : "http", config.http.host, (*server)->port());
@@ -85,6 +93,12 @@ void AddHttpFlags(CLI::App& command, ServeOptions& options) {
                   "What clients call the model, several for several names (default: the folder's "
                   "name, and MODEL as given)")
       ->type_name("NAME")
+      ->group(kGroup);
+  command
+      .add_option("--chat-template", options.chat_template,
+                  fmt::format("Instead of the model's own: a Jinja file, or one of {}",
+                              fmt::join(ChatTemplate::Names(), ", ")))
+      ->type_name("FILE|NAME")
       ->group(kGroup);
   command
       .add_option("--api-key", options.server.access.keys,

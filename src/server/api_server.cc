@@ -64,7 +64,9 @@ void ApiServer::OnSignal(int signal) {
   signalled_.notify_all();
 }
 
-void ApiServer::Open(std::unique_ptr<LlmEngine> engine) {
+void ApiServer::Open(std::unique_ptr<LlmEngine> engine,
+                     std::unique_ptr<ChatTemplate> chat_template) {
+  handlers_->SetChatTemplate(std::move(chat_template));
   handlers_->SetEngine(std::move(engine));
   const std::lock_guard lock(mutex_);
   serving_ = true;

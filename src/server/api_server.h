@@ -27,8 +27,8 @@ class ApiServer {
   static Result<std::unique_ptr<ApiServer>> Start(ServerConfig config);
 
   int port() const { return http_->port(); }
-  /// From now on requests are answered.
-  void Open(std::unique_ptr<LlmEngine> engine);
+  /// From now on requests are answered. `chat_template` goes before the model's own.
+  void Open(std::unique_ptr<LlmEngine> engine, std::unique_ptr<ChatTemplate> chat_template = {});
   /// Waits for SIGTERM or SIGINT, then lets what runs end; a second signal cuts it off. SIGHUP
   /// reads keys and certificates again. Errors: kCancelled when requests were cut off.
   Status ServeUntilSignal();

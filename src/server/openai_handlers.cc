@@ -269,12 +269,14 @@ void OpenAiHandlers::Generate(const Exchange& exchange, Parse parse) {
 ApiResult<std::vector<TokenId>> OpenAiHandlers::RenderChat(const std::string& messages_json,
                                                            const ChatOptions& options) const {
   const auto engine = this->engine();
-  if (engine->chat_template() == nullptr) {
+  const ChatTemplate* chat_template =
+      chat_template_ != nullptr ? chat_template_.get() : engine->chat_template();
+  if (chat_template == nullptr) {
     return tl::unexpected(ApiError{.message = "This model has no chat template; use "
                                               "/v1/completions, or start the server with "
                                               "--chat-template"});
   }
-  const Result<RenderedPrompt> rendered = engine->chat_template()->Render(messages_json, options);
+  const Result<RenderedPrompt> rendered = chat_template->Render(messages_json, options);
   if (!rendered) return tl::unexpected(InvalidField("messages", rendered.error().message));
   return engine->tokenizer()->EncodePrompt(rendered->text, rendered->user_spans);
 }

@@ -32,6 +32,10 @@ class OpenAiHandlers {
 
   /// Until then every route but /health and /version answers 503.
   void SetEngine(std::shared_ptr<LlmEngine> engine);
+  /// In place of the model's own; before SetEngine.
+  void SetChatTemplate(std::unique_ptr<ChatTemplate> chat_template) {
+    chat_template_ = std::move(chat_template);
+  }
   /// No new work; what runs ends.
   void Drain() { draining_ = true; }
   /// Waits until nothing is being prepared.
@@ -71,6 +75,7 @@ class OpenAiHandlers {
   const AccessControl& access_;
   ServerMetrics& metrics_;
   const int64_t created_;
+  std::unique_ptr<ChatTemplate> chat_template_;  ///< null: the model's own
   std::shared_ptr<LlmEngine> engine_;
   std::atomic<bool> draining_ = false;
   std::atomic<int> num_preparing_ = 0;  ///< generation requests on the text pool

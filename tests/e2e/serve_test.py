@@ -350,6 +350,16 @@ class Lifecycle(unittest.TestCase):
             server.process.send_signal(signal.SIGTERM)  # the second one does not wait
             self.assertEqual(server.wait(), 1)
 
+    def test_template_and_name_can_be_given(self):
+        with Server("--chat-template", "llama2", "--served-model-name", "org/name") as server:
+            tokens = server.post("/tokenize", {"messages": user("Hello")}).json()["tokens"]
+            text = server.post("/detokenize", {"tokens": tokens}).json()["prompt"]
+            self.assertIn("[INST] Hello [/INST]", text)
+            self.assertEqual(server.get("/v1/models").json()["data"][0]["id"], "org/name")
+            self.assertEqual(server.get("/v1/models/org/name").status, 200)
+        with self.assertRaisesRegex(RuntimeError, "chatml"):
+            Server("--chat-template", "nonsense")
+
     def test_port_in_use(self):
         with Server() as server:
             with self.assertRaisesRegex(RuntimeError, "port"):
