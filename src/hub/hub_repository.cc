@@ -106,11 +106,12 @@ Status HubRepository::CheckAnswer(const HttpResponse& response, const std::strin
                                               ? fmt::format("no such model at {}", endpoint_)
                                               : fmt::format("no file {} at {}", name, WebPage()));
     case 429: {
-      const std::string wait = response.Header("retry-after");
+      const std::string wait = response.Header("retry-after");  // seconds, or a date
+      const bool is_count = !wait.empty() && wait.find_first_not_of("0123456789") == wait.npos;
       return refuse(ErrorCode::kResourceExhausted,
                     fmt::format("{} got too many requests: run this again {}; what has been "
                                 "downloaded is kept",
-                                endpoint_, wait.empty() ? "later" : "in " + wait + " seconds"));
+                                endpoint_, is_count ? "in " + wait + " seconds" : "later"));
     }
     default:
       return refuse(ErrorCode::kNotFound,

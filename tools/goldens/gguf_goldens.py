@@ -4,9 +4,10 @@
     python3 tools/goldens/gguf_goldens.py
 
 Needs numpy and gguf, llama.cpp's own package, whose codecs write the quantized files and the values
-that their blocks stand for. Follows what llama.cpp's converter does to these architectures: its names, f32
-for tensors of one dimension, the rows of q and k of llama interleaved, llama 3's rope scaling as
-the tensor rope_freqs.weight. The tests compare the files with what they come from.
+that their blocks stand for. Follows what llama.cpp's converter does to these architectures: its
+names, f32 for tensors of one dimension and routers, the rows of q and k of llama interleaved, rope
+factors as tensors, 1 added to Gemma's norms, experts stacked, DeepSeek's kv_b_proj in two. The tests
+compare the files with what they come from.
 """
 
 import json
