@@ -71,13 +71,16 @@ double StepBytes(const LlmEngine& engine, const BenchCase& what) {
   const ModelInfo& info = engine.model_info();
   const double element_bytes = engine.config().dtype == ModelDType::kF32 ? 4 : 2;
   const double checkpoint_element_bytes = info.dtype == "f32" ? 4 : 2;
+  // Under two bytes each they are blocks of a quantized file, which stay as they are.
+  const double stored = static_cast<double>(info.weight_bytes) / info.num_parameters;
+  const double weight_bytes = stored < 2 ? stored : element_bytes;
   auto weights = static_cast<double>(info.num_parameters);
   weights -= static_cast<double>(info.expert_parameters) * (1 - ShareOfExperts(info, what.prompts));
   if (!info.tied_embeddings) weights -= static_cast<double>(info.vocab_size) * info.hidden_size;
   const double kv_bytes = static_cast<double>(info.kv_bytes_per_token) *
                               (what.prompt_tokens + what.output_tokens / 2.0) +
                           static_cast<double>(info.kv_window_bytes);
-  return weights * element_bytes +
+  return weights * weight_bytes +
          kv_bytes / checkpoint_element_bytes * element_bytes * what.prompts;
 }
 
