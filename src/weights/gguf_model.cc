@@ -171,8 +171,10 @@ Result<std::vector<CheckpointTensor>> GgufModel::Tensors() const {
         entry.interleaved_head_dim = static_cast<int>(head_dim);
       }
       if (tensor.name.ends_with("norm.weight")) entry.offset = architecture.norm_offset;
+      // At least a byte each: a number of experts is as hostile as any.
       const bool is_stack = entry.name.find("{}") != std::string::npos;
-      if (is_stack && (tensor.shape.size() < 2 || tensor.shape[0] < 1)) {
+      if (is_stack && (tensor.shape.size() < 2 || tensor.shape[0] < 1 ||
+                       static_cast<uint64_t>(tensor.shape[0]) > tensor.data.size())) {
         return wrong(ErrorCode::kDataCorrupt, "expected the tensors of all experts, stacked");
       }
       for (CheckpointTensor& single : SplitExperts(entry)) entries.push_back(std::move(single));

@@ -132,6 +132,23 @@ TEST(GgufModel, RefusesModelsThatItCannotRun) {
   }
 }
 
+TEST(GgufModel, RefusesMoreExpertsThanBytes) {
+  const TestFolder folder;
+  // Dimensions stand innermost first behind their number: [in, out, experts].
+  std::string bytes = Bytes("qwen3_moe.gguf");
+  const std::string name = "blk.0.ffn_gate_exps.weight";
+  const size_t dims = bytes.find(name) + name.size() + sizeof(uint32_t);
+  const uint64_t hostile[] = {0, 1, uint64_t{1} << 40};
+  bytes.replace(dims, sizeof(hostile), reinterpret_cast<const char*>(hostile), sizeof(hostile));
+  folder.Write("m.gguf", bytes);
+  const auto model = GgufModel::Open(folder.path() + "/m.gguf");
+  ASSERT_TRUE(model) << model.error().message;
+  const auto tensors = model->Tensors();
+  ASSERT_FALSE(tensors);
+  EXPECT_EQ(tensors.error().code, ErrorCode::kDataCorrupt);
+  EXPECT_THAT(tensors.error().message, testing::HasSubstr(name));
+}
+
 TEST(GgufModel, RefusesElementTypesWithoutCode) {
   const TestFolder folder;
   folder.Write("m.gguf", Changed(Bytes("llama_gqa5.gguf"), "output_norm.weight", 12, 26));
