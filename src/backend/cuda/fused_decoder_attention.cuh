@@ -377,8 +377,8 @@ __device__ inline void LoadAttention(const FusedParams& p, uint32_t tag, int row
     for (int u = 0; u < kUnroll; ++u) {
       if (splits[u] == 0) continue;
       const float scale = 1.0F / total[u];
-      *reinterpret_cast<uint2*>(s.input + row[u] * row_bytes + column[u] * 2) =
-          PackBf16({out[u].x * scale, out[u].y * scale, out[u].z * scale, out[u].w * scale});
+      StoreInput(s.input + row[u] * row_bytes, column[u],
+                 {out[u].x * scale, out[u].y * scale, out[u].z * scale, out[u].w * scale});
     }
   }
   NamedBarrierSync(kConsumerBarrier, kConsumers);

@@ -54,8 +54,8 @@ __device__ inline void LoadNormed(const FusedParams& p, const float* residual, u
         if (r >= p.rows) continue;
         const float4 v = values[u * kRows + r];
         sums[r] += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-        reinterpret_cast<uint2*>(s.input + r * row_bytes)[i] =
-            PackBf16({v.x * w01.x, v.y * w01.y, v.z * w23.x, v.w * w23.y});
+        StoreInput(s.input + r * row_bytes, i * 4,
+                   {v.x * w01.x, v.y * w01.y, v.z * w23.x, v.w * w23.y});
       }
     }
   }
@@ -92,7 +92,7 @@ __device__ inline void LoadActivations(const FusedParams& p, uint32_t tag, int b
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       if (row[u] >= p.rows) continue;
-      *reinterpret_cast<uint2*>(s.input + row[u] * row_bytes + column[u] * 2) = PackBf16(values[u]);
+      StoreInput(s.input + row[u] * row_bytes, column[u], values[u]);
     }
   }
   NamedBarrierSync(kConsumerBarrier, kConsumers);

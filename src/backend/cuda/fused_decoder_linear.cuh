@@ -145,8 +145,11 @@ __device__ inline void StreamSlice(const RowSlice& slice, const SharedLayout& s,
 /// of tile rows r and r + 8. Warp w multiplies columns 64 w .. 64 w + 63 of every stage; the warps
 /// merge once a tile.
 ///
-/// Lane (g, t) holds columns 8t..8t+7 of every 32: the MMA's own column order, permuted alike in
-/// both operands, so that each operand comes in 16-byte loads from plain row-major memory.
+/// Lane (g, t) holds columns 8t..8t+7 of every 32, pairs p0 p1 p2 p3, of weight row g: as they
+/// come, they are the MMA's operand A with p0, p2 in its row g and p1, p3 in its row g + 8. Column
+/// 2r of operand B is row r of the input at pairs p0, p2, column 2r + 1 at p1, p3: so the product
+/// of weight row g and input row r is D[g][2r] + D[g + 8][2r + 1], both of which lane (g, r) has,
+/// and no register has to move between memory and the instruction.
 template <class Emit>
 __device__ inline void MultiplySlice(const RowSlice& slice, int first_column, int row_bytes,
                                      const FusedParams& p, const SharedLayout& s,
@@ -157,20 +160,22 @@ __device__ inline void MultiplySlice(const RowSlice& slice, int first_column, in
   const int warp_column = warp * 64;
   const int lane_byte = (warp_column + (lane & 3) * 8) * 2;
   const uint8_t* lane_tile = s.ring + g * kStageRowBytes + lane_byte;
-  const uint8_t* lane_input = s.input + g * row_bytes + first_column * 2 + lane_byte;
-  const bool has_input = g < p.rows;
+  const uint8_t* lane_input =
+      s.input + (g >> 1) * row_bytes + first_column * 2 + lane_byte + (g & 1) * 8;
+  static_assert(kFusedMaxRows == 4, "operand B has eight columns, two for each row");
+  const bool has_input = (g >> 1) < p.rows;
 
   for (int group = 0; group < slice.groups(); ++group) {
-    float acc[2][4] = {};
+    float low_sums[4] = {};
+    float high_sums[4] = {};
 #pragma unroll 1
     for (int begin = 0; begin < slice.k; begin += kSliceK) {
-      // Whole 32 columns at a time: both models' widths and slices are multiples.
       const int halves = min(2, (slice.k - begin - warp_column) / 32);
-      uint4 x[2] = {};
+      uint2 x[2] = {};
 #pragma unroll
       for (int u = 0; u < 2; ++u) {
         if (has_input && u < halves) {
-          x[u] = *reinterpret_cast<const uint4*>(lane_input + begin * 2 + u * 64);
+          x[u] = *reinterpret_cast<const uint2*>(lane_input + begin * 2 + u * 64);
         }
       }
       MbarrierWait(&s.full[cursor.slot], cursor.parity);
@@ -180,33 +185,33 @@ __device__ inline void MultiplySlice(const RowSlice& slice, int first_column, in
         if (u < halves) {
           const uint4 low = *reinterpret_cast<const uint4*>(tile + u * 64);
           const uint4 high = *reinterpret_cast<const uint4*>(tile + 8 * kStageRowBytes + u * 64);
-          MmaBf16(acc[0], low.x, high.x, low.y, high.y, x[u].x, x[u].y);
-          MmaBf16(acc[1], low.z, high.z, low.w, high.w, x[u].z, x[u].w);
+          MmaBf16(low_sums, low.x, low.y, low.z, low.w, x[u].x, x[u].y);
+          MmaBf16(high_sums, high.x, high.y, high.z, high.w, x[u].x, x[u].y);
         }
       }
       __syncwarp();
       if (lane == 0) MbarrierArrive(&s.empty[cursor.slot]);
       cursor.Advance(p.ring_stages);
     }
-    float* reduce = s.reduce + (cursor.tiles++ & 1) * kConsumerWarps * 128;
-    reinterpret_cast<float4*>(reduce)[warp * 32 + lane] = {
-        acc[0][0] + acc[1][0], acc[0][1] + acc[1][1], acc[0][2] + acc[1][2], acc[0][3] + acc[1][3]};
+    float2* reduce =
+        reinterpret_cast<float2*>(s.reduce + (cursor.tiles++ & 1) * kConsumerWarps * 64);
+    reduce[warp * 32 + lane] = {low_sums[0] + low_sums[3], high_sums[0] + high_sums[3]};
     NamedBarrierSync(kConsumerBarrier, kConsumers);
-    // Two of the warps, in turn, merge a tile: thread = fragment lane (5 bits), column bit. The
-    // buffer is written again two tiles later, after a barrier that they reach only when done.
-    const int merger = static_cast<int>(threadIdx.x) - (group & 3) * 64;
-    if (merger >= 0 && merger < 64) {
-      const int fragment = merger >> 1;
-      const int column = (fragment & 3) * 2 + (merger & 1);
+    // One of the warps, in turn, merges a tile. The buffer is written again two tiles later, after
+    // a barrier that it reaches only when done.
+    const int merger = static_cast<int>(threadIdx.x) - group % kConsumerWarps * 32;
+    if (merger >= 0 && merger < 32) {
+      const int column = merger & 3;
       if (column < p.rows) {
         float low = 0;
         float high = 0;
 #pragma unroll
         for (int w = 0; w < kConsumerWarps; ++w) {
-          low += reduce[w * 128 + fragment * 4 + (merger & 1)];
-          high += reduce[w * 128 + fragment * 4 + 2 + (merger & 1)];
+          const float2 part = reduce[w * 32 + merger];
+          low += part.x;
+          high += part.y;
         }
-        emit(group, fragment >> 2, column, low, high);
+        emit(group, merger >> 2, column, low, high);
       }
     }
   }

@@ -106,7 +106,7 @@ __host__ __device__ inline int OwnedHidden(const FusedParams& p, int blocks) {
 struct SharedLayout {
   uint8_t* ring;
   uint8_t* input;      // [rows][InputRowBytes]: what the current linear phase multiplies, bf16
-  float* reduce;       // [2][kConsumerWarps][128]: two tiles' sums, or a head's output, by warp
+  float* reduce;       // [2][kConsumerWarps][32][2]: two tiles' sums, or a head's output, by warp
   float* q;            // [head_dim]
   float* new_k;        // [kFusedMaxRows][head_dim]
   float* new_v;        // [kFusedMaxRows][head_dim]
@@ -129,7 +129,7 @@ __host__ __device__ inline int MakeLayout(uint8_t* base, const FusedParams& p, i
   };
   take(&s->ring, p.ring_stages * kStageBytes);
   take(&s->input, p.rows * InputRowBytes(p, head_dim));
-  take(&s->reduce, 2 * kConsumerWarps * 128 * 4);
+  take(&s->reduce, kConsumerWarps * max(2 * 32 * 2, head_dim) * 4);
   take(&s->q, head_dim * 4);
   take(&s->new_k, kFusedMaxRows * head_dim * 4);
   take(&s->new_v, kFusedMaxRows * head_dim * 4);

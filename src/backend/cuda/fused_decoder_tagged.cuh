@@ -84,10 +84,12 @@ __device__ inline void LoadTaggedStrided(float (&a)[kCount], float (&b)[kCount],
   } while ((missing & 1) != 0);
 }
 
-__device__ inline uint2 PackBf16(const float4& v) {
-  const __nv_bfloat162 low = __floats2bfloat162_rn(v.x, v.y);
-  const __nv_bfloat162 high = __floats2bfloat162_rn(v.z, v.w);
-  return {reinterpret_cast<const uint32_t&>(low), reinterpret_cast<const uint32_t&>(high)};
+/// Puts columns column .. column + 3 of an input row into shared memory in bf16, in the order in
+/// which products take them (MultiplySlice): of every eight columns, pairs 0, 2, 1, 3.
+__device__ inline void StoreInput(uint8_t* row, int column, const float4& v) {
+  auto* pairs = reinterpret_cast<__nv_bfloat162*>(row + column / 8 * 16) + column % 8 / 4;
+  pairs[0] = __floats2bfloat162_rn(v.x, v.y);
+  pairs[2] = __floats2bfloat162_rn(v.z, v.w);
 }
 
 #endif
