@@ -77,9 +77,9 @@ class Web(unittest.TestCase):
         self.send("And then?")
         self.wait_for_end()
         self.assertEqual(len(self.texts("assistant")), 2)
-        self.page.evaluate("location.reload()")
-        self.page.wait("document.querySelectorAll('.message').length === 4")
-        self.assertEqual(self.page.evaluate("document.querySelector('[name=temperature]').value"), "0")
+        self.page.evaluate("window.isOld = true; location.reload()")
+        self.page.wait("!window.isOld && document.querySelectorAll('.message').length === 4 && "
+                       "document.querySelector('[name=temperature]').value === '0'")
 
     def test_stop(self):
         self.set("min_p", 0)
