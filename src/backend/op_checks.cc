@@ -142,6 +142,16 @@ void CheckMoeCombineArgs(const MoeCombineArgs& args) {
   }
 }
 
+void CheckLinearArgs(const LinearArgs& args) {
+  const PackedLinear& weight = *args.weight;
+  const int64_t rows = args.x.dim(0);
+  CheckActivation(args.x);
+  CheckActivation(args.out);
+  CheckShape(args.x, {rows, weight.in});
+  CheckShape(args.out, {rows, weight.out});
+  if (args.bias) CheckShape(args.bias, {weight.out});
+}
+
 void CheckGroupedLinearArgs(const GroupedLinearArgs& args) {
   const int64_t entries = args.out.dim(0);
   const int64_t groups = args.offsets.dim(0) - 1;

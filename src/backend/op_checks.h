@@ -27,6 +27,7 @@ void CheckLogprobsArgs(const LogprobsArgs& args);
 void CheckRotateArgs(const RotateArgs& args);
 void CheckMoeRouteArgs(const MoeRouteArgs& args);
 void CheckMoeCombineArgs(const MoeCombineArgs& args);
+void CheckLinearArgs(const LinearArgs& args);
 void CheckGroupedLinearArgs(const GroupedLinearArgs& args);
 void CheckBatchedLinearArgs(const BatchedLinearArgs& args);
 void CheckFillRandomArgs(const FillRandomArgs& args);

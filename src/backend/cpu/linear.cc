@@ -42,13 +42,8 @@ class CpuLinear final : public LinearKernel {
 
   void Run(Stream&, const LinearArgs& args) const override {
     const std::lock_guard lock(context_.mutex);
-    const PackedLinear& weight = *args.weight;
+    CheckLinearArgs(args);
     const int64_t rows = args.x.dim(0);
-    CheckActivation(args.x);
-    CheckActivation(args.out);
-    CheckShape(args.x, {rows, weight.in});
-    CheckShape(args.out, {rows, weight.out});
-    if (args.bias) CheckShape(args.bias, {weight.out});
     for (int64_t row = 0; row < rows; row += kRowBlock) {
       RunBlock(args, row, std::min(kRowBlock, rows - row));
     }

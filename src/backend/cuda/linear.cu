@@ -129,14 +129,9 @@ class PlainLinear final : public LinearKernel {
   }
 
   void Run(Stream& stream, const LinearArgs& args) const override {
+    CheckLinearArgs(args);
+    if (args.x.dim(0) == 0) return;
     const PackedLinear& weight = *args.weight;
-    const int64_t rows = args.x.dim(0);
-    CheckActivation(args.x);
-    CheckActivation(args.out);
-    CheckShape(args.x, {rows, weight.in});
-    CheckShape(args.out, {rows, weight.out});
-    if (args.bias) CheckShape(args.bias, {weight.out});
-    if (rows == 0) return;
     const bool x_is_f32 = args.x.dtype == DType::kF32;
     if (weight.data.dtype == DType::kBf16) {
       if (x_is_f32) {

@@ -227,14 +227,9 @@ class GgmlLinear final : public LinearKernel {
   }
 
   void Run(Stream& stream, const LinearArgs& args) const override {
+    CheckLinearArgs(args);
+    if (args.x.dim(0) == 0) return;
     const PackedLinear& weight = *args.weight;
-    const int64_t rows = args.x.dim(0);
-    CheckActivation(args.x);
-    CheckActivation(args.out);
-    CheckShape(args.x, {rows, weight.in});
-    CheckShape(args.out, {rows, weight.out});
-    if (args.bias) CheckShape(args.bias, {weight.out});
-    if (rows == 0) return;
     const bool x_is_f32 = args.x.dtype == DType::kF32;
     if (weight.format.ggml == GgmlType::kQ8_0) {
       x_is_f32 ? RunBlocks<GgmlType::kQ8_0, float>(AsCuda(stream), args)

@@ -131,9 +131,7 @@ bool SuitsWgmma(const LinearArgs& args) {
 
 void RunWgmma(CudaStream& stream, const LinearArgs& args) {
   const int64_t rows = args.x.dim(0);
-  if (rows <= 8) {
-    RunFew<8>(stream, args);
-  } else if (rows <= 16) {
+  if (rows <= 16) {
     RunFew<16>(stream, args);
   } else if (rows <= 32) {
     RunFew<32>(stream, args);

@@ -66,9 +66,7 @@ __device__ __forceinline__ void WgmmaWait() {
 template <int kN>
 __device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint64_t a_matrix, uint64_t b_matrix,
                                       int accumulate) {
-  if constexpr (kN == 8) {
-    GALE_WGMMA(8, GALE_R4, 4, 5, 6, GALE_D4(0));
-  } else if constexpr (kN == 16) {
+  if constexpr (kN == 16) {
     GALE_WGMMA(16, GALE_R8, 8, 9, 10, GALE_D4(0), GALE_D4(4));
   } else if constexpr (kN == 32) {
     GALE_WGMMA(32, GALE_R16, 16, 17, 18, GALE_D16(0));
@@ -129,8 +127,9 @@ __device__ __forceinline__ void CopyBoxToAll(void* shared_dst, const CUtensorMap
       : "memory");
 }
 
-/// Arrives at the barrier that block `rank` of the cluster has in this one's place. For threads that
-/// have only read what they release: a release over the cluster would wait for all their accesses.
+/// Arrives at the barrier that block `rank` of the cluster has in this one's place. For threads
+/// that have only read what they release: a release over the cluster would wait for all their
+/// accesses.
 __device__ __forceinline__ void MbarrierArriveCluster(uint64_t* barrier, int rank) {
   asm volatile(
       "{\n"
