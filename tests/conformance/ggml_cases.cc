@@ -1,13 +1,13 @@
 // Linear layers and look-ups on ggml's blocks against fp64 sums of the values that they stand for.
 //
-// Bound: as in linear_cases.cc; a kernel that multiplies sums of a block by its scale rounds no
-// more often than one that multiplies each element.
+// Bound: that of linear_reference.h; a kernel that multiplies sums of a block by its scale rounds
+// no more often than one that multiplies each element.
 #include <cmath>
 #include <random>
 
 #include <fmt/format.h>
 
-#include "conformance/op_case.h"
+#include "conformance/linear_reference.h"
 #include "tensor/ggml_block.h"
 
 namespace gale::test {
@@ -80,25 +80,7 @@ OpResult RunLinear(Device& device, const GgmlShape& shape, Mutation mutation) {
   const HostTensor x = RandomTensor(random, shape.activation, {shape.rows, shape.in});
   const HostTensor bias = RandomTensor(random, shape.activation, {shape.columns});
   const HostTensor got = RunKernel(device, shape, weight, x, bias);
-  const double u = Roundoff(DType::kF32);
-  const double v = shape.out == DType::kF32 ? 0 : Roundoff(shape.out);
-  const int64_t terms = shape.in - (mutation == Mutation::kDropLastTerm ? 1 : 0);
-  OpResult result;
-  for (int64_t r = 0; r < shape.rows; ++r) {
-    for (int64_t c = 0; c < shape.columns; ++c) {
-      double sum = 0;
-      double magnitude = 0;
-      for (int64_t i = 0; i < terms; ++i) {
-        const double product = x.at(r, i) * weight.values.at(c, i);
-        sum += product;
-        magnitude += std::abs(product);
-      }
-      if (shape.bias && mutation != Mutation::kSkipBias) sum += bias.values[static_cast<size_t>(c)];
-      const double bound = (static_cast<double>(shape.in) + 2) * u * magnitude + u * std::abs(sum);
-      result.Add(got.at(r, c), sum, bound + v * (std::abs(sum) + bound));
-    }
-  }
-  return result;
+  return CompareLinear(got, shape.out, x, weight.values, shape.bias ? &bias : nullptr, mutation);
 }
 
 /// A row alone, bit for bit what it is among others.

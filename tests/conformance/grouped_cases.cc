@@ -1,6 +1,6 @@
 // Products of groups of rows with a weight each, and of all rows with each group's weight.
 //
-// Bounds: as in linear_cases.cc; u is the unit roundoff of f32.
+// Bounds: as in linear_reference.h; u is the unit roundoff of f32.
 #include <algorithm>
 #include <cmath>
 

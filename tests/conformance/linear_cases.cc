@@ -1,13 +1,7 @@
-// Linear layers against fp64 sums.
-//
-// Bound: k products and sums in f32, in any order, differ from the exact dot product by at most
-// (k + 2) u sum |x w| (Higham, Accuracy and Stability, section 3.1), u the roundoff of f32; the
-// bias adds one rounding, storing in the output dtype another.
-#include <cmath>
-
+// Linear layers against fp64 sums, within linear_reference.h's bound.
 #include <fmt/format.h>
 
-#include "conformance/op_case.h"
+#include "conformance/linear_reference.h"
 
 namespace gale::test {
 namespace {
@@ -50,25 +44,7 @@ OpResult RunLinear(Device& device, const LinearShape& shape, Mutation mutation) 
                                 .bias = shape.bias ? device_bias.view() : TensorView(),
                                 .out = out.view()});
   const HostTensor got = device.Download(out);
-  const double u = Roundoff(DType::kF32);
-  const double v = shape.out == DType::kF32 ? 0 : Roundoff(shape.out);
-  const int64_t terms = shape.in - (mutation == Mutation::kDropLastTerm ? 1 : 0);
-  OpResult result;
-  for (int64_t r = 0; r < shape.rows; ++r) {
-    for (int64_t c = 0; c < shape.columns; ++c) {
-      double sum = 0;
-      double magnitude = 0;
-      for (int64_t i = 0; i < terms; ++i) {
-        const double product = x.at(r, i) * weight.at(c, i);
-        sum += product;
-        magnitude += std::abs(product);
-      }
-      if (shape.bias && mutation != Mutation::kSkipBias) sum += bias.values[static_cast<size_t>(c)];
-      const double bound = (static_cast<double>(shape.in) + 2) * u * magnitude + u * std::abs(sum);
-      result.Add(got.at(r, c), sum, bound + v * (std::abs(sum) + bound));
-    }
-  }
-  return result;
+  return CompareLinear(got, shape.out, x, weight, shape.bias ? &bias : nullptr, mutation);
 }
 
 }  // namespace

@@ -1,0 +1,17 @@
+// What a linear layer's output may be: fp64 sums and the bound of f32 ones around them.
+//
+// Bound: k products and sums in f32, in any order, differ from the exact dot product by at most
+// (k + 2) u sum |x w| (Higham, Accuracy and Stability, section 3.1), u the roundoff of f32; the
+// bias adds one rounding, storing in the output dtype another.
+#pragma once
+
+#include "conformance/op_case.h"
+
+namespace gale::test {
+
+/// `got` [rows, columns] of dtype `out` against x [rows, in] * weight [columns, in]^T + bias
+/// [columns], which may be null. Knows kDropLastTerm and kSkipBias.
+OpResult CompareLinear(const HostTensor& got, DType out, const HostTensor& x,
+                       const HostTensor& weight, const HostTensor* bias, Mutation mutation);
+
+}  // namespace gale::test
