@@ -1,6 +1,6 @@
 // gpt-oss (arXiv:2508.10925): experts with biases and clamped gates in every layer; heads with a
-// sink; every other layer has a window. Checkpoints in bf16; those in MXFP4 name that as their
-// quantization method.
+// sink; every other layer has a window. Checkpoints in bf16 and GGUF files; checkpoints in MXFP4
+// name that as their quantization method.
 #include "models/decoder.h"
 #include "models/model_registry.h"
 #include "models/sparse_layers.h"
@@ -14,7 +14,8 @@ std::unique_ptr<Model> MakeGptOss(const HfConfig& config, const QuantScheme& sch
                               .moe = config.moe,
                               .renormalize = true,  // a softmax over the experts picked
                               .router_bias = true,
-                              .stacked_experts = true,
+                              .expert_bias = true,
+                              .stacked_experts = !config.moe.has_separate_experts,
                               .activation = Activation::kClampedSwiglu,
                               .names = {.router = ".router"}};
   DecoderTraits traits;

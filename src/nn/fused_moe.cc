@@ -59,11 +59,12 @@ FusedMoe::FusedMoe(ParamBuilder& builder, const QuantScheme& scheme, const Fused
   } else {
     gate_up_ = std::make_unique<Linear>(
         builder, scheme, config.hidden,
-        ExpertParts(name, moe.num_experts, {names.gate, names.up}, moe.intermediate_size), false,
-        moe.num_experts);
-    down_ = std::make_unique<Linear>(
-        builder, scheme, moe.intermediate_size,
-        ExpertParts(name, moe.num_experts, {names.down}, config.hidden), false, moe.num_experts);
+        ExpertParts(name, moe.num_experts, {names.gate, names.up}, moe.intermediate_size),
+        config.expert_bias, moe.num_experts);
+    down_ =
+        std::make_unique<Linear>(builder, scheme, moe.intermediate_size,
+                                 ExpertParts(name, moe.num_experts, {names.down}, config.hidden),
+                                 config.expert_bias, moe.num_experts);
   }
   if (moe.shared_intermediate_size == 0) return;
   shared_ = std::make_unique<Mlp>(

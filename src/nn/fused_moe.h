@@ -30,7 +30,8 @@ struct FusedMoeConfig {
   bool correction = false;  ///< a tensor e_score_correction_bias beside the router ranks experts
   int group_top = 1;        ///< experts that rate a group
   bool router_bias = false;
-  bool stacked_experts = false;  ///< all in one tensor, with biases: nn/stacked_experts.h
+  bool expert_bias = false;
+  bool stacked_experts = false;  ///< all in one tensor, with expert_bias: nn/stacked_experts.h
   Activation activation = Activation::kSilu;
   MoeNames names = {};
 };

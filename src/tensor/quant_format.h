@@ -14,7 +14,7 @@ enum class BlockCode : uint8_t {
 };
 
 /// ggml's names of its block types.
-enum class GgmlType : uint8_t { kNone, kQ4_0, kQ8_0 };
+enum class GgmlType : uint8_t { kNone, kQ4_0, kQ8_0, kMxfp4 };
 
 struct QuantFormat {
   BlockCode code = BlockCode::kNone;

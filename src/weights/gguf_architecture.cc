@@ -78,6 +78,15 @@ constexpr std::array kDeepseekNames = {
     NamePair{"ffn_down_shexp", "mlp.shared_experts.down_proj"},
 };
 
+constexpr std::array kGptOssNames = {
+    NamePair{"post_attention_norm", "post_attention_layernorm"},
+    NamePair{"attn_sinks.weight", "self_attn.sinks"},
+    NamePair{"ffn_gate_inp", "mlp.router"},
+    NamePair{"ffn_gate_exps", "mlp.experts.{}.gate_proj"},
+    NamePair{"ffn_up_exps", "mlp.experts.{}.up_proj"},
+    NamePair{"ffn_down_exps", "mlp.experts.{}.down_proj"},
+};
+
 constexpr std::array kArchitectures = {
     GgufArchitecture{
         .name = "llama", .hugging_face = "LlamaForCausalLM", .has_interleaved_heads = true},
@@ -130,6 +139,12 @@ constexpr std::array kArchitectures = {
                      .has_sigmoid_router = true,
                      .has_latent_attention = true,
                      .layer_names = kDeepseekNames},
+    GgufArchitecture{.name = "gpt-oss",
+                     .hugging_face = "GptOssForCausalLM",
+                     .has_experts = true,
+                     .layer_names = kGptOssNames,
+                     .has_window = true,
+                     .has_exact_yarn = true},
 };
 
 /// llama.cpp's number of the sigmoid, in expert_gating_func.

@@ -30,6 +30,8 @@ struct GgufArchitecture {
   bool has_partial_rope = false;          ///< rope.dimension_count may be under the head's size
   bool renormalizes_experts = false;      ///< norm_topk_prob
   std::string_view bias = "attn_output";  ///< where config.json's attention_bias shows
+  /// gpt-oss: YaRN's ramp ends between dimensions. No key tells it.
+  bool has_exact_yarn = false;
   /// Gemma: how many layers the model has that scales scores by another number than its head's
   /// size, hidden over heads; no key tells it.
   int large_layers = 0;

@@ -114,7 +114,8 @@ Status AddHeads(const GgufArchitecture& architecture, int64_t head_dim, ConfigWr
   return {};
 }
 
-Status AddRopeScaling(const GgufModel& model, int64_t rotary_dim, ConfigWriter& writer) {
+Status AddRopeScaling(const GgufModel& model, const GgufArchitecture& architecture,
+                      int64_t rotary_dim, ConfigWriter& writer) {
   const GgufTensor* short_factors = model.FindTensor("rope_factors_short.weight");
   const GgufTensor* long_factors = model.FindTensor("rope_factors_long.weight");
   if (short_factors != nullptr && long_factors != nullptr) {
@@ -145,6 +146,7 @@ Status AddRopeScaling(const GgufModel& model, int64_t rotary_dim, ConfigWriter& 
                                      NamePair{"rope.scaling.yarn_beta_slow", "beta_slow"}};
     GALE_RETURN_IF_ERROR(scaling.AddCounts(kCounts));
     GALE_RETURN_IF_ERROR(scaling.AddNumbers(kNumbers));
+    if (architecture.has_exact_yarn) scaling.Add("truncate", "false");
     if (scaling.Has("rope.scaling.yarn_log_multiplier")) {
       // A tenth of both of DeepSeek's numbers, which are the same in its models.
       GALE_ASSIGN_OR_RETURN(const double tenth, scaling.Number("rope.scaling.yarn_log_multiplier"));
@@ -285,7 +287,7 @@ Result<std::string> ConfigJson(const GgufModel& model, const GgufArchitecture& a
   } else {
     GALE_RETURN_IF_ERROR(AddHeads(architecture, head_dim, writer, rotary_dim));
   }
-  GALE_RETURN_IF_ERROR(AddRopeScaling(model, rotary_dim, writer));
+  GALE_RETURN_IF_ERROR(AddRopeScaling(model, architecture, rotary_dim, writer));
   GALE_RETURN_IF_ERROR(AddWindow(architecture, writer));
   GALE_RETURN_IF_ERROR(AddExperts(model, architecture, writer));
   GALE_RETURN_IF_ERROR(AddGemma(architecture, head_dim, writer));
@@ -326,6 +328,7 @@ Result<HfConfig> GgufModel::Config(std::span<const std::string> known_architectu
   config.tie_word_embeddings = FindTensor("output.weight") == nullptr;
   config.attention_bias = FindTensor(fmt::format("blk.0.{}.bias", architecture.bias)) != nullptr;
   config.mlp_bias = FindTensor("blk.0.ffn_down.bias") != nullptr;
+  config.moe.has_separate_experts = true;
   if (const GgufTensor* tensor = FindTensor("blk.0.attn_output.weight")) {
     config.dtype = GgufDType(tensor->type_name);
   }

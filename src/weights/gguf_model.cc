@@ -68,7 +68,7 @@ std::optional<DType> GgufDType(std::string_view type_name) {
 }
 
 GgmlType GgufBlocks(std::string_view type_name) {
-  for (const GgmlType type : {GgmlType::kQ4_0, GgmlType::kQ8_0}) {
+  for (const GgmlType type : {GgmlType::kQ4_0, GgmlType::kQ8_0, GgmlType::kMxfp4}) {
     if (type_name == GgmlTypeName(type)) return type;
   }
   return GgmlType::kNone;
@@ -125,8 +125,8 @@ Result<CheckpointTensor> GgufModel::Entry(const GgufArchitecture& architecture,
   if (entry.dtype || entry.blocks != GgmlType::kNone) return entry;
   return MakeError(
       ErrorCode::kUnsupported,
-      fmt::format("{}: {}: expected elements of type F32, F16, BF16, Q8_0 or Q4_0, got {} (not "
-                  "supported yet); take the model's Q8_0, BF16 or F16 file",
+      fmt::format("{}: {}: expected elements of type F32, F16, BF16, Q8_0, Q4_0 or MXFP4, got {} "
+                  "(not supported yet); take the model's Q8_0, BF16 or F16 file",
                   parts[0].source(), tensor.name, tensor.type_name));
 }
 

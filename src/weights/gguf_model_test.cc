@@ -97,7 +97,7 @@ TEST(GgufModel, RefusesModelsThatItCannotRun) {
       {"architecture", Replaced(good, "llama\x14", "bloom\x14"),
        "general.architecture: expected one of llama, qwen2, qwen2moe, qwen3, qwen3moe, gemma2, "
        "gemma3, "
-       "phi3, glm4, deepseek2, got \"bloom\"",
+       "phi3, glm4, deepseek2, gpt-oss, got \"bloom\"",
        ErrorCode::kUnsupported},
       {"a key that is missing", Replaced(good, "llama.block_count", "llama.block_cound"),
        "llama.block_count: missing from the metadata"},
@@ -157,7 +157,7 @@ TEST(GgufModel, RefusesElementTypesWithoutCode) {
   EXPECT_EQ(checkpoint.error().code, ErrorCode::kUnsupported);
   EXPECT_THAT(checkpoint.error().message,
               testing::HasSubstr("output_norm.weight: expected elements of type F32, F16, BF16, "
-                                 "Q8_0 or Q4_0, got I32 (not supported yet)"));
+                                 "Q8_0, Q4_0 or MXFP4, got I32 (not supported yet)"));
 }
 
 TEST(GgufModel, RefusesShardsThatDoNotBelongTogether) {

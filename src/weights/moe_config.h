@@ -23,6 +23,9 @@ struct MoeConfig {
   int top_groups = 1;
   float swiglu_alpha = 1.702F;  ///< gpt-oss
   float swiglu_limit = 7;       ///< gpt-oss
+  /// gpt-oss: the files have matrices [out, in] for each expert's gates, ups and downs (GGUF), not
+  /// all of a layer in one tensor.
+  bool has_separate_experts = false;
   std::vector<bool> is_sparse;  ///< [layers]: has experts; the others have one network
 };
 

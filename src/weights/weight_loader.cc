@@ -75,6 +75,8 @@ Status ReportFaults(const std::vector<std::string>& faults, const std::string& f
 GgmlType KeptBlocks(const ParamSpec& spec, const Checkpoint& checkpoint) {
   if (!spec.may_be_blocks) return GgmlType::kNone;
   const GgmlType first = FindPart(checkpoint, spec.parts.front())->blocks;
+  // No device multiplies by MXFP4 as it is; bf16 holds its numbers exactly.
+  if (first == GgmlType::kMxfp4) return GgmlType::kNone;
   const bool is_same = std::all_of(spec.parts.begin(), spec.parts.end(), [&](const auto& part) {
     return FindPart(checkpoint, part)->blocks == first;
   });

@@ -7,6 +7,7 @@
 #include "support/golden.h"
 #include "support/model_harness.h"
 #include "tensor/ggml_block.h"
+#include "weights/float_convert.h"
 
 namespace gale {
 namespace {
@@ -20,6 +21,7 @@ struct Case {
   /// What a GGUF file cannot say of config.json, and what takes its place there.
   std::pair<const char*, const char*> edit = {};
 };
+constexpr std::pair kGptOssEdit = {"\"swiglu_limit\": 1.5", "\"swiglu_limit\": 7.0"};
 constexpr Case kCases[] = {
     {"llama_bias", "llama_bias.gguf"},
     {"llama_gqa5", "llama_gqa5.gguf", 1e-4},
@@ -39,6 +41,7 @@ constexpr Case kCases[] = {
     {"glm4", "glm4.gguf"},
     {"mixtral", "mixtral.gguf"},
     {"qwen3_moe", "qwen3_moe.gguf"},
+    {"gpt_oss", "gpt_oss.gguf", 0, kGptOssEdit},
     // One number in f32 stands for both of YaRN's.
     {"deepseek_v2", "deepseek_v2.gguf", 1e-4, {"\"mscale\": 0.7", "\"mscale\": 0.9"}},
     {"deepseek_v3", "deepseek_v3.gguf", 1e-4, {"\"mscale\": 0.7", "\"mscale\": 0.9"}},
@@ -104,24 +107,61 @@ TEST_P(GgufTest, RunsInTheDtypeOfTheCheckpoint) {
   EXPECT_EQ(gguf->loaded().generation.eos_token_ids, original->loaded().generation.eos_token_ids);
 }
 
-/// The file's blocks as the f32 numbers that they stand for, under the checkpoint's names.
-EditedCheckpoint Dequantized(const std::string& folder, const std::string& file) {
-  const auto gguf = Checkpoint::Open(file);
-  GALE_CHECK(gguf.has_value());
-  return EditedCheckpoint(folder, {}, [&](CheckpointTensor& entry, std::string& bytes) {
-    const CheckpointTensor* tensor = (*gguf)->Find(entry.name);
-    GALE_CHECK(tensor != nullptr);
-    entry.dtype_name = tensor->dtype_name;
-    bytes.assign(reinterpret_cast<const char*>(tensor->data.data()), tensor->data.size());
-    if (tensor->blocks == GgmlType::kNone) return;
-    entry.dtype_name = "F32";
-    const int64_t block_bytes = GgmlBlockBytes(tensor->blocks);
-    const int64_t num_blocks = std::ssize(tensor->data) / block_bytes;
-    std::vector<float> values(static_cast<size_t>(num_blocks * kGgmlBlockElements));
-    for (int64_t b = 0; b < num_blocks; ++b) {
-      DequantizeBlock(tensor->blocks, tensor->data.data() + b * block_bytes,
+/// A tensor of the file as the f32 numbers that it stands for.
+std::vector<float> ValuesOf(const Checkpoint& gguf, const std::string& name) {
+  const CheckpointTensor* tensor = gguf.Find(name);
+  GALE_CHECK(tensor != nullptr);
+  size_t elements = 1;
+  for (const int64_t dim : tensor->shape) elements *= static_cast<size_t>(dim);
+  std::vector<float> values(elements);
+  const TensorView out(values.data(), DType::kF32, {std::ssize(values)});
+  ThreadPool threads(1);
+  if (tensor->dtype) {
+    ConvertElements(tensor->data, *tensor->dtype, out, threads);
+  } else {
+    for (int64_t b = 0; b < std::ssize(values) / kGgmlBlockElements; ++b) {
+      DequantizeBlock(tensor->blocks, tensor->data.data() + b * GgmlBlockBytes(tensor->blocks),
                       values.data() + b * kGgmlBlockElements);
     }
+  }
+  return values;
+}
+
+/// gpt-oss's tensor `name` of all experts, of which the file has those of each expert: inputs
+/// first, gates and ups in turn.
+std::vector<float> StackExperts(const Checkpoint& gguf, const CheckpointTensor& stacked) {
+  const bool is_bias = stacked.name.ends_with("_bias");
+  const std::string experts = stacked.name.substr(0, stacked.name.rfind("experts.") + 8);
+  const bool is_down = stacked.name.starts_with(experts + "down");
+  const std::vector<std::string> parts =
+      is_down ? std::vector<std::string>{"down"} : std::vector<std::string>{"gate", "up"};
+  const auto in = static_cast<size_t>(is_bias ? 1 : stacked.shape[1]);
+  std::vector<float> all;
+  for (int64_t e = 0; e < stacked.shape[0]; ++e) {
+    std::vector<std::vector<float>> matrices;
+    for (const std::string& part : parts) {
+      matrices.push_back(ValuesOf(gguf, experts + std::to_string(e) + "." + part + "_proj" +
+                                            (is_bias ? ".bias" : ".weight")));
+    }
+    for (size_t i = 0; i < in; ++i) {
+      for (size_t o = 0; o < matrices[0].size() / in; ++o) {
+        for (const std::vector<float>& matrix : matrices) all.push_back(matrix[o * in + i]);
+      }
+    }
+  }
+  return all;
+}
+
+/// The checkpoint with the file's numbers in f32.
+EditedCheckpoint Dequantized(const std::string& folder, const std::string& file,
+                             const EditedCheckpoint::EditConfig& edit) {
+  const auto gguf = Checkpoint::Open(file);
+  GALE_CHECK(gguf.has_value());
+  return EditedCheckpoint(folder, edit, [&](CheckpointTensor& entry, std::string& bytes) {
+    const std::vector<float> values = (*gguf)->Find(entry.name) != nullptr
+                                          ? ValuesOf(**gguf, entry.name)
+                                          : StackExperts(**gguf, entry);
+    entry.dtype_name = "F32";
     bytes.assign(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
   });
 }
@@ -130,11 +170,13 @@ struct QuantizedCase {
   const char* checkpoint;
   const char* file;
   double error;  ///< at most, beside the model that was quantized; 0: experts are picked by trifles
+  std::pair<const char*, const char*> edit = {};  ///< as Case::edit
 };
 constexpr QuantizedCase kQuantized[] = {
     {"qwen2_tied", "qwen2_tied_q4_0.gguf", 0.6},
     {"qwen2_tied", "qwen2_tied_q8_0.gguf", 0.05},
     {"qwen2_moe", "qwen2_moe_q8_0.gguf", 0},
+    {"gpt_oss", "gpt_oss_mxfp4.gguf", 0, kGptOssEdit},
 };
 
 class QuantizedGgufTest : public testing::TestWithParam<QuantizedCase> {
@@ -149,7 +191,10 @@ class QuantizedGgufTest : public testing::TestWithParam<QuantizedCase> {
 /// Products of scales and codes are exact in f32, so that on the CPU, which multiplies them element
 /// by element, nothing differs. Elsewhere a block's sum is multiplied.
 TEST_P(QuantizedGgufTest, LogitsAndIdsEqualThoseOfTheDequantizedModel) {
-  const EditedCheckpoint dequantized = Dequantized(folder_, File());
+  const auto& [from, to] = GetParam().edit;
+  const EditedCheckpoint dequantized = Dequantized(folder_, File(), [&](std::string& config) {
+    if (from != nullptr) ReplaceOnce(config, from, to);
+  });
   const auto plain = Load(*backend_, dequantized.folder(), ModelDType::kF32);
   const auto blocks = Load(*backend_, File(), ModelDType::kF32);
   const double tolerance = backend_->info().name == "cpu" ? 0 : 1e-4;

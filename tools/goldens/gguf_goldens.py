@@ -6,8 +6,9 @@
 Needs numpy and gguf, llama.cpp's own package, whose codecs write the quantized files and the values
 that their blocks stand for. Follows what llama.cpp's converter does to these architectures: its
 names, f32 for tensors of one dimension and routers, the rows of q and k of llama interleaved, rope
-factors as tensors, 1 added to Gemma's norms, experts stacked, DeepSeek's kv_b_proj in two. The tests
-compare the files with what they come from.
+factors as tensors, 1 added to Gemma's norms, experts stacked, DeepSeek's kv_b_proj in two, gpt-oss's
+gates and ups apart and its experts' matrices turned to [out, in]. The tests compare the files with
+what they come from.
 """
 
 import json
@@ -23,18 +24,20 @@ DATA = pathlib.Path(__file__).resolve().parents[2] / "tests" / "data"
 ALIGNMENT = 32
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # types of tokens
-TENSOR_TYPES = {"F32": 0, "F16": 1, "BF16": 30, "Q4_0": 2, "Q8_0": 8}
+TENSOR_TYPES = {"F32": 0, "F16": 1, "BF16": 30, "Q4_0": 2, "Q8_0": 8, "MXFP4": 39}
 BLOCK_ELEMENTS = 32
 
 # checkpoint: number of files
 CASES = {
     "llama_bias": 1, "llama_gqa5": 1, "qwen2_gqa3": 1, "qwen3_tied": 1, "qwen3_gqa5": 2,
     "gemma2": 1, "gemma3": 1, "phi3_longrope": 1, "glm4": 1,
-    "mixtral": 1, "qwen3_moe": 1, "deepseek_v2": 1, "deepseek_v3": 1,
+    "mixtral": 1, "qwen3_moe": 1, "gpt_oss": 1, "deepseek_v2": 1, "deepseek_v3": 1,
 }
 
-# file: checkpoint, type of its matrices
+# file: checkpoint, type of its matrices; with MXFP4 that of experts, but in layer 1, and Q8_0 of others,
+# as in the files of gpt-oss
 QUANTIZED = {
+    "gpt_oss_mxfp4": ("models/gpt_oss", "MXFP4"),
     "qwen2_tied_q8_0": ("models/qwen2_tied", "Q8_0"),
     "qwen2_tied_q4_0": ("models/qwen2_tied", "Q4_0"),
     "qwen2_moe_q8_0": ("models/qwen2_moe", "Q8_0"),
@@ -77,12 +80,13 @@ GEMMA_NAMES = {
     "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }
+GPT_OSS_NAMES = {"post_attention_layernorm": "post_attention_norm", "mlp.router": "ffn_gate_inp"}
 EXPERT_NAMES = {"gate_proj": "ffn_gate_exps", "up_proj": "ffn_up_exps", "down_proj": "ffn_down_exps",
                 "w1": "ffn_gate_exps", "w3": "ffn_up_exps", "w2": "ffn_down_exps"}
 # model_type: general.architecture, where they differ
 ARCHITECTURES = {"mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
                  "gemma3_text": "gemma3", "deepseek_v2": "deepseek2",
-                 "deepseek_v3": "deepseek2"}
+                 "deepseek_v3": "deepseek2", "gpt_oss": "gpt-oss"}
 
 
 def read_tensors(folder):
@@ -99,13 +103,15 @@ def read_tensors(folder):
 def gguf_name(name, model_type):
     if name.endswith("mlp.gate.e_score_correction_bias"):
         return f"blk.{name.split('.')[2]}.exp_probs_b.bias"
+    if name.endswith("self_attn.sinks"):
+        return f"blk.{name.split('.')[2]}.attn_sinks.weight"
     stem, kind = name.rsplit(".", 1)
     if stem in MODEL_NAMES:
         return f"{MODEL_NAMES[stem]}.{kind}"
     layer, part = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem).groups()
     if ".experts." in part:
         return f"blk.{layer}.{EXPERT_NAMES[part.rsplit('.', 1)[1]]}.{kind}"
-    names = LAYER_NAMES | (GEMMA_NAMES if model_type.startswith("gemma") else {})
+    names = LAYER_NAMES | {"gemma": GEMMA_NAMES, "gpt_o": GPT_OSS_NAMES}.get(model_type[:5], {})
     return f"blk.{layer}.{names[part]}.{kind}"
 
 
@@ -196,11 +202,7 @@ def latent_attention(name, config, rope):
         f"{name}.attention.key_length_mla": config["qk_nope_head_dim"] + rotated,
         f"{name}.attention.value_length_mla": config["v_head_dim"],
         f"{name}.rope.dimension_count": rotated,
-        f"{name}.rope.scaling.type": "yarn",
-        f"{name}.rope.scaling.factor": rope["factor"],
-        f"{name}.rope.scaling.original_context_length": rope["original_max_position_embeddings"],
-        f"{name}.rope.scaling.yarn_beta_fast": rope["beta_fast"],
-        f"{name}.rope.scaling.yarn_beta_slow": rope["beta_slow"],
+        **yarn(name, rope),
         f"{name}.rope.scaling.yarn_log_multiplier": 0.1 * rope["mscale_all_dim"],
         f"{name}.expert_count": config["n_routed_experts"],
         f"{name}.expert_used_count": config["num_experts_per_tok"],
@@ -225,6 +227,30 @@ def split_latent_heads(data, config):
     key_rows = rows[:, :keys].transpose(0, 2, 1)
     return [("attn_k_b", [heads, rank, keys], key_rows.tobytes()),
             ("attn_v_b", [heads, values, rank], rows[:, keys:].tobytes())]
+
+
+def stacked_experts(name, shape, data):
+    """gpt-oss: [experts, in, out] as [experts, out, in], gates and ups, which take turns, apart."""
+    layer, part, bias = re.fullmatch(
+        r"model\.layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj(_bias)?", name).groups()
+    kind = "bias" if bias else "weight"
+    values = numpy.frombuffer(data, numpy.uint16).reshape(shape)
+    if not bias:
+        values = values.transpose(0, 2, 1)
+    parts = {"down": values} if part == "down" else {"gate": values[:, ::2], "up": values[:, 1::2]}
+    for which, part_values in parts.items():
+        yield (f"blk.{layer}.ffn_{which}_exps.{kind}", list(part_values.shape),
+               part_values.tobytes())
+
+
+def yarn(name, rope):
+    return {
+        f"{name}.rope.scaling.type": "yarn",
+        f"{name}.rope.scaling.factor": rope["factor"],
+        f"{name}.rope.scaling.original_context_length": rope["original_max_position_embeddings"],
+        f"{name}.rope.scaling.yarn_beta_fast": rope["beta_fast"],
+        f"{name}.rope.scaling.yarn_beta_slow": rope["beta_slow"],
+    }
 
 
 def metadata_of(config):
@@ -258,6 +284,10 @@ def metadata_of(config):
     if local_rope:
         metadata[f"{name}.rope.freq_base_swa"] = local_rope["rope_theta"]
         metadata[f"{name}.attention.sliding_window_pattern"] = config["sliding_window_pattern"]
+    if config["model_type"] == "gpt_oss":
+        metadata[f"{name}.attention.sliding_window"] = config["sliding_window"]
+        metadata[f"{name}.expert_feed_forward_length"] = config["intermediate_size"]
+        metadata |= yarn(name, rope)
     if config["model_type"].startswith("gemma"):
         metadata[f"{name}.attention.sliding_window"] = config["sliding_window"]
         for key in ("attn_logit_softcapping", "final_logit_softcapping"):
@@ -289,6 +319,10 @@ def tensors_of(folder, config):
             layer = name.split(".")[2]
             for part, part_shape, part_data in split_latent_heads(data, config):
                 tensors.append((f"blk.{layer}.{part}.weight", dtype, part_shape, part_data))
+            continue
+        if ".mlp.experts." in name and model_type == "gpt_oss":
+            for part, part_shape, part_data in stacked_experts(name, shape, data):
+                tensors.append((part, dtype, part_shape, part_data))
             continue
         if model_type in ("llama", "mixtral") and re.search(r"[qk]_proj\.", name):
             data = interleave(data, shape[0], head_dim)
@@ -322,11 +356,13 @@ def tensors_of(folder, config):
 def quantize(tensors, kind):
     """Matrices whose rows are whole blocks, as llama.cpp's quantizer does; others stay."""
     for name, dtype, shape, data in tensors:
-        is_router = "ffn_gate_inp" in name
-        if len(shape) > 1 and shape[-1] % BLOCK_ELEMENTS == 0 and not is_router:
+        is_matrix = name.endswith(".weight") and len(shape) > 1 and "ffn_gate_inp" not in name
+        if is_matrix and shape[-1] % BLOCK_ELEMENTS == 0:
             values = numpy.frombuffer(to_f32(dtype, data), numpy.float32).reshape(shape)
-            data = quants.quantize(values, GGMLQuantizationType[kind]).tobytes()
             dtype = kind
+            if kind == "MXFP4" and ("_exps" not in name or name.startswith("blk.1.")):
+                dtype = "Q8_0"
+            data = quants.quantize(values, GGMLQuantizationType[dtype]).tobytes()
         yield name, dtype, shape, data
 
 
@@ -338,6 +374,12 @@ def write_quantized(folder):
         (folder / f"{name}.gguf").write_bytes(gguf_file(metadata_of(config), tensors))
 
 
+def write_block(file, kind, block):
+    values = quants.dequantize(block.reshape(1, -1), GGMLQuantizationType[kind])
+    file.write(f"{kind} {block.tobytes().hex()} "
+               f"{values.astype(numpy.float32).tobytes().hex()}\n")
+
+
 def write_blocks(path):
     """Lines of a type, a block of random bytes with a telling scale, and its values, in hex."""
     random = numpy.random.default_rng(5)
@@ -347,9 +389,11 @@ def write_blocks(path):
             for scale in scales:
                 block = numpy.concatenate([numpy.array([scale]).view(numpy.uint8),
                                            random.integers(0, 256, size, numpy.uint8)])
-                values = quants.dequantize(block.reshape(1, -1), GGMLQuantizationType[kind])
-                file.write(f"{kind} {block.tobytes().hex()} "
-                           f"{values.astype(numpy.float32).tobytes().hex()}\n")
+                write_block(file, kind, block)
+        for exponent in (0, 1, 2, 100, 127, 128, 200, 250):
+            block = numpy.concatenate([numpy.array([exponent], numpy.uint8),
+                                       random.integers(0, 256, 16, numpy.uint8)])
+            write_block(file, "MXFP4", block)
 
 
 def byte_level_tokenizer(path, pre):

@@ -196,6 +196,7 @@ inline void Linear(const LinearBlock& block) {
   switch (block.blocks) {
     case GgmlType::kQ8_0: return LinearOf(block, BlockPointer<GgmlType::kQ8_0>{bytes});
     case GgmlType::kQ4_0: return LinearOf(block, BlockPointer<GgmlType::kQ4_0>{bytes});
+    case GgmlType::kMxfp4:
     case GgmlType::kNone: break;
   }
   switch (block.weight_dtype) {
