@@ -84,6 +84,25 @@ TEST_P(ModelGoldenTest, GreedyIdsEqualTransformers) {
   }
 }
 
+/// transformers scales a dynamic rope for the length of each prompt; so does a model that is loaded
+/// for that length.
+TEST_P(ModelGoldenTest, RopeScaledForThePromptsLengthEqualsTransformers) {
+  if (goldens_[0].own_length_logits.empty()) GTEST_SKIP() << "no dynamic rope";
+  std::vector<float> longest;
+  for (const GoldenPrompt& golden : goldens_) {
+    HarnessOptions options;
+    options.load.model = GoldenFolder(GetParam());
+    options.load.dtype = ModelDType::kF32;
+    options.load.max_model_len = static_cast<int>(golden.prompt.size());
+    const auto harness = ModelHarness::Load(*backend_, options);
+    ASSERT_TRUE(harness) << harness.error().message;
+    longest = (*harness)->Step({{0, golden.prompt}});
+    EXPECT_LE(RelativeError(longest, golden.own_length_logits), kF32Tolerance)
+        << golden.prompt.size();
+  }
+  EXPECT_GT(RelativeError(longest, goldens_.back().logits), kF32Tolerance) << "nothing is scaled";
+}
+
 TEST_P(ModelGoldenTest, BatchNeighboursChangeNothing) {
   for (const ModelDType dtype : {ModelDType::kF32, ModelDType::kBf16}) {
     const auto harness = Load(dtype);

@@ -38,9 +38,9 @@ std::vector<GoldenPrompt> ReadGoldens(const std::string& folder) {
   std::vector<GoldenPrompt> goldens;
   for (int i = 0;; ++i) {
     const std::string suffix = "." + std::to_string(i);
-    GoldenPrompt golden = {Values<TokenId>(*entries, "prompt" + suffix),
-                           Values<float>(*entries, "logits" + suffix),
-                           Values<TokenId>(*entries, "greedy" + suffix)};
+    GoldenPrompt golden = {
+        Values<TokenId>(*entries, "prompt" + suffix), Values<float>(*entries, "logits" + suffix),
+        Values<TokenId>(*entries, "greedy" + suffix), Values<float>(*entries, "own" + suffix)};
     if (golden.prompt.empty()) break;
     goldens.push_back(std::move(golden));
   }

@@ -14,6 +14,8 @@ struct GoldenPrompt {
   std::vector<TokenId> prompt;
   std::vector<float> logits;    ///< [prompt tokens][vocab] flat, f32
   std::vector<TokenId> greedy;  ///< what greedy decoding adds
+  /// As `logits` with a rope scaled for the prompt's own length, or empty.
+  std::vector<float> own_length_logits;
 };
 
 /// Reads FOLDER/golden.safetensors; CHECKs that it is as the script writes it.

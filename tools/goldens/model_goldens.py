@@ -8,7 +8,10 @@
 
 Only needed when a case is added: the tests read the committed files and no Python. Each folder gets
 a checkpoint as transformers saves it and golden.safetensors: for prompt i the ids `prompt.i`, the
-f32 logits of all its positions `logits.i`, and the ids that greedy decoding adds, `greedy.i`.
+f32 logits of all its positions `logits.i`, and the ids that greedy decoding adds, `greedy.i`. A rope
+that depends on how long the context is takes that of the model for these, always; of a dynamic one
+there are also the logits that transformers gives by itself, which goes by the prompt's own length:
+`own.i`.
 
 The models are small but not tame: weights of deviation 0.3 and perturbed norms give logits of
 deviation over 1, and softmaxes far from uniform, so that a wrong angle or mask shows. Sizes are odd
@@ -49,6 +52,8 @@ YARN_ROPE = {
     "original_max_position_embeddings": 64,
 }
 
+DYNAMIC_ROPE = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+
 LONG_ROPE = {
     "rope_type": "longrope",
     "rope_theta": 10000.0,
@@ -77,6 +82,12 @@ CASES = {
              num_attention_heads=4, num_key_value_heads=4, attention_bias=True, mlp_bias=True,
              max_position_embeddings=128, tie_word_embeddings=True),
         torch.float32, "1GB"),
+    "llama_dynamic": (
+        transformers.LlamaConfig,
+        dict(vocab_size=61, hidden_size=24, intermediate_size=32, num_hidden_layers=3,
+             num_attention_heads=3, num_key_value_heads=1, head_dim=8, max_position_embeddings=16,
+             rope_parameters=DYNAMIC_ROPE, tie_word_embeddings=False),
+        torch.bfloat16, "1GB"),
     "qwen2_gqa3": (
         transformers.Qwen2Config,
         dict(vocab_size=139, hidden_size=48, intermediate_size=60, num_hidden_layers=3,
@@ -166,7 +177,10 @@ def pin_rope(model):
     rotary = model.model.rotary_emb
     if getattr(rotary, "rope_type", None) in ("dynamic", "longrope"):
         make = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS[rotary.rope_type]
-        inv_freq, _ = make(model.config, "cpu", seq_len=model.config.max_position_embeddings)
+        length = model.config.max_position_embeddings
+        if rotary.rope_type == "dynamic":  # made for so many times what the file counts
+            length = int(length * model.config.rope_parameters["factor"])
+        inv_freq, _ = make(model.config, "cpu", seq_len=length)
         rotary.inv_freq.copy_(inv_freq)
         rotary.rope_type = "default"
 
@@ -184,6 +198,13 @@ def answer(model, prompt):
         margins.append((best.values[0] - best.values[1]).item())
         ids.append(best.indices[0].item())
     return prompt_logits, ids[len(prompt):], min(margins)
+
+
+@torch.no_grad()
+def logits_at_own_length(folder, prompt):
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager").eval()
+    return model(torch.tensor([prompt])).logits[0].contiguous()
 
 
 @torch.no_grad()
@@ -219,6 +240,8 @@ def write_case(name, folder):
             golden[f"prompt.{i}"] = prompt.to(torch.int32)
             golden[f"logits.{i}"] = logits.to(torch.float32).contiguous()
             golden[f"greedy.{i}"] = torch.tensor(greedy, dtype=torch.int32)
+            if fields.get("rope_parameters", {}).get("rope_type") == "dynamic":
+                golden[f"own.{i}"] = logits_at_own_length(folder, prompt.tolist())
         else:
             save_file(golden, folder / "golden.safetensors")
             std = torch.cat([golden[f"logits.{i}"].flatten() for i in range(len(PROMPT_LENGTHS))]).std()
