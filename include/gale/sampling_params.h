@@ -69,8 +69,8 @@ struct SamplingParams {
                                            ///< without a space before them
   std::vector<std::vector<TokenId>> bad_token_ids;  ///< the same as token sequences; with bad_words
                                                     ///< at most 256 sequences, of 1024 tokens
-  int min_tokens = 0;  ///< before so many generated tokens no end token ends the text; [0,
-                       ///< max_tokens]
+  int min_tokens = 0;  ///< no end token is generated before so many others, and no stop string
+                       ///< ends in their text; [0, max_tokens]
 
   int n = 1;                    ///< independent samples of one prompt; [1, 1024]
   std::optional<int> best_of;   ///< samples to generate, of which the n with the highest sum of

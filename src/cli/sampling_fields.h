@@ -38,7 +38,8 @@ void ForEachSamplingField(Visitor visit) {
       "Drop tokens under P times the likeliest one's probability; 0 = none");
 
   add("max_tokens", &P::max_tokens, kEndGroup, "N", "Stop after so many generated tokens");
-  add("min_tokens", &P::min_tokens, kEndGroup, "N", "No end token before so many generated tokens");
+  add("min_tokens", &P::min_tokens, kEndGroup, "N",
+      "No end token or stop string within so many tokens");
   add("stop", &P::stop, kEndGroup, "TEXT", "Stop before this text; may be given several times");
   add("stop_token_ids", &P::stop_token_ids, kEndGroup, "IDS",
       "Stop at any of these tokens, beside the model's own");

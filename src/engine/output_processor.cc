@@ -133,7 +133,9 @@ void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceUpdate
     sample.changed = true;
     sample.delta.tokens.push_back(update.tokens[i]);
     if (i < update.logprobs.size()) TakeLogprobs(*record.request, sample, update.logprobs[i]);
-    sample.delta.text += sample.stop.Push(Detokenize(record, sample, update, i));
+    ++sample.num_tokens;
+    sample.delta.text +=
+        sample.stop.Push(Detokenize(record, sample, update, i), MayStop(record, sample));
     if (sample.stop.matched()) {
       EndSample(record, sample, FinishReason::kStop);
       hooks_.on_stop_string(update.id);
@@ -157,10 +159,15 @@ std::string OutputProcessor::Detokenize(const Record& record, Sample& sample,
   return sample.detokenizer->Push(update.tokens[i]);
 }
 
+/// Whether the text of the last token may end in a stop string.
+bool OutputProcessor::MayStop(const Record& record, const Sample& sample) {
+  return sample.num_tokens > record.request->sampling.min_tokens;
+}
+
 void OutputProcessor::EndSample(Record& record, Sample& sample, FinishReason reason) {
   if (sample.finish_reason != FinishReason::kNone) return;
   if (sample.detokenizer && !sample.stop.matched()) {
-    sample.delta.text += sample.stop.Push(sample.detokenizer->Flush());
+    sample.delta.text += sample.stop.Push(sample.detokenizer->Flush(), MayStop(record, sample));
     sample.delta.text += sample.stop.Flush();
   }
   sample.finish_reason = reason;

@@ -52,6 +52,7 @@ class OutputProcessor {
     StopStrings stop;
     FinishReason finish_reason = FinishReason::kNone;
     bool changed = false;
+    int num_tokens = 0;       ///< generated
     double last_token_s = 0;  ///< by the engine's clock
     std::optional<double> cumulative_logprob;
     SampleOutput delta;  ///< since the last output
@@ -91,6 +92,7 @@ class OutputProcessor {
   std::string Detokenize(const Record& record, Sample& sample, const SequenceUpdate& update,
                          size_t i);
   static std::vector<SampleOutput> TakeDeltas(Record& record);
+  static bool MayStop(const Record& record, const Sample& sample);
   static void EndSample(Record& record, Sample& sample, FinishReason reason);
   void Deliver(RequestId id, Record& record);
 

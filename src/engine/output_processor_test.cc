@@ -98,6 +98,23 @@ TEST_F(OutputProcessorTest, StopStringEndsTheRequestAndTellsTheEngine) {
   EXPECT_THAT(stopped_, ElementsAre(request->id * 10));
 }
 
+TEST_F(OutputProcessorTest, NoStopStringEndsInTheFirstMinTokens) {
+  Start();
+  Outcome outcome;
+  SamplingParams sampling;
+  sampling.stop = {"ab"};
+  sampling.min_tokens = 3;
+  const auto request = Add(sampling, outcome);
+  Push(Update(request, "ab"));
+  Push(Update(request, "abab"));  // the third token may begin what the fourth ends
+  Push(Update(request, "", FinishReason::kCancelled));
+  Drain();
+  const RequestOutput output = outcome.Wait();
+  EXPECT_EQ(output.samples[0].text, "ab");
+  EXPECT_EQ(output.samples[0].tokens, Bytes("abab"));
+  EXPECT_EQ(output.samples[0].finish_reason, FinishReason::kStop);
+}
+
 TEST_F(OutputProcessorTest, EveryStopAtEverySplit) {
   // The text comes in two steps, cut everywhere; the stop string falls on either side or across.
   const std::string text = "one two three";

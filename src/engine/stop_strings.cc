@@ -5,13 +5,15 @@
 
 namespace gale {
 
-std::string StopStrings::Push(std::string_view text) {
+std::string StopStrings::Push(std::string_view text, bool may_end) {
   if (matched_) return {};
   pending_ += text;
+  if (!may_end) barred_ = pending_.size();
   size_t match_begin = 0;
   size_t match_end = std::string::npos;
   for (const std::string& stop : stops_) {
-    const size_t begin = pending_.find(stop);
+    const size_t first = barred_ < stop.size() ? 0 : barred_ - stop.size() + 1;
+    const size_t begin = pending_.find(stop, first);
     if (begin == std::string::npos) continue;
     const size_t end = begin + stop.size();
     if (end < match_end || (end == match_end && begin < match_begin)) {
@@ -27,6 +29,7 @@ std::string StopStrings::Push(std::string_view text) {
   const size_t released = pending_.size() - HeldBack();
   std::string shown = pending_.substr(0, released);
   pending_.erase(0, released);
+  barred_ -= std::min(barred_, released);
   return shown;
 }
 

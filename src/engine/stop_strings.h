@@ -16,8 +16,9 @@ class StopStrings {
   StopStrings(std::span<const std::string> stops, bool include_stop)
       : stops_(stops), include_stop_(include_stop) {}
 
-  /// Takes more text; what may be shown now. Nothing after matched().
-  std::string Push(std::string_view text);
+  /// Takes more text; what may be shown now. Nothing after matched(). Unless `may_end`, no stop
+  /// string ends in `text`, but one may begin there.
+  std::string Push(std::string_view text, bool may_end = true);
   /// The text has ended: what was held back.
   std::string Flush();
   bool matched() const { return matched_; }
@@ -29,6 +30,7 @@ class StopStrings {
   bool include_stop_;
   bool matched_ = false;
   std::string pending_;  ///< a suffix of the text that is a proper prefix of a stop string
+  size_t barred_ = 0;    ///< bytes of it in which none ends
 };
 
 }  // namespace gale

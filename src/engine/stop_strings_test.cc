@@ -72,5 +72,23 @@ TEST(StopStringsTest, HoldsBackOnlyWhatMayBecomeAStop) {
   EXPECT_EQ(matcher.Flush(), "User");
 }
 
+/// A stop string may begin in text where none may end.
+TEST(StopStringsTest, EndsAfterTextInWhichNoneMayEnd) {
+  const auto stopped = [](const std::vector<std::string>& stops, const std::string& barred,
+                          const std::string& rest) {
+    StopStrings matcher(stops, false);
+    std::string text = matcher.Push(barred, false);
+    text += matcher.Push(rest);
+    return Outcome{text + matcher.Flush(), matcher.matched()};
+  };
+  EXPECT_EQ(stopped({"ab"}, "xab", "yz"), (Outcome{"xabyz", false}));
+  EXPECT_EQ(stopped({"ab"}, "xab", "yab"), (Outcome{"xaby", true}));
+  EXPECT_EQ(stopped({"ab"}, "xa", "b"), (Outcome{"x", true}));
+  EXPECT_EQ(stopped({"aa"}, "aa", "a"), (Outcome{"a", true}));
+  // "b" is held back, as "abc" may be forming, and is still no end.
+  EXPECT_EQ(stopped({"b", "abc"}, "ab", "d"), (Outcome{"abd", false}));
+  EXPECT_EQ(stopped({"b", "abc"}, "ab", "c"), (Outcome{"", true}));
+}
+
 }  // namespace
 }  // namespace gale
