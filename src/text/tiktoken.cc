@@ -17,12 +17,6 @@ namespace {
 constexpr std::string_view kCl100kPattern =
     R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+)"
     R"(|\s++\z|\s*[\r\n]|\s+(?!\S)|\s)";
-constexpr std::string_view kO200kPattern =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 // Moonshot writes [...&&[^\p{Han}]], which PCRE2 does not know, for what (?!\p{sc:Han})[...] says.
 constexpr std::string_view kKimiPattern =
     R"([\p{sc:Han}]+)"
@@ -97,7 +91,7 @@ std::vector<std::string> NoSpecial() { return {}; }
 constexpr std::array<KnownEncoding, 6> kEncodings = {{
     {"r50k_base", "", 50256, kGpt2Expression, EndOfText, ""},
     {"cl100k_base", "", 100256, kCl100kPattern, Cl100kSpecial, ""},
-    {"o200k_base", "", 199998, kO200kPattern, O200kSpecial, ""},
+    {"o200k_base", "", 199998, kO200kExpression, O200kSpecial, ""},
     {"llama3", "", 128000, kLlama3Expression, Llama3Special, "<|begin_of_text|>"},
     {"qwen", "QWenTokenizer", 151643, kQwen2Expression, QwenSpecial, ""},
     {"kimi", "TikTokenTokenizer", 163584, kKimiPattern, NoSpecial, ""},

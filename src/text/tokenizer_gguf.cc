@@ -39,6 +39,12 @@ constexpr std::array kPreTokenizations = {
     PreTokenization{"gpt-2", text::kGpt2Expression, false, false},
     PreTokenization{"llama-bpe", text::kLlama3Expression, false, true},
     PreTokenization{"qwen2", text::kQwen2Expression, true, false},
+    PreTokenization{"deepseek-r1-qwen", text::kQwen2Expression, false, false},
+    PreTokenization{"gpt-4o", text::kO200kExpression, false, false},        // gpt-oss
+    PreTokenization{"tekken", text::kTekkenExpression, false, true},        // Mistral NeMo
+    PreTokenization{"dbrx", text::kLlama3Expression, false, false},         // Phi-4
+    PreTokenization{"glm4", text::kLlama3Expression, false, false},         // GLM-4-0414
+    PreTokenization{"chatglm-bpe", text::kLlama3Expression, false, false},  // GLM-4-9B
 };
 
 Result<PreTokenization> FindPreTokenization(const Gguf& gguf) {

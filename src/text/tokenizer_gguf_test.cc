@@ -105,6 +105,29 @@ TEST(TokenizerGguf, HoldsTheChatTemplate) {
             ErrorCode::kNotFound);
 }
 
+/// Words are cut elsewhere and lose nothing: the text of the tokens is that of Llama's.
+TEST(TokenizerGguf, TakesThePreTokenizationsOfOtherModels) {
+  const auto llama = Load(kFolder + "tokenizer_llama3.gguf");
+  const std::string good = ReadFile(kFolder + "tokenizer_llama3.gguf");
+  const std::string old_name = std::string("\x09\0\0\0\0\0\0\0", 8) + "llama-bpe";
+  ASSERT_NE(good.find(old_name), std::string::npos);
+  for (const std::string name :
+       {"gpt-2", "deepseek-r1-qwen", "gpt-4o", "tekken", "dbrx", "glm4", "chatglm-bpe"}) {
+    std::string bytes = good;  // without tensors, nothing is aligned
+    const uint64_t size = name.size();
+    bytes.replace(bytes.find(old_name), old_name.size(),
+                  std::string(reinterpret_cast<const char*>(&size), sizeof(size)) + name);
+    const std::string path = testing::TempDir() + "gale_pre_" + name + ".gguf";
+    std::ofstream(path, std::ios::binary) << bytes;
+    const auto tokenizer = Load(path);
+    std::remove(path.c_str());
+    for (const std::string& text : Texts()) {
+      EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), llama->Decode(llama->Encode(text)))
+          << name;
+    }
+  }
+}
+
 TEST(TokenizerGguf, RefusesBadFilesWithOneMessage) {
   struct Bad {
     const char* file;
@@ -118,7 +141,9 @@ TEST(TokenizerGguf, RefusesBadFilesWithOneMessage) {
       {"qwen2", "gpt2", "bert", "expected \"gpt2\" or \"llama\", got \"bert\"",
        ErrorCode::kUnsupported},
       {"qwen2", "qwen2\x15", "qwen9\x15",
-       "tokenizer.ggml.pre: expected one of gpt-2, llama-bpe, qwen2", ErrorCode::kUnsupported},
+       "tokenizer.ggml.pre: expected one of gpt-2, llama-bpe, qwen2, deepseek-r1-qwen, gpt-4o, "
+       "tekken, dbrx, glm4, chatglm-bpe, got \"qwen9\"",
+       ErrorCode::kUnsupported},
       {"qwen2", "tokenizer.ggml.pre", "tokenizer.ggml.xre", "tokenizer.ggml.pre: missing"},
       {"qwen2", "tokenizer.ggml.tokens", "tokenizer.ggml.xokens", "tokenizer.ggml.tokens: missing"},
       {"qwen2", "tokenizer.ggml.merges", "tokenizer.ggml.xerges", "tokenizer.ggml.merges: missing"},
