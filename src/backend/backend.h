@@ -177,6 +177,7 @@ class Backend {
 
   /// Null when this back end has no kernel for the key. The kernel lives as long as the back end.
   virtual const LinearKernel* FindLinear(const LinearKey& key) const = 0;
+  /// Null when this back end has no attention for heads of these sizes.
   virtual std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) = 0;
   /// Null when this back end does not fuse such a decoder. Its weights outlive it.
   virtual Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(

@@ -42,6 +42,14 @@ Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model
   for (const AttentionGroup& group : model.attention_groups()) {
     KvGroupRuntime& runtime = groups.emplace_back();
     runtime.attention = backend.CreateAttention(group.spec);
+    if (runtime.attention == nullptr) {
+      return MakeError(
+          ErrorCode::kUnsupported,
+          fmt::format("device '{}' has no attention for {}heads of {} elements, which this model "
+                      "has; run it with --device cpu",
+                      backend.info().name, group.spec.kind == KvKind::kLatent ? "latent " : "",
+                      group.spec.head_dim));
+    }
     const std::span<const int> allowed = runtime.attention->BlockTokens();
     if (std::ranges::find(allowed, block_tokens) == allowed.end()) {
       return MakeError(ErrorCode::kInvalidArgument,

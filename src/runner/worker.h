@@ -13,7 +13,8 @@
 namespace gale {
 
 /// The attention of every KV group of a model.
-/// Errors: kInvalidArgument when an attention back end does not take `block_tokens`.
+/// Errors: kUnsupported when the device has no attention for the model's heads; kInvalidArgument
+/// when an attention back end does not take `block_tokens`.
 Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model& model,
                                                    int block_tokens);
 /// What the control column must know of these groups' cache.

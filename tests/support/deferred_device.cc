@@ -191,6 +191,8 @@ class DeferredBackend final : public Backend {
     return kernel.get();
   }
   std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) override {
+    constexpr int kMaxHeadDim = 256;  // accelerators have such limits
+    if (spec.head_dim > kMaxHeadDim) return nullptr;
     return std::make_unique<DeferredAttention>(inner_->CreateAttention(spec), *stream_);
   }
 

@@ -21,18 +21,16 @@ constexpr size_t kMaxPartialBytes = size_t{32} << 20;  // else sequences are not
 /// Head sizes that the tensor core kernel is compiled for; others are padded to the next one.
 constexpr std::array kDims = {32, 64, 80, 96, 128, 256};
 
-int PaddedDim(int head_dim) {
-  const auto* found = std::ranges::lower_bound(kDims, head_dim);
-  GALE_CHECK(found != kDims.end());
-  return *found;
+int PaddedDim(int head_dim) { return *std::ranges::lower_bound(kDims, head_dim); }
+
+int PaddedLatentDim(int head_dim) {
+  return (head_dim + kLatentDepth - 1) / kLatentDepth * kLatentDepth;
 }
 
-int PaddedLatentDim(const AttentionSpec& spec) {
-  const int padded = (spec.head_dim + kLatentDepth - 1) / kLatentDepth * kLatentDepth;
-  GALE_CHECK_EQ(spec.kv_heads, 1);
-  GALE_CHECK_LE(padded, kMaxLatentDim);
-  GALE_CHECK_LE(spec.value_dim(), kMaxLatentValueDim);
-  return padded;
+bool HasKernel(const AttentionSpec& spec) {
+  if (spec.kind != KvKind::kLatent) return spec.head_dim <= kDims.back();
+  return spec.kv_heads == 1 && PaddedLatentDim(spec.head_dim) <= kMaxLatentDim &&
+         spec.value_dim() <= kMaxLatentValueDim;
 }
 
 /// Blocks: a token each. Rows of the cache are padded with zeros.
@@ -77,7 +75,8 @@ class PagedAttention final : public CudaAttention {
     layout_.kv_heads = spec.kv_heads;
     layout_.head_dim = spec.head_dim;
     layout_.value_dim = spec.value_dim();
-    layout_.padded_dim = is_latent() ? PaddedLatentDim(spec) : PaddedDim(spec.head_dim);
+    layout_.padded_dim = 
+        is_latent() ? PaddedLatentDim(spec.head_dim) : PaddedDim(spec.head_dim);
     layout_.rows_per_token = (is_latent() ? 1 : 2) * spec.kv_heads;
     layout_.dtype = spec.kv;
     on_tensor_cores_ = spec.dtype == DType::kBf16 && spec.kv == DType::kBf16 &&
@@ -357,7 +356,7 @@ class PagedAttention final : public CudaAttention {
 }  // namespace
 
 std::unique_ptr<CudaAttention> CreateAttention(const AttentionSpec& spec) {
-  return std::make_unique<PagedAttention>(spec);
+  return HasKernel(spec) ? std::make_unique<PagedAttention>(spec) : nullptr;
 }
 
 }  // namespace gale::cuda
