@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include "backend/cpu/linear.h"
 #include "backend/cpu/ops.h"
 #include "backend/registry.h"
 #include "base/host_limits.h"
@@ -14,9 +15,32 @@
 #include "tensor/ggml_block.h"
 
 namespace gale {
+namespace cpu {
+
+Result<Buffer> AllocateMemory(size_t bytes) {
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const size_t available = ReadHostMemory().available_bytes;
+  void* data = MAP_FAILED;
+  // Asked first, because Linux grants what it does not have and kills the process later.
+  if (bytes <= available) {
+    data = mmap(nullptr, std::max<size_t>(bytes, 1), PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  }
+  if (data == MAP_FAILED) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     fmt::format("cpu: {} bytes of memory wanted, {} available; free some or "
+                                 "lower the memory settings",
+                                 bytes, available));
+  }
+  if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);  // fewer TLB misses; may fail freely
+  return Buffer(data, bytes, [](void* p, size_t n) { munmap(p, std::max<size_t>(n, 1)); });
+}
+
+}  // namespace cpu
+
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
+using cpu::PanelKind;
 
 /// Every op is complete when it returns.
 class CpuStream final : public Stream {
@@ -35,7 +59,11 @@ class CpuEvent final : public Event {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const CpuKernels& kernels, int threads, std::string note)
-      : context_(kernels, threads), linear_(cpu::CreateLinear(context_)), note_(std::move(note)) {}
+
+      : context_(kernels, threads),
+        rows_(cpu::CreateRowLinear(context_)),
+        bf16_panels_(cpu::CreatePanelLinear(context_, PanelKind::kBf16)),
+        note_(std::move(note)) {}
 
   DeviceInfo info() const override {
     const HostMemory memory = ReadHostMemory();
@@ -50,24 +78,7 @@ class CpuBackend final : public Backend {
             .workspace_bytes = 0};
   }
 
-  Result<Buffer> Allocate(size_t bytes, MemoryKind) override {
-    const size_t available = ReadHostMemory().available_bytes;
-    void* data = MAP_FAILED;
-    // Asked first, because Linux grants what it does not have and kills the process later.
-    if (bytes <= available) {
-      data = mmap(nullptr, std::max<size_t>(bytes, 1), PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    }
-    if (data == MAP_FAILED) {
-      return MakeError(ErrorCode::kResourceExhausted,
-                       fmt::format("cpu: {} bytes of memory wanted, {} available; free some or "
-                                   "lower the memory settings",
-                                   bytes, available));
-    }
-    if (bytes >= kHugePage)
-      madvise(data, bytes, MADV_HUGEPAGE);  // fewer TLB misses; may fail freely
-    return Buffer(data, bytes, [](void* p, size_t n) { munmap(p, std::max<size_t>(n, 1)); });
-  }
+  Result<Buffer> Allocate(size_t bytes, MemoryKind) override { return cpu::AllocateMemory(bytes); }
 
   std::unique_ptr<Stream> CreateStream() override { return std::make_unique<CpuStream>(); }
   std::unique_ptr<Event> CreateEvent() override { return std::make_unique<CpuEvent>(); }
@@ -78,12 +89,16 @@ class CpuBackend final : public Backend {
 
   const LinearKernel* FindLinear(const LinearKey& key) const override {
     const QuantFormat& format = key.format;
+    const bool is_plain = format.code == BlockCode::kNone;
+    if (key.activation == DType::kBf16 && is_plain && format.data == DType::kBf16 &&
+        key.in % cpu::PanelUnitElements(PanelKind::kBf16) == 0) {
+      return bf16_panels_.get();
+    }
     const bool is_float =
         format.data == DType::kF32 || format.data == DType::kBf16 || format.data == DType::kF16;
-    const bool weight =
-        format.code == BlockCode::kNone ? is_float : key.in % kGgmlBlockElements == 0;
+    const bool weight = is_plain ? is_float : key.in % kGgmlBlockElements == 0;
     const bool activation = key.activation == DType::kF32 || key.activation == DType::kBf16;
-    return weight && activation ? linear_.get() : nullptr;
+    return weight && activation ? rows_.get() : nullptr;
   }
 
   std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) override {
@@ -119,7 +134,8 @@ class CpuBackend final : public Backend {
   }
 
   cpu::Context context_;
-  std::unique_ptr<LinearKernel> linear_;
+  std::unique_ptr<LinearKernel> rows_;
+  std::unique_ptr<LinearKernel> bf16_panels_;
   std::string note_;
 };
 

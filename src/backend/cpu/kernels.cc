@@ -14,6 +14,9 @@ std::span<const CpuKernels* const> AvailableKernels() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
       kernels.push_back(&kKernelsAvx512);
+      if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")) {
+        kernels.push_back(&kKernelsAvx512Dot);
+      }
     }
 #endif
     return kernels;

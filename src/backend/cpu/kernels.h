@@ -8,6 +8,8 @@
 #include <span>
 #include <string_view>
 
+#include "backend/cpu/panels.h"
+#include "tensor/bf16.h"
 #include "tensor/dtype.h"
 #include "tensor/quant_format.h"
 
@@ -27,6 +29,19 @@ struct LinearBlock {
   int64_t weight_stride = 0;          ///< elements between rows of `weight`; of blocks k
   int64_t cols = 0;
   float* out = nullptr;  ///< [rows, cols]
+  int64_t out_stride = 0;
+};
+
+/// out[r, c] = sum over k of x[r, k] * weight[c, k], the weight in panels.
+struct PanelBlock {
+  cpu::PanelKind kind = cpu::PanelKind::kBf16;
+  const void* x = nullptr;  ///< rows of bf16, or with integer panels of QuantizedGroup
+  int64_t x_stride = 0;     ///< bytes between rows
+  int64_t rows = 0;
+  int64_t k = 0;  ///< a multiple of PanelUnitElements
+  const void* panels = nullptr;
+  int64_t num_panels = 0;
+  float* out = nullptr;  ///< [rows, num_panels * kPanelColumns]
   int64_t out_stride = 0;
 };
 
@@ -65,6 +80,10 @@ struct CpuKernels {
   void (*pack_rows)(const void* x, DType dtype, int64_t stride, int64_t rows, int64_t k,
                     float* dst);
   void (*linear)(const LinearBlock& block);
+  void (*multiply_panels)(const PanelBlock& block);
+  /// k elements, a multiple of kPanelGroup. Groups below 2^-100 become zero; one with an infinity
+  /// or no number gives products that are no number.
+  void (*quantize_row)(const Bf16* x, int64_t k, cpu::QuantizedGroup* out);
 
   /// out = x / sqrt(mean(x^2) + eps) * weight. May alias.
   void (*rms_norm)(const float* x, const float* weight, float eps, float* out, int64_t n);
@@ -85,8 +104,9 @@ struct CpuKernels {
 };
 
 extern const CpuKernels kKernelsPortable;
-extern const CpuKernels kKernelsAvx2;  ///< these two exist on x86-64 only
+extern const CpuKernels kKernelsAvx2;  ///< these exist on x86-64 only
 extern const CpuKernels kKernelsAvx512;
+extern const CpuKernels kKernelsAvx512Dot;  ///< with the BF16 and VNNI extensions
 
 /// The tables that this machine can run, slowest first; "portable" is always one.
 std::span<const CpuKernels* const> AvailableKernels();

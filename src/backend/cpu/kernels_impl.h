@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/panel_kernels.h"
 #include "backend/cpu/simd.h"
 #include "tensor/ggml_block.h"
 
@@ -414,6 +415,8 @@ inline constexpr CpuKernels MakeKernels(std::string_view name) {
           .packed_size = PackedSize,
           .pack_rows = PackRows,
           .linear = Linear,
+          .multiply_panels = MultiplyPanelsOf,
+          .quantize_row = QuantizeRow,
           .rms_norm = RmsNorm,
           .rotate_half = RotateHalf,
           .silu_mul = SiluMul,

@@ -72,7 +72,9 @@ void FillRandom(Context& context, const FillRandomArgs& args);
 void ProbeRead(Context& context, const TensorView& memory);
 double ProbeProducts(Context& context);
 
-std::unique_ptr<LinearKernel> CreateLinear(Context& context);
+/// Zeroed memory in large pages where the system has them.
+Result<Buffer> AllocateMemory(size_t bytes);
+
 std::unique_ptr<AttentionBackend> CreateAttention(Context& context, const AttentionSpec& spec);
 
 }  // namespace gale::cpu

@@ -13,7 +13,9 @@
 #include "tensor/bf16.h"
 #include "tensor/f16.h"
 
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#define GALE_SIMD avx512_dot
+#elif defined(__AVX512F__)
 #define GALE_SIMD avx512
 #elif defined(__AVX2__)
 #define GALE_SIMD avx2
