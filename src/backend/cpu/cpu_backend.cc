@@ -1,14 +1,17 @@
 // The CPU as a back end: host memory, a stream that is always done, ops on a pool of threads.
 // Layer L1b; registered as "cpu".
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include <fmt/format.h>
 #include <sys/mman.h>
 
 #include "backend/cpu/linear.h"
 #include "backend/cpu/ops.h"
+#include "backend/cpu/panel_packing.h"
 #include "backend/registry.h"
 #include "base/host_limits.h"
 #include "base/status_macros.h"
@@ -62,7 +65,9 @@ class CpuBackend final : public Backend {
 
       : context_(kernels, threads),
         rows_(cpu::CreateRowLinear(context_)),
-        bf16_panels_(cpu::CreatePanelLinear(context_, PanelKind::kBf16)),
+        panels_{cpu::CreatePanelLinear(context_, PanelKind::kBf16),
+                cpu::CreatePanelLinear(context_, PanelKind::kInt8),
+                cpu::CreatePanelLinear(context_, PanelKind::kInt4)},
         note_(std::move(note)) {}
 
   DeviceInfo info() const override {
@@ -90,9 +95,9 @@ class CpuBackend final : public Backend {
   const LinearKernel* FindLinear(const LinearKey& key) const override {
     const QuantFormat& format = key.format;
     const bool is_plain = format.code == BlockCode::kNone;
-    if (key.activation == DType::kBf16 && is_plain && format.data == DType::kBf16 &&
-        key.in % cpu::PanelUnitElements(PanelKind::kBf16) == 0) {
-      return bf16_panels_.get();
+    const std::optional<PanelKind> kind = cpu::PanelKindOf(format);
+    if (key.activation == DType::kBf16 && kind && key.in % cpu::PanelUnitElements(*kind) == 0) {
+      return panels_[static_cast<size_t>(*kind)].get();
     }
     const bool is_float =
         format.data == DType::kF32 || format.data == DType::kBf16 || format.data == DType::kF16;
@@ -135,7 +140,7 @@ class CpuBackend final : public Backend {
 
   cpu::Context context_;
   std::unique_ptr<LinearKernel> rows_;
-  std::unique_ptr<LinearKernel> bf16_panels_;
+  std::array<std::unique_ptr<LinearKernel>, 3> panels_;  ///< [PanelKind]
   std::string note_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -126,6 +127,88 @@ TEST_P(KernelsTest, GeluTanhMulAtTheEnds) {
   EXPECT_EQ(out, (std::vector<float>{0, 200, 2e12F, out[3], out[4]}));
   EXPECT_NEAR(out[3], 0, 1e-30);
   EXPECT_NEAR(out[4], 0, 1e-20);
+}
+
+/// Group g of 32 numbers with the largest magnitude 2^(g - 2), both signs.
+std::vector<Bf16> Groups(int groups) {
+  std::vector<Bf16> x;
+  for (int g = 0; g < groups; ++g) {
+    for (int i = 0; i < cpu::kPanelGroup; ++i) {
+      const double value = std::ldexp(std::cos(1.7 * i), g - 2);
+      x.push_back(ToBf16(static_cast<float>(i % 5 == 0 ? -value : value)));
+    }
+  }
+  return x;
+}
+
+TEST_P(KernelsTest, RowsRoundToTheNearestCodes) {
+  const std::vector<Bf16> x = Groups(3);
+  std::vector<cpu::QuantizedGroup> groups(3);
+  kernels().quantize_row(x.data(), std::ssize(x), groups.data());
+  for (size_t g = 0; g < groups.size(); ++g) {
+    int32_t sum = 0;
+    int largest = 0;
+    for (size_t i = 0; i < cpu::kPanelGroup; ++i) {
+      const int code = groups[g].codes[i];
+      EXPECT_LE(std::abs(groups[g].scale * static_cast<float>(code) -
+                         ToFloat(x[g * cpu::kPanelGroup + i])),
+                0.5001F * groups[g].scale);
+      largest = std::max(largest, std::abs(code));
+      sum += code;
+    }
+    EXPECT_EQ(largest, 127);
+    EXPECT_EQ(groups[g].sum, sum);
+  }
+}
+
+TEST_P(KernelsTest, RowsWithoutARangeRoundToZeroOrNoNumber) {
+  std::vector<Bf16> x(3 * cpu::kPanelGroup);
+  x[cpu::kPanelGroup] = ToBf16(0x1p-110F);
+  x[2 * cpu::kPanelGroup + 7] = ToBf16(-kInfinity);
+  std::vector<cpu::QuantizedGroup> groups(3);
+  kernels().quantize_row(x.data(), std::ssize(x), groups.data());
+  EXPECT_EQ(groups[0].scale, 0);
+  EXPECT_EQ(groups[1].scale, 0);
+  EXPECT_TRUE(std::isnan(groups[2].scale));
+  for (const cpu::QuantizedGroup& group : groups) EXPECT_EQ(group.sum, 0);
+}
+
+/// Sums of integers are exact: what remains are a few roundings of f32, which Fma may save.
+TEST_P(KernelsTest, IntegerPanelsAgreeWithPortableOnes) {
+  constexpr int64_t kIn = 96;
+  constexpr int64_t kRows = 7;
+  const std::vector<Bf16> x = Groups(kRows * kIn / cpu::kPanelGroup);
+  for (const cpu::PanelKind kind : {cpu::PanelKind::kInt8, cpu::PanelKind::kInt4}) {
+    std::vector<uint8_t> panel(static_cast<size_t>(cpu::PanelBytes(kind, kIn)));
+    for (size_t i = 0; i < panel.size(); ++i) panel[i] = static_cast<uint8_t>(i * i * 31 + i / 7);
+    for (int64_t unit = 0; unit < kIn / cpu::kPanelGroup; ++unit) {
+      for (int64_t c = 0; c < cpu::kPanelColumns; ++c) {
+        const auto scale = static_cast<uint16_t>(0x2000 + 4 * c);  // about 2^-7
+        std::memcpy(panel.data() + unit * cpu::PanelUnitBytes(kind) + 2 * c, &scale, sizeof(scale));
+      }
+    }
+    const auto multiply = [&](const CpuKernels& table) {
+      std::vector<cpu::QuantizedGroup> groups(x.size() / cpu::kPanelGroup);
+      table.quantize_row(x.data(), std::ssize(x), groups.data());
+      std::vector<float> out(kRows * cpu::kPanelColumns);
+      table.multiply_panels({.kind = kind,
+                             .x = groups.data(),
+                             .x_stride = kIn / cpu::kPanelGroup * int64_t{sizeof(groups[0])},
+                             .rows = kRows,
+                             .k = kIn,
+                             .panels = panel.data(),
+                             .num_panels = 1,
+                             .out = out.data(),
+                             .out_stride = cpu::kPanelColumns});
+      return out;
+    };
+    const std::vector<float> got = multiply(kernels());
+    const std::vector<float> want = multiply(kKernelsPortable);
+    for (size_t i = 0; i < got.size(); ++i) {
+      // Less than the smallest product of codes, beside the roundings of f32.
+      ASSERT_NEAR(got[i], want[i], 1e-5F + 2e-7F * std::abs(want[i])) << i;
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, KernelsTest,

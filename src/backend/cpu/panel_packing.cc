@@ -67,23 +67,22 @@ void PackBlocks(const PanelSource& source, PanelKind kind, int64_t k, uint8_t* d
 
 }  // namespace
 
-PanelKind PanelKindOf(const QuantFormat& format) {
-  if (format.code == BlockCode::kNone) {
-    GALE_CHECK(format.data == DType::kBf16);
-    return PanelKind::kBf16;
-  }
-  return format.ggml == GgmlType::kQ8_0 ? PanelKind::kInt8 : PanelKind::kInt4;
+std::optional<PanelKind> PanelKindOf(const QuantFormat& format) {
+  if (format.code == BlockCode::kNone && format.data == DType::kBf16) return PanelKind::kBf16;
+  if (format.ggml == GgmlType::kQ8_0) return PanelKind::kInt8;
+  if (format.ggml == GgmlType::kQ4_0) return PanelKind::kInt4;
+  return std::nullopt;
 }
 
 void PackPanels(ThreadPool& pool, const LinearWeight& weight, void* dst) {
-  const PanelKind kind = PanelKindOf(weight.format);
+  const PanelKind kind = *PanelKindOf(weight.format);
   const int64_t panel_bytes = PanelBytes(kind, weight.in);
   const int64_t row_bytes =
       weight.data.strides[0] * static_cast<int64_t>(DTypeBytes(weight.data.dtype));
   pool.ParallelFor(NumPanels(weight.out), [&](int64_t p, int) {
     const int64_t first = p * kPanelColumns;
-    const PanelSource source = {static_cast<const std::byte*>(weight.data.data) + first * row_bytes, row_bytes,
-                                std::min(kPanelColumns, weight.out - first)};
+    const PanelSource source = {static_cast<const std::byte*>(weight.data.data) + first * row_bytes,
+                                row_bytes, std::min(kPanelColumns, weight.out - first)};
     auto* panel = static_cast<uint8_t*>(dst) + p * panel_bytes;
     if (source.columns < kPanelColumns) std::memset(panel, 0, static_cast<size_t>(panel_bytes));
     if (kind == PanelKind::kBf16) {
