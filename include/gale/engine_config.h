@@ -18,6 +18,11 @@ enum class LoadFormat {
 
 enum class ModelDType { kAuto, kF32, kBf16 };  ///< kAuto: the checkpoint's own
 
+/// What plain weights of linear layers become while a model loads: blocks of 32 numbers that share a
+/// scale, ggml's Q8_0 or Q4_0. Under kInt4 the output head is 8-bit. Norms, biases, routers and
+/// weights that are blocks already stay as they are.
+enum class LoadQuantization { kNone, kInt8, kInt4 };
+
 /// The numerics contract.
 enum class Numerics {
   kFast,            ///< logits agree within the derived tolerance whatever the batch
@@ -29,6 +34,7 @@ struct EngineConfig {
   std::string model;  ///< checkpoint folder, config.json, or a preset name with kDummy
   LoadFormat load_format = LoadFormat::kAuto;
   ModelDType dtype = ModelDType::kAuto;
+  LoadQuantization quantize = LoadQuantization::kNone;
   std::string device = "auto";       ///< "auto", "cpu"
   std::optional<Numerics> numerics;  ///< unset: kBatchInvariant on the CPU, where it costs nothing,
                                      ///< kFast elsewhere
@@ -37,14 +43,21 @@ struct EngineConfig {
                           ///< what the KV cache holds
   size_t kv_cache_bytes = 0;  ///< 0 = room for max_num_seqs full sequences, at most a quarter of
                               ///< free memory
+  size_t host_kv_bytes = 0;   ///< host memory for what the KV cache gives up: prefixes that were
+                              ///< evicted, and what preempted sequences have computed
   int block_tokens = 16;      ///< tokens of one KV block
   int max_num_seqs = 64;      ///< sequences running at once
   int max_num_batched_tokens = 512;  ///< token budget of one step
+  /// Beside decodes, prompt chunks are as large as makes a step take so many times what it takes
+  /// without them, as far as steps have been measured; 0: as large as the budget.
+  double max_step_stretch = 0;
   int max_queued_requests = 4096;    ///< unfinished beside max_num_seqs; further ones are refused
                                      ///< with kResourceExhausted
   int max_queued_tokens = 0;         ///< no more are taken in while unfinished requests have so many
                                      ///< prompt tokens; 0 = no bound
   bool fair = true;  ///< RequestParams::client's share equally; else first come, first served
+  bool take_turns = false;  ///< with `fair`: while others wait, an answer that has become long lets
+                            ///< them go first
   bool enable_prefix_cache = true;
   bool overlap = true;           ///< launch step n+1 before step n's tokens are read
   double device_timeout_s = 30;  ///< a step that takes longer is given up, and the device with it;

@@ -44,12 +44,14 @@ struct EngineStats {
   uint64_t fused_steps = 0;       ///< of these, run by a device's fused decoder
   uint64_t graph_steps = 0;       ///< of these, run as captured graphs
   uint64_t overlapped_steps = 0;  ///< of these, launched on a device that had not finished the last
-  double device_busy_s = 0;       ///< what steps took on an asynchronous device
+  double device_busy_s = 0;       ///< what steps took
   double device_idle_s = 0;       ///< between the overlapped steps and those before them
   uint64_t prompt_tokens = 0;     ///< computed, not read from the prefix cache
   uint64_t cached_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t preemptions = 0;
+  uint64_t swapped_out_blocks = 0;  ///< of the KV cache, to host memory
+  uint64_t swapped_in_blocks = 0;
   uint64_t mapped_bytes = 0;   ///< weights used in place from mapped files
   uint64_t private_bytes = 0;  ///< weights, KV cache and scratch in memory of the process's own
 };

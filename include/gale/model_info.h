@@ -11,6 +11,12 @@
 
 namespace gale {
 
+/// What an embedding is made of: the states behind the last layer and norm.
+enum class Pooling {
+  kLast,  ///< that of the last token
+  kMean,  ///< of all tokens
+};
+
 struct ModelInfo {
   std::string architecture;  ///< "Qwen3ForCausalLM"
   std::string dtype;         ///< "bf16"
@@ -32,6 +38,7 @@ struct ModelInfo {
   uint64_t weight_bytes = 0;        ///< in the checkpoint's dtype
   uint64_t kv_bytes_per_token = 0;  ///< in layers that see the whole context
   uint64_t kv_window_bytes = 0;     ///< beside those, in layers with a window: once it is full
+  Pooling pooling = Pooling::kLast;  ///< of embeddings, as 1_Pooling/config.json says
   std::vector<TokenId> eos_token_ids;
   SamplingParams default_sampling;  ///< generation_config.json's, or the defaults
 };

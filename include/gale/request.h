@@ -15,7 +15,13 @@ namespace gale {
 
 using RequestId = uint64_t;  ///< unique in one engine, never reused
 
+enum class TaskKind {
+  kGenerate,  ///< tokens that go on from the prompt
+  kEmbed,     ///< the prompt as one vector; of `sampling` nothing counts
+};
+
 struct RequestParams {
+  TaskKind task = TaskKind::kGenerate;
   std::variant<std::string, std::vector<TokenId>> prompt;  ///< text, or ids taken as they are
   bool add_special_tokens = true;  ///< text prompts: add what the tokenizer's post-processor adds
                                    ///< (BOS)
@@ -24,6 +30,7 @@ struct RequestParams {
   int priority = 0;        ///< smaller is sooner among waiting requests
   std::string client;      ///< who asks: clients who wait share the engine's tokens equally
   std::string cache_salt;  ///< requests share cached prefixes only under an equal salt
+  double timeout_s = 0;    ///< after AddRequest it ends with kDeadlineExceeded; 0: never
 };
 
 enum class FinishReason {
@@ -71,6 +78,7 @@ struct RequestOutput {
   int cached_tokens = 0;                          ///< prompt tokens read from the prefix cache
   std::vector<PositionLogprobs> prompt_logprobs;  ///< final output only; entry i is for prompt
                                                   ///< token i + 1
+  std::vector<float> embedding;                   ///< kEmbed, final output: of length one
   std::optional<Error> error;                     ///< set with kError
   RequestTimes times;
 };

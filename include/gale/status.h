@@ -17,6 +17,7 @@ enum class ErrorCode {
   kUnsupported,        ///< understood, but this build or device cannot do it
   kResourceExhausted,  ///< memory, queue or context is full; may succeed later or smaller
   kCancelled,          ///< the caller gave up
+  kDeadlineExceeded,   ///< it was not done by the time that the caller had set
   kDataCorrupt,        ///< a file contradicts itself or its format
   kDevice,             ///< the device failed; what was in flight on it is lost
   kInternal,           ///< a bug in Gale

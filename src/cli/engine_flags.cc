@@ -48,7 +48,7 @@ void AddChoice(CLI::App& command, const char* name, T& value,
 }
 
 /// "512M", "2GiB", "1000000": K, M and G are powers of 1024.
-size_t ParseByteSize(const std::string& text) {
+size_t ParseByteSize(const char* name, const std::string& text) {
   const std::map<std::string, int> shifts = {{"", 0},     {"B", 0},   {"K", 10},  {"KB", 10},
                                              {"KIB", 10}, {"M", 20},  {"MB", 20}, {"MIB", 20},
                                              {"G", 30},   {"GB", 30}, {"GIB", 30}};
@@ -59,10 +59,19 @@ size_t ParseByteSize(const std::string& text) {
                  [](unsigned char c) { return std::toupper(c); });
   const auto shift = shifts.find(unit);
   if (error != std::errc() || shift == shifts.end() || number > (SIZE_MAX >> shift->second)) {
-    throw CLI::ValidationError("--kv-cache-memory",
+    throw CLI::ValidationError(name,
                                fmt::format("expected a size such as 512M or 2GiB; got {}", text));
   }
   return number << shift->second;
+}
+
+void AddByteSize(CLI::App& command, const char* name, size_t& bytes, const char* description) {
+  command
+      .add_option_function<std::string>(
+          name, [name, &bytes](const std::string& text) { bytes = ParseByteSize(name, text); },
+          description)
+      ->type_name("SIZE")
+      ->group(kGroup);
 }
 
 /// "auto" is 0.
@@ -97,6 +106,13 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
       command, "--dtype", config.dtype,
       {{"auto", ModelDType::kAuto}, {"f32", ModelDType::kF32}, {"bf16", ModelDType::kBf16}},
       "Weights and arithmetic: f32, bf16 or auto, the model's own (default auto)");
+  AddChoice<LoadQuantization>(
+      command, "--quantize", config.quantize,
+      {{"none", LoadQuantization::kNone},
+       {"int8", LoadQuantization::kInt8},
+       {"int4", LoadQuantization::kInt4}},
+      "Weights of linear layers as 8-bit or 4-bit numbers, made while the model loads, 32 to a "
+      "scale; the output head has 8 bits either way (default none)");
   AddChoice<LoadFormat>(
       command, "--load-format", config.load_format,
       {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}},
@@ -111,18 +127,22 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
           "fit into memory (default auto)")
       ->type_name("N")
       ->group(kGroup);
-  command
-      .add_option_function<std::string>(
-          "--kv-cache-memory",
-          [&config](const std::string& text) { config.kv_cache_bytes = ParseByteSize(text); },
-          "Memory for keys and values: 512M, 2GiB (powers of 1024)")
-      ->type_name("SIZE")
-      ->group(kGroup);
+  AddByteSize(command, "--kv-cache-memory", config.kv_cache_bytes,
+              "Memory for keys and values: 512M, 2GiB (powers of 1024)");
+  AddByteSize(command, "--kv-host-memory", config.host_kv_bytes,
+              "The same on the host, for what that cache gives up: cached prefixes, and preempted "
+              "sequences; they come back when they are needed (default: none)");
   AddCount(command, "--max-num-seqs", config.max_num_seqs, "Sequences that run at once")
       ->capture_default_str();
   AddCount(command, "--max-num-batched-tokens", config.max_num_batched_tokens,
            "Tokens computed in one step, over all sequences")
       ->capture_default_str();
+  command
+      .add_option("--max-step-stretch", config.max_step_stretch,
+                  "While others decode, prompts are computed in chunks that make a step take so "
+                  "many times what it takes without them, as measured; 0: as large as fits")
+      ->capture_default_str()
+      ->group(kGroup);
   command
       .add_flag_callback(
           "--no-prefix-cache", [&config] { config.enable_prefix_cache = false; },

@@ -149,12 +149,20 @@ void AddHttpFlags(CLI::App& command, ServeOptions& options) {
       ->group(kGroup);
   command
       .add_flag_callback(
-          "--fcfs", [&options] { options.engine.fair = false; },
-          "First come, first served; without it, API keys that wait share the tokens equally")
+          "--fcfs", [&options] { options.engine.fair = options.engine.take_turns = false; },
+          "First come, first served; without it, API keys that wait share the tokens equally, and "
+          "long answers let short ones go first")
       ->group(kGroup);
   command.add_option("--max-body", options.max_body_mib, "Largest request body, in MiB")
       ->type_name("N")
       ->check(WholeNumber(1, 4096))
+      ->capture_default_str()
+      ->group(kGroup);
+  command
+      .add_option("--request-timeout", options.server.api.request_timeout_s,
+                  "Requests without a timeout of their own end with 408 after so long; 0: never")
+      ->type_name("SECONDS")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(kGroup);
   command
@@ -181,6 +189,8 @@ certificates again.)";
 
 void AddServeCommand(CLI::App& app, Action& action) {
   auto options = std::make_shared<ServeOptions>();
+  options->engine.take_turns = true;
+  options->engine.max_step_stretch = 2.2;
   CLI::App* command = app.add_subcommand("serve", "Serve a model through OpenAI's HTTP API");
   AddModelArgument(*command, options->engine.model);
   AddHttpFlags(*command, *options);

@@ -42,6 +42,11 @@ Status EngineConfig::Validate() const {
         ErrorCode::kInvalidArgument,
         fmt::format("device_timeout_s: expected seconds above 0, got {}", device_timeout_s));
   }
+  if (max_step_stretch != 0 && !(max_step_stretch > 1)) {
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("max_step_stretch: expected 0 or a number above 1, got {}", max_step_stretch));
+  }
   GALE_RETURN_IF_ERROR(CheckRange("max_queued_tokens", max_queued_tokens, 0, 1 << 30));
   return CheckRange("max_queued_requests", max_queued_requests, 1, 1 << 24);
 }

@@ -141,6 +141,8 @@ void EngineCore::Publish(std::vector<SequenceUpdate> updates) {
     stats_.cached_tokens = scheduled.cached_tokens;
     stats_.generated_tokens = scheduled.generated_tokens;
     stats_.preemptions = scheduled.preemptions;
+    stats_.swapped_out_blocks = scheduled.swapped_out_blocks;
+    stats_.swapped_in_blocks = scheduled.swapped_in_blocks;
   }
   if (!updates.empty()) on_updates_(std::move(updates));
 }

@@ -57,6 +57,7 @@ EngineConfig BaseConfig(const Tested& tested) {
 std::vector<Variant> Variants(size_t tiny_pool) {
   const auto preempted = [](const EngineStats& stats) { return stats.preemptions > 0; };
   const auto cached = [](const EngineStats& stats) { return stats.cached_tokens > 0; };
+  const auto swapped = [](const EngineStats& stats) { return stats.swapped_in_blocks > 0; };
   return {
       {"batched", [](EngineConfig&) {}},
       {"overlapped", [](EngineConfig& c) { c.overlap = true; }},
@@ -93,6 +94,23 @@ std::vector<Variant> Variants(size_t tiny_pool) {
          c.kv_cache_bytes = tiny_pool;
        },
        2, preempted},
+      {"swapped",
+       [=](EngineConfig& c) {
+         c.enable_prefix_cache = true;
+         c.kv_cache_bytes = tiny_pool;
+         c.host_kv_bytes = 4 * tiny_pool;
+       },
+       2, swapped},
+      {"swapped, overlapped, on a device that works later",
+       [=](EngineConfig& c) {
+         c.device = DeferredDevice();
+         c.overlap = true;
+         c.max_num_batched_tokens = 11;
+         c.enable_prefix_cache = true;
+         c.kv_cache_bytes = tiny_pool;
+         c.host_kv_bytes = 2 * tiny_pool;
+       },
+       2, swapped},
   };
 }
 

@@ -33,6 +33,12 @@ StepLimits MakeLimits(const EngineConfig& config, const Model& model, const Devi
   return limits;
 }
 
+/// The pool's null block included; none when not one block fits.
+int NumHostBlocks(size_t bytes, size_t block_bytes) {
+  const size_t blocks = block_bytes == 0 ? 0 : bytes / block_bytes;
+  return blocks == 0 ? 0 : static_cast<int>(std::min<size_t>(blocks, 1 << 30)) + 1;
+}
+
 /// Decides where the memory of a model goes whose weights are not read yet.
 class MemoryPlanner {
  public:
@@ -128,8 +134,10 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   const Model& model = worker->model();
   const MemoryPlan& plan = planner.plan();
   const MemoryDemand& demand = planner.demand();
+  const int num_host_blocks = NumHostBlocks(config.host_kv_bytes, plan.block_bytes);
   GALE_RETURN_IF_ERROR(worker->Allocate(
-      plan.num_blocks, MakeLimits(config, model, worker->backend().info(), plan.max_model_len)));
+      plan.num_blocks, num_host_blocks,
+      MakeLimits(config, model, worker->backend().info(), plan.max_model_len)));
 
   parts.config.device = worker->backend().info().name;
   parts.device = worker->backend().info().description;
@@ -139,6 +147,8 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   parts.config.kv_cache_bytes = plan.kv_bytes;
   parts.kv = demand.kv;
   parts.num_blocks = plan.num_blocks;
+  parts.num_host_blocks = num_host_blocks;
+  parts.host_bytes_per_s = worker->host_bytes_per_s();
   parts.mapped_bytes = model.mapped_bytes();
   parts.private_bytes = model.private_bytes() + plan.kv_bytes + demand.scratch_bytes;
   parts.executor = MakeLocalExecutor(std::move(worker));

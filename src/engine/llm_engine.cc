@@ -10,12 +10,12 @@
 
 #include "base/rng.h"
 #include "base/status_macros.h"
+#include "engine/clock.h"
 #include "engine/engine_core.h"
 #include "engine/engine_parts.h"
 #include "engine/generate.h"
 #include "engine/output_processor.h"
 #include "engine/resolve_sampling.h"
-#include "scheduler/fair_shares.h"
 
 namespace gale {
 namespace {
@@ -32,12 +32,9 @@ uint64_t DeriveSeed(uint64_t engine_seed, RequestId id) {
   return uint64_t{random.words[0]} << 32 | random.words[1];
 }
 
-/// What a request will take, before anybody knows: many that leave their length open end early.
-double ExpectedTokens(const Request& request) {
-  constexpr int kOpenTokens = 256;
-  const SamplingParams& sampling = request.sampling;
-  return static_cast<double>(request.prompt.size()) +
-         static_cast<double>(sampling.n) * std::min(sampling.max_tokens, kOpenTokens);
+Fairness FairnessOf(const EngineConfig& config) {
+  if (!config.fair) return Fairness::kNone;
+  return config.take_turns ? Fairness::kTurns : Fairness::kShares;
 }
 
 class LlmEngineImpl final : public LlmEngine {
@@ -71,7 +68,7 @@ class LlmEngineImpl final : public LlmEngine {
   std::shared_ptr<Request> MakeRequest(const RequestParams& params) const;
   Status Register(const std::shared_ptr<Request>& request);
   Status CheckRoom(size_t num_requests) const;
-  void OnFinished(RequestId id, int generated_tokens);
+  void OnFinished(RequestId id);
   void TokenizeLoop();
   void Submit(std::shared_ptr<Request> request);
 
@@ -84,7 +81,6 @@ class LlmEngineImpl final : public LlmEngine {
   };
   std::unordered_map<RequestId, Live> live_;  ///< without a final output yet
   int64_t num_live_tokens_ = 0;               ///< of their prompts, as far as they came as tokens
-  FairShares shares_;
 
   // In the order of the request path; the destructor ends them in that order too.
   BlockingQueue<TextJob> text_jobs_;
@@ -96,18 +92,19 @@ class LlmEngineImpl final : public LlmEngine {
 LlmEngineImpl::LlmEngineImpl(EngineParts parts) : parts_(std::move(parts)) {
   outputs_ = std::make_unique<OutputProcessor>(
       parts_.tokenizer.get(), parts_.config.max_model_len,
-      OutputProcessor::Hooks{
-          .on_stop_string = [this](SeqId id) { core_->FinishAtStopString(id); },
-          .on_finished = [this](RequestId id,
-                                int generated_tokens) { OnFinished(id, generated_tokens); },
-          .on_begun = [this](const Request& request) { shares_.Begin(request.fair_tag); }});
+      OutputProcessor::Hooks{.on_stop_string = [this](SeqId id) { core_->FinishAtStopString(id); },
+                             .on_finished = [this](RequestId id) { OnFinished(id); }});
   core_ = std::make_unique<EngineCore>(
       std::make_unique<Scheduler>(
           SchedulerConfig{.max_num_seqs = parts_.config.max_num_seqs,
                           .max_num_batched_tokens = parts_.config.max_num_batched_tokens,
-                          .max_model_len = parts_.config.max_model_len},
+                          .max_model_len = parts_.config.max_model_len,
+                          .fairness = FairnessOf(parts_.config),
+                          .max_step_stretch = parts_.config.max_step_stretch,
+                          .host_bytes_per_s = parts_.host_bytes_per_s},
           KvCacheConfig{.spec = parts_.kv,
                         .num_blocks = parts_.num_blocks,
+                        .num_host_blocks = parts_.num_host_blocks,
                         .enable_prefix_cache = parts_.config.enable_prefix_cache}),
       std::move(parts_.executor), parts_.config.overlap, parts_.config.max_model_len,
       [this](std::vector<SequenceUpdate> updates) { outputs_->Push(std::move(updates)); });
@@ -128,6 +125,9 @@ LlmEngineImpl::~LlmEngineImpl() {
 
 std::shared_ptr<Request> LlmEngineImpl::MakeRequest(const RequestParams& params) const {
   auto request = std::make_shared<Request>();
+  request->task = params.task;
+  request->pooling = parts_.info.pooling;
+  if (params.timeout_s > 0) request->deadline_s = NowSeconds() + params.timeout_s;
   request->sampling = params.sampling;
   request->returns_logprobs = params.sampling.logprobs.has_value();
   if (params.sampling.best_of.value_or(0) > params.sampling.n) {
@@ -147,6 +147,10 @@ std::shared_ptr<Request> LlmEngineImpl::MakeRequest(const RequestParams& params)
 }
 
 Result<RequestId> LlmEngineImpl::AddRequest(RequestParams params, OutputCallback on_output) {
+  if (params.task == TaskKind::kEmbed) {
+    params.sampling = {};
+    params.sampling.max_tokens = 0;
+  }
   GALE_RETURN_IF_ERROR(CheckParams(params));
   GALE_ASSIGN_OR_RETURN(params.sampling, ResolveSampling(std::move(params.sampling), parts_.info,
                                                          parts_.tokenizer.get()));
@@ -201,25 +205,16 @@ Status LlmEngineImpl::Register(const std::shared_ptr<Request>& request) {
   if (!request->sampling.seed) {
     request->sampling.seed = DeriveSeed(parts_.config.seed, request->id);
   }
-  if (parts_.config.fair) {
-    request->expected_tokens = ExpectedTokens(*request);
-    request->fair_tag = shares_.Arrive(request->client, request->expected_tokens);
-  }
   const auto num_tokens = static_cast<int64_t>(request->prompt.size());
   live_.emplace(request->id, Live{request, num_tokens});
   num_live_tokens_ += num_tokens;
   return {};
 }
 
-void LlmEngineImpl::OnFinished(RequestId id, int generated_tokens) {
+void LlmEngineImpl::OnFinished(RequestId id) {
   std::lock_guard lock(live_mutex_);
   const auto found = live_.find(id);
-  const Live& live = found->second;
-  num_live_tokens_ -= live.counted_tokens;
-  if (parts_.config.fair) {
-    shares_.End(live.request->client, live.request->expected_tokens,
-                static_cast<double>(live.request->prompt.size()) + generated_tokens);
-  }
+  num_live_tokens_ -= found->second.counted_tokens;
   live_.erase(found);
 }
 
@@ -252,7 +247,8 @@ void LlmEngineImpl::TokenizeLoop() {
 /// Hands a checked request to the scheduler, unless there is nothing to compute.
 void LlmEngineImpl::Submit(std::shared_ptr<Request> request) {
   const SamplingParams& sampling = request->sampling;
-  if (sampling.max_tokens == 0 && !sampling.prompt_logprobs) {
+  const bool embeds = request->task == TaskKind::kEmbed;
+  if (sampling.max_tokens == 0 && !sampling.prompt_logprobs && !embeds) {
     outputs_->End(request->id, FinishReason::kLength);
   } else {
     core_->Add(std::move(request));

@@ -1,6 +1,7 @@
 #include "engine/output_processor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <iterator>
 #include <limits>
@@ -16,6 +17,17 @@ namespace {
 template <class T>
 void MoveAppend(std::vector<T>& to, std::vector<T>& from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
+/// Of a sum as of a mean the direction counts.
+std::vector<float> UnitVector(std::vector<float> sum) {
+  double squares = 0;
+  for (const float value : sum) squares += static_cast<double>(value) * value;
+  const double length = std::sqrt(squares);
+  if (length > 0) {
+    for (float& value : sum) value = static_cast<float>(value / length);
+  }
+  return sum;
 }
 
 /// Best first; of equal ones the earlier sample.
@@ -100,9 +112,9 @@ void OutputProcessor::Apply(Record& record, SequenceUpdate& update) {
     record.scheduled = true;
     record.times.queued_s = update.first_scheduled_s - record.added_s;
     record.cached_tokens = update.num_cached;
-    hooks_.on_begun(*record.request);
   }
   MoveAppend(record.prompt_logprobs, update.prompt_logprobs);
+  if (!update.pooled.empty()) record.embedding = UnitVector(std::move(update.pooled));
   if (sample.finish_reason != FinishReason::kNone) return;  // a stop string was faster
   ApplyTokens(record, sample, update);
   if (update.error && !record.error) record.error = std::move(update.error);
@@ -211,11 +223,11 @@ void OutputProcessor::Deliver(RequestId id, Record& record) {
   metrics_.End(*record.request, output.samples[0].finish_reason, output.times,
                record.generated_tokens);
   output.prompt_logprobs = std::move(record.prompt_logprobs);
+  output.embedding = std::move(record.embedding);
   output.error = std::move(record.error);
   const OutputCallback callback = std::move(record.callback);
-  const int generated_tokens = record.generated_tokens;
   records_.erase(id);
-  hooks_.on_finished(id, generated_tokens);
+  hooks_.on_finished(id);
   callback(output);
 }
 

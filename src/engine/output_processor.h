@@ -27,9 +27,7 @@ class OutputProcessor {
     /// A stop string ended a sequence that the engine still runs.
     std::function<void(SeqId)> on_stop_string;
     /// Called before the callback gets the final output.
-    std::function<void(RequestId, int generated_tokens)> on_finished;
-    /// The request's first step has been planned.
-    std::function<void(const Request&)> on_begun;
+    std::function<void(RequestId)> on_finished;
   };
 
   /// `tokenizer` may be null: outputs then have tokens and no text.
@@ -68,6 +66,7 @@ class OutputProcessor {
     int generated_tokens = 0;
     std::vector<Sample> samples;
     std::vector<PositionLogprobs> prompt_logprobs;
+    std::vector<float> embedding;
     std::optional<Error> error;
     RequestTimes times;
   };

@@ -20,8 +20,7 @@ class OutputProcessorTest : public ::testing::Test {
         /*max_model_len=*/1000,
         OutputProcessor::Hooks{
             .on_stop_string = [this](SeqId id) { stopped_.push_back(id); },
-            .on_finished = [this](RequestId id, int) { finished_.push_back(id); },
-            .on_begun = [](const Request&) {}});
+            .on_finished = [this](RequestId id) { finished_.push_back(id); }});
   }
   /// Handles all that was pushed.
   void Drain() { outputs_.reset(); }

@@ -61,6 +61,15 @@ void BlockPool::MarkCached(BlockId id) {
   blocks_[id].cached = true;
 }
 
+void BlockPool::Uncache(BlockId id) {
+  Block& block = blocks_[id];
+  block.cached = false;
+  if (block.place != Place::kIdle) return;
+  UnlinkIdle(id);
+  block.place = Place::kFree;
+  free_.push_back(id);
+}
+
 void BlockPool::Retire(uint64_t step) {
   retired_step_ = std::max(retired_step_, step);
   while (!retiring_.empty() && retiring_.front().step <= retired_step_) {

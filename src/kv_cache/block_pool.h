@@ -42,6 +42,8 @@ class BlockPool {
   void Release(BlockId id, uint64_t last_step);
   /// The content of this held block is worth keeping when nobody holds it.
   void MarkCached(BlockId id);
+  /// It is not, after all.
+  void Uncache(BlockId id);
   /// All steps up to `step` are over.
   void Retire(uint64_t step);
 

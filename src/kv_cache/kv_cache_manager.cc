@@ -19,23 +19,17 @@ uint64_t RandomSeed() {
   return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
-int CountBlocks(const std::vector<BlockList>& tables) {
-  int count = 0;
-  for (const BlockList& table : tables) {
-    count += static_cast<int>(table.size() - std::ranges::count(table, kNullBlock));
-  }
-  return count;
-}
-
 }  // namespace
 
 KvCacheManager::KvCacheManager(const KvCacheConfig& config)
     : groups_(config.spec.groups),
       max_step_tokens_(config.max_step_tokens),
       enable_prefix_cache_(config.enable_prefix_cache),
-      prefix_cache_(num_groups(), config.num_blocks, RandomSeed(), config.prefix_hash),
-      pool_(config.num_blocks, [this](BlockId id) { prefix_cache_.Forget(id); }),
-      host_pool_(std::max(config.num_host_blocks, 1), [](BlockId) {}) {
+      prefix_cache_(num_groups(), {config.num_blocks, std::max(config.num_host_blocks, 1)},
+                    RandomSeed(), config.prefix_hash),
+      pool_(config.num_blocks, [this](BlockId id) { Evict(id); }),
+      host_pool_(std::max(config.num_host_blocks, 1),
+                 [this](BlockId id) { prefix_cache_.Forget(id, KvTier::kHost); }) {
   GALE_CHECK(!groups_.empty());
   for (const KvGroup& group : groups_) {
     GALE_CHECK_GT(group.block_tokens, 0);
@@ -81,7 +75,7 @@ PrefixMatch KvCacheManager::MatchPrefix(const Sequence& seq, int max_tokens) con
     const int length = node->num_units * unit_tokens_;
     bool valid = true;
     for (int g = 0; g < num_groups(); ++g) {
-      const bool cached = node->blocks[g] != kNullBlock;
+      const bool cached = IsCached(*node, g);
       if (groups_[g].kind == KvKind::kRecurrent) {
         valid &= cached;
       } else if (length % groups_[g].block_tokens != 0) {
@@ -96,18 +90,22 @@ PrefixMatch KvCacheManager::MatchPrefix(const Sequence& seq, int max_tokens) con
   return best;
 }
 
-/// Calls visit(group, block index, block) for each cached block that continuing from `match` reads.
+bool KvCacheManager::IsCached(const PrefixNode& node, int group) const {
+  return node.Block(group) != kNullBlock ||
+         (host_pays_ && node.Block(group, KvTier::kHost) != kNullBlock);
+}
+
+/// Calls visit(node, group, block index) for each cached block that continuing from `match` reads.
 template <class Visit>
 void KvCacheManager::ForEachMatched(const PrefixMatch& match, Visit visit) const {
-  for (const PrefixNode* node = match.node; node != nullptr && node->num_units > 0;
-       node = node->parent) {
+  for (PrefixNode* node = match.node; node != nullptr && node->num_units > 0; node = node->parent) {
     const int end = node->num_units * unit_tokens_;
     for (int g = 0; g < num_groups(); ++g) {
       if (groups_[g].kind == KvKind::kRecurrent) {
-        if (node == match.node) visit(g, 0, node->blocks[g]);
+        if (node == match.node) visit(*node, g, 0);
       } else if (end % groups_[g].block_tokens == 0) {
         const int index = end / groups_[g].block_tokens - 1;
-        if (index >= FirstNeeded(g, match.num_tokens)) visit(g, index, node->blocks[g]);
+        if (index >= FirstNeeded(g, match.num_tokens)) visit(*node, g, index);
       }
     }
   }
@@ -127,7 +125,12 @@ int KvCacheManager::BlocksNeeded(const Sequence& seq, const PrefixMatch& match, 
     needed += std::max(0, BlocksFor(g, end) - present);
   }
   if (!resident) {
-    ForEachMatched(match, [&](int, int, BlockId id) { needed += pool_.is_idle(id) ? 1 : 0; });
+    ForEachMatched(match, [&](const PrefixNode& node, int g, int) {
+      const BlockId id = node.Block(g);
+      // A state comes from the host into the sequence's own block.
+      const bool comes_back = id == kNullBlock && groups_[g].kind != KvKind::kRecurrent;
+      needed += comes_back || (id != kNullBlock && pool_.is_idle(id)) ? 1 : 0;
+    });
   }
   return needed;
 }
@@ -152,19 +155,77 @@ void KvCacheManager::Adopt(Sequence& seq, const PrefixMatch& match) {
     if (groups_[g].kind == KvKind::kRecurrent) continue;
     seq.blocks[g].assign(BlocksFor(g, match.num_tokens), kNullBlock);
   }
-  // References first: taking a block for the copy of a state could evict what was matched.
-  ForEachMatched(match, [&](int, int, BlockId id) { pool_.AddRef(id); });
-  ForEachMatched(match, [&](int g, int index, BlockId id) {
-    if (groups_[g].kind != KvKind::kRecurrent) {
-      seq.blocks[g][index] = id;
-      return;
+  // References first: taking a block could evict what was matched.
+  ForEachMatched(match, [&](const PrefixNode& node, int g, int) {
+    const BlockId id = node.Block(g);
+    if (id != kNullBlock) {
+      pool_.AddRef(id);
+    } else {
+      host_pool_.AddRef(node.Block(g, KvTier::kHost));
     }
-    seq.blocks[g].push_back(pool_.Take());
-    moves_.copies.push_back({g, id, seq.blocks[g].back()});
-    pool_.Release(id, seq.last_step);
+  });
+  ForEachMatched(match, [&](PrefixNode& node, int g, int index) {
+    if (groups_[g].kind == KvKind::kRecurrent) {
+      seq.blocks[g].push_back(CopyState(node, g, seq.last_step));
+    } else {
+      const BlockId id = node.Block(g);
+      seq.blocks[g][index] = id != kNullBlock ? id : Restore(node, g, seq.last_step);
+    }
   });
   if (match.node != nullptr) MoveTo(seq, match.node);
   seq.num_computed = match.num_tokens;
+}
+
+/// Brings a matched block back from the host, where it stays too: when the device evicts it again,
+/// it need not be moved.
+BlockId KvCacheManager::Restore(PrefixNode& node, int group, uint64_t last_step) {
+  const BlockId host = node.Block(group, KvTier::kHost);
+  const BlockId id = pool_.Take();
+  moves_.swap_in.push_back({group, host, id});
+  CacheBlock(node, group, id);
+  host_pool_.Release(host, last_step);  // no swap_out of this step may overwrite it
+  return id;
+}
+
+/// A copy of a matched state for a sequence, which will change it.
+BlockId KvCacheManager::CopyState(const PrefixNode& node, int group, uint64_t last_step) {
+  const BlockId own = pool_.Take();
+  if (const BlockId id = node.Block(group); id != kNullBlock) {
+    moves_.copies.push_back({group, id, own});
+    pool_.Release(id, last_step);
+  } else {
+    const BlockId host = node.Block(group, KvTier::kHost);
+    moves_.swap_in.push_back({group, host, own});
+    host_pool_.Release(host, last_step);
+  }
+  return own;
+}
+
+/// The device needs this idle block for something else.
+void KvCacheManager::Evict(BlockId id) {
+  const auto [node, group] = prefix_cache_.ContentOf(id);
+  if (host_pays_ && node->Block(group, KvTier::kHost) == kNullBlock && host_pool_.num_free() > 0) {
+    const BlockId host = host_pool_.Take();
+    prefix_cache_.SetBlock(*node, group, host, KvTier::kHost);
+    host_pool_.MarkCached(host);
+    moves_.swap_out.push_back({group, id, host});
+    host_pool_.Release(host, 0);
+  }
+  prefix_cache_.Forget(id);
+}
+
+void KvCacheManager::ForgetPrefixes() {
+  moves_ = {};
+  for (BlockId id = 1; id <= pool_.num_total(); ++id) {
+    if (!pool_.is_cached(id)) continue;
+    prefix_cache_.Forget(id);
+    pool_.Uncache(id);
+  }
+  for (BlockId id = 1; id <= host_pool_.num_total(); ++id) {
+    if (!host_pool_.is_cached(id)) continue;
+    prefix_cache_.Forget(id, KvTier::kHost);
+    host_pool_.Uncache(id);
+  }
 }
 
 /// At the start of a prompt chunk on a unit's border: copies the states, if there is room for it.
@@ -174,7 +235,7 @@ void KvCacheManager::KeepStates(Sequence& seq) {
   const bool at_prefix = seq.prefix != nullptr && seq.prefix->num_units * unit_tokens_ == begin;
   for (int g = 0; g < num_groups(); ++g) {
     if (groups_[g].kind != KvKind::kRecurrent || pool_.num_free() == 0) continue;
-    if (at_prefix && seq.prefix->blocks[g] != kNullBlock) continue;
+    if (at_prefix && seq.prefix->Block(g) != kNullBlock) continue;
     const BlockId kept = pool_.Take();
     moves_.copies.push_back({g, seq.blocks[g].front(), kept});
     seq.kept_states.push_back({g, begin, kept});
@@ -194,7 +255,7 @@ void KvCacheManager::MoveTo(Sequence& seq, PrefixNode* node) {
 }
 
 void KvCacheManager::CacheBlock(PrefixNode& node, int group, BlockId id) {
-  if (node.blocks[group] != kNullBlock) return;  // somebody computed the same earlier
+  if (node.Block(group) != kNullBlock) return;  // somebody computed the same earlier
   prefix_cache_.SetBlock(node, group, id);
   pool_.MarkCached(id);
 }
@@ -267,60 +328,18 @@ bool KvCacheManager::Fork(const Sequence& parent, Sequence& child) {
   return true;
 }
 
-bool KvCacheManager::SwapOut(Sequence& seq) {
-  GALE_CHECK_EQ(seq.num_in_flight, 0);
-  GALE_CHECK(seq.kept_states.empty());
-  if (CountBlocks(seq.blocks) > host_pool_.num_free()) return false;
-  seq.host_blocks = seq.blocks;
-  for (int g = 0; g < num_groups(); ++g) {
-    for (BlockId& id : seq.host_blocks[g]) {
-      if (id == kNullBlock) continue;
-      const BlockId host = host_pool_.Take();
-      moves_.swap_out.push_back({g, id, host});
-      id = host;
-    }
-  }
-  ReleaseTables(pool_, seq.blocks, seq.last_step);
-  return true;
-}
-
-int KvCacheManager::BlocksToSwapIn(const Sequence& seq) const {
-  return CountBlocks(seq.host_blocks);
-}
-
-bool KvCacheManager::SwapIn(Sequence& seq) {
-  if (BlocksToSwapIn(seq) > pool_.num_free()) return false;
-  seq.blocks = seq.host_blocks;
-  for (int g = 0; g < num_groups(); ++g) {
-    for (BlockId& id : seq.blocks[g]) {
-      if (id == kNullBlock) continue;
-      const BlockId device = pool_.Take();
-      moves_.swap_in.push_back({g, id, device});
-      id = device;
-    }
-  }
-  ReleaseTables(host_pool_, seq.host_blocks, seq.last_step);
-  return true;
-}
-
-/// From the end of the tables, so that a prefix loses its last blocks first.
-void KvCacheManager::ReleaseTables(BlockPool& pool, std::vector<BlockList>& tables,
-                                   uint64_t last_step) {
-  size_t longest = 0;
-  for (const BlockList& table : tables) longest = std::max(longest, table.size());
-  for (size_t i = longest; i-- > 0;) {
-    for (const BlockList& table : tables) {
-      if (i < table.size() && table[i] != kNullBlock) pool.Release(table[i], last_step);
-    }
-  }
-  tables.clear();
-}
-
 void KvCacheManager::Free(Sequence& seq) {
   for (const KeptState& kept : seq.kept_states) pool_.Release(kept.block, seq.last_step);
   seq.kept_states.clear();
-  ReleaseTables(pool_, seq.blocks, seq.last_step);
-  ReleaseTables(host_pool_, seq.host_blocks, seq.last_step);
+  size_t longest = 0;
+  for (const BlockList& table : seq.blocks) longest = std::max(longest, table.size());
+  // From the end of the tables, so that a prefix loses its last blocks first.
+  for (size_t i = longest; i-- > 0;) {
+    for (const BlockList& table : seq.blocks) {
+      if (i < table.size() && table[i] != kNullBlock) pool_.Release(table[i], seq.last_step);
+    }
+  }
+  seq.blocks.clear();
   MoveTo(seq, nullptr);
   seq.num_computed = 0;
   holders_.erase(&seq);
@@ -335,7 +354,7 @@ BlockMoves KvCacheManager::TakeMoves() { return std::exchange(moves_, {}); }
 
 Status KvCacheManager::CheckIntegrity() const {
   std::vector<int> refs(pool_.num_total() + 1, 0);
-  std::vector<int> host_refs(host_pool_.num_total() + 1, 0);
+  const std::vector<int> host_refs(host_pool_.num_total() + 1, 0);
   for (const Sequence* seq : holders_) {
     std::unordered_set<BlockId> own;
     const auto count = [&](BlockId id) {
@@ -347,9 +366,6 @@ Status KvCacheManager::CheckIntegrity() const {
       for (const BlockId id : table) once &= count(id);
     }
     for (const KeptState& kept : seq->kept_states) once &= count(kept.block);
-    for (const BlockList& table : seq->host_blocks) {
-      for (const BlockId id : table) host_refs[id] += id == kNullBlock ? 0 : 1;
-    }
     if (!once) {
       return MakeError(ErrorCode::kInternal,
                        fmt::format("sequence {} holds a block twice", seq->id));
@@ -357,14 +373,21 @@ Status KvCacheManager::CheckIntegrity() const {
   }
   GALE_RETURN_IF_ERROR(pool_.CheckIntegrity(refs));
   GALE_RETURN_IF_ERROR(host_pool_.CheckIntegrity(host_refs));
-  for (BlockId id = 1; id <= pool_.num_total(); ++id) {
-    if (pool_.is_cached(id) != prefix_cache_.Owns(id)) {
+  GALE_RETURN_IF_ERROR(CheckPrefixBlocks(KvTier::kDevice));
+  GALE_RETURN_IF_ERROR(CheckPrefixBlocks(KvTier::kHost));
+  return prefix_cache_.CheckIntegrity();
+}
+
+Status KvCacheManager::CheckPrefixBlocks(KvTier tier) const {
+  const BlockPool& pool = tier == KvTier::kDevice ? pool_ : host_pool_;
+  for (BlockId id = 1; id <= pool.num_total(); ++id) {
+    if (pool.is_cached(id) != (prefix_cache_.ContentOf(id, tier).node != nullptr)) {
       return MakeError(
           ErrorCode::kInternal,
           fmt::format("block {}: pool and prefix cache disagree whether it is cached", id));
     }
   }
-  return prefix_cache_.CheckIntegrity();
+  return {};
 }
 
 }  // namespace gale

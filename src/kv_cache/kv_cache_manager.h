@@ -1,4 +1,5 @@
-// Which KV blocks each sequence holds, group by group: allocation, prefix hits, forks, swaps.
+// Which KV blocks each sequence holds, group by group: allocation, prefix hits, forks; and which
+// prefixes that nobody holds live on, on the device or in host memory.
 // Layer L2 of the control column; called by the Scheduler, on the engine thread only.
 #pragma once
 
@@ -17,7 +18,7 @@ namespace gale {
 struct KvCacheConfig {
   KvCacheSpec spec;
   int num_blocks = 0;         ///< in device memory, the null block included
-  int num_host_blocks = 0;    ///< swap space, its null block included; 0 = no swapping
+  int num_host_blocks = 0;    ///< for prefixes that the device gives up, the null block included
   int max_step_tokens = 512;  ///< most positions of one sequence in one step
   bool enable_prefix_cache = true;
   PrefixHash prefix_hash = Xxh3;
@@ -39,8 +40,12 @@ struct BlockMoves {
 /// A block that can still be written has one holder; only blocks that nobody will write again are
 /// shared. So table entries, once given, never change (but for kNullBlock when out of the window).
 ///
-/// Before AllocateSlots, Fork and SwapIn the caller sets last_step of the sequence that gets blocks
+/// Before AllocateSlots and Fork the caller sets last_step of the sequence that gets blocks
 /// to the step being scheduled. Every call costs O(blocks and tokens it adds), times groups.
+///
+/// A prefix whose block the device needs for others moves to a host block, if there is one, and
+/// comes back into a device block when it is matched. Preempted sequences use the same way: what
+/// they have computed is a prefix, and freeing them is all that is to be done.
 class KvCacheManager {
  public:
   /// CHECKs that there are groups and that every block_tokens is a multiple of the smallest.
@@ -69,12 +74,14 @@ class KvCacheManager {
   /// block (and every recurrent state) is copied, the rest shared. The parent has nothing in
   /// flight.
   bool Fork(const Sequence& parent, Sequence& child);
-  /// Moves all blocks to the host; false when it has too little room. Nothing may be in flight.
-  bool SwapOut(Sequence& seq);
-  bool SwapIn(Sequence& seq);
-  int BlocksToSwapIn(const Sequence& seq) const;
   /// Gives back everything; blocks are reused once seq.last_step has retired.
   void Free(Sequence& seq);
+
+  /// Whether moving a block to the host and back is cheaper than computing it again. If not,
+  /// evicted prefixes are lost, and those on the host wait for better days.
+  void UseHost(bool pays) { host_pays_ = pays; }
+  /// A step has failed: what it should have moved is not where it should be. Nobody holds blocks.
+  void ForgetPrefixes();
 
   /// All steps up to `step` are over.
   void Retire(uint64_t step);
@@ -83,6 +90,7 @@ class KvCacheManager {
   int num_total() const { return pool_.num_total(); }
   int num_free() const { return pool_.num_free(); }
   int num_retiring() const { return pool_.num_retiring(); }
+  int num_host_total() const { return host_pool_.num_total(); }
   int num_host_free() const { return host_pool_.num_free() + host_pool_.num_retiring(); }
   size_t num_prefixes() const { return prefix_cache_.num_nodes(); }
   /// free + idle + retiring + held == total, references equal what sequences hold, no block twice.
@@ -92,23 +100,28 @@ class KvCacheManager {
   int num_groups() const { return static_cast<int>(groups_.size()); }
   int BlocksFor(int group, int num_tokens) const;
   int FirstNeeded(int group, int position) const;
+  bool IsCached(const PrefixNode& node, int group) const;
   template <class Visit>
   void ForEachMatched(const PrefixMatch& match, Visit visit) const;
   void Adopt(Sequence& seq, const PrefixMatch& match);
+  BlockId Restore(PrefixNode& node, int group, uint64_t last_step);
+  BlockId CopyState(const PrefixNode& node, int group, uint64_t last_step);
+  void Evict(BlockId id);
   void KeepStates(Sequence& seq);
   void ExtendPrefix(Sequence& seq);
   void MoveTo(Sequence& seq, PrefixNode* node);
   void CacheBlock(PrefixNode& node, int group, BlockId id);
-  void ReleaseTables(BlockPool& pool, std::vector<BlockList>& tables, uint64_t last_step);
+  Status CheckPrefixBlocks(KvTier tier) const;
 
   std::vector<KvGroup> groups_;
   int max_step_tokens_;
   bool enable_prefix_cache_;
+  bool host_pays_ = true;
   bool has_recurrent_ = false;
   int unit_tokens_ = 0;  ///< of one prefix node: the smallest block_tokens
   PrefixCache prefix_cache_;
   BlockPool pool_;
-  BlockPool host_pool_;
+  BlockPool host_pool_;  ///< its blocks are held by nobody, but while one comes back
   BlockMoves moves_;
   std::unordered_set<const Sequence*> holders_;
 };

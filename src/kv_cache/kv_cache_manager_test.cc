@@ -1,5 +1,6 @@
 #include "kv_cache/kv_cache_manager.h"
 
+#include <algorithm>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -317,46 +318,119 @@ TEST(KvCacheManagerTest, ForkWithoutRoomChangesNothing) {
   EXPECT_SOUND(kv);
 }
 
-TEST(KvCacheManagerTest, SwapsOutAndInKeepingTheTable) {
-  KvCacheManager kv(Config({Window(4, 6)}, 6, 4));
-  Sequence seq = Counting(1, 16);
-  Compute(kv, seq, 8);
-  Compute(kv, seq, 12);
-  const BlockList before = seq.blocks[0];
-  ASSERT_THAT(before, ElementsAre(kNullBlock, Not(kNullBlock), Not(kNullBlock)));
-  ASSERT_TRUE(kv.SwapOut(seq));
-  EXPECT_TRUE(seq.is_swapped_out());
-  EXPECT_EQ(kv.num_free(), 5);
-  EXPECT_EQ(kv.num_host_free(), 1);
-  BlockMoves moves = kv.TakeMoves();
-  ASSERT_THAT(moves.swap_out, SizeIs(2));
-  EXPECT_EQ(moves.swap_out[0].src, before[1]);
-  EXPECT_EQ(moves.swap_out[1].src, before[2]);
-  EXPECT_SOUND(kv);
-
-  EXPECT_EQ(kv.BlocksToSwapIn(seq), 2);
-  ++seq.last_step;
-  ASSERT_TRUE(kv.SwapIn(seq));
-  const std::vector<BlockCopy> swapped_in = kv.TakeMoves().swap_in;
-  ASSERT_THAT(swapped_in, SizeIs(2));
-  EXPECT_EQ(swapped_in[0].src, moves.swap_out[0].dst);
-  EXPECT_EQ(swapped_in[1].src, moves.swap_out[1].dst);
-  EXPECT_THAT(seq.blocks[0], ElementsAre(kNullBlock, swapped_in[0].dst, swapped_in[1].dst));
-  EXPECT_EQ(seq.num_computed, 12);
-  EXPECT_FALSE(seq.is_swapped_out());
-  EXPECT_SOUND(kv);
-  Compute(kv, seq, 16);
-  kv.Free(seq);
-  EXPECT_EQ(kv.num_host_free(), 3);
+/// A sequence of other tokens than Counting's that takes the whole pool.
+void Evict(KvCacheManager& kv, int num_tokens) {
+  Sequence filler = Counting(99, num_tokens);
+  for (TokenId& token : filler.tokens) token += 1000;
+  Compute(kv, filler, num_tokens);
+  kv.Free(filler);
 }
 
-TEST(KvCacheManagerTest, SwapOutWithoutHostRoomChangesNothing) {
-  KvCacheManager kv(Config({Full(4)}, 6, 2));
-  Sequence seq = Counting(1, 8);
-  Compute(kv, seq, 8);
-  EXPECT_FALSE(kv.SwapOut(seq));
-  EXPECT_FALSE(seq.is_swapped_out());
-  EXPECT_THAT(seq.blocks[0], SizeIs(2));
+TEST(KvCacheManagerTest, EvictedPrefixesComeBackFromTheHost) {
+  KvCacheManager kv(Config({Full(4)}, 1 + 4, 1 + 8));
+  Sequence a = Counting(1, 13);
+  Compute(kv, a, 13);
+  const BlockList before = a.blocks[0];
+  kv.Free(a);
+  Evict(kv, 16);
+  const std::vector<BlockCopy> out = kv.TakeMoves().swap_out;
+  ASSERT_THAT(out, SizeIs(3));  // whole blocks, the last one first
+  EXPECT_EQ(out[0].src, before[2]);
+  EXPECT_EQ(out[2].src, before[0]);
+  EXPECT_SOUND(kv);
+
+  Sequence b = Counting(2, 13);
+  const PrefixMatch match = kv.MatchPrefix(b, 12);
+  ASSERT_EQ(match.num_tokens, 12);
+  EXPECT_EQ(kv.BlocksNeeded(b, match, 1), 4);
+  b.last_step = 9;
+  ASSERT_TRUE(kv.AllocateSlots(b, match, 1, 0));
+  EXPECT_EQ(b.num_computed, 12);
+  const BlockMoves moves = kv.TakeMoves();
+  ASSERT_THAT(moves.swap_in, SizeIs(3));
+  for (const BlockCopy& in : moves.swap_in) {
+    // Each from where it went, to its place in the table.
+    const auto from = std::ranges::find(out, in.src, &BlockCopy::dst);
+    ASSERT_NE(from, out.end());
+    const auto index = std::ranges::find(before, from->src) - before.begin();
+    EXPECT_EQ(b.blocks[0][static_cast<size_t>(index)], in.dst);
+  }
+  EXPECT_SOUND(kv);
+  kv.Retire(9);
+  kv.Free(b);
+  EXPECT_EQ(kv.num_host_free(), 8);
+  // The host still has them: they are evicted again without being moved.
+  Evict(kv, 16);
+  for (const BlockCopy& again : kv.TakeMoves().swap_out) {
+    EXPECT_THAT(moves.swap_in, Each(::testing::Field(&BlockCopy::dst, Not(again.src))));
+  }
+  EXPECT_EQ(kv.MatchPrefix(b, 12).num_tokens, 12);
+}
+
+TEST(KvCacheManagerTest, AHostBlockIsNotOverwrittenInTheStepThatBringsItBack) {
+  KvCacheManager kv(Config({Full(4)}, 1 + 2, 1 + 2));
+  Sequence a = Counting(1, 8);
+  Compute(kv, a, 8);
+  kv.Free(a);
+  Evict(kv, 8);  // a is on the host, the filler on the device
+  Sequence b = Counting(2, 8);
+  b.last_step = 5;
+  ASSERT_TRUE(kv.AllocateSlots(b, kv.MatchPrefix(b, 8), 0, 0));  // evicts the filler
+  const BlockMoves moves = kv.TakeMoves();
+  EXPECT_THAT(moves.swap_in, SizeIs(2));
+  EXPECT_THAT(moves.swap_out, SizeIs(2));  // those of a alone: the host had no room for more
+  EXPECT_SOUND(kv);
+}
+
+TEST(KvCacheManagerTest, NothingMovesWhenTheHostDoesNotPay) {
+  KvCacheManager kv(Config({Full(4)}, 1 + 4, 1 + 8));
+  Sequence a = Counting(1, 12);
+  Compute(kv, a, 12);
+  kv.Free(a);
+  kv.UseHost(false);
+  Evict(kv, 16);
+  EXPECT_THAT(kv.TakeMoves().swap_out, IsEmpty());
+  EXPECT_EQ(kv.MatchPrefix(a, 12).num_tokens, 0);
+  kv.UseHost(true);
+  EXPECT_EQ(kv.MatchPrefix(a, 12).num_tokens, 0);
+}
+
+TEST(KvCacheManagerTest, ARecurrentStateComesBackIntoTheSequencesOwnBlock) {
+  KvCacheManager kv(Config({Recurrent(4)}, 1 + 3, 1 + 3));
+  Sequence a = Counting(1, 9);
+  Compute(kv, a, 8);
+  Compute(kv, a, 9);  // keeps the state after 8
+  kv.Free(a);
+  ASSERT_EQ(kv.MatchPrefix(a, 8).num_tokens, 8);
+  for (SeqId id = 10; id < 13; ++id) {
+    Sequence filler = Counting(id, 3);
+    filler.tokens[0] = static_cast<TokenId>(1000 * id);
+    Compute(kv, filler, 3);
+    if (id == 12) kv.Free(filler);
+  }
+  ASSERT_THAT(kv.TakeMoves().swap_out, SizeIs(1));
+  Sequence b = Counting(2, 9);
+  const PrefixMatch match = kv.MatchPrefix(b, 8);
+  ASSERT_EQ(match.num_tokens, 8);
+  EXPECT_EQ(kv.BlocksNeeded(b, match, 1), 1);
+  ASSERT_TRUE(kv.AllocateSlots(b, match, 1, 0));
+  const BlockMoves moves = kv.TakeMoves();
+  ASSERT_THAT(moves.swap_in, SizeIs(1));
+  EXPECT_EQ(moves.swap_in[0].dst, b.blocks[0][0]);
+  EXPECT_THAT(moves.copies, IsEmpty());
+}
+
+TEST(KvCacheManagerTest, ForgetsPrefixesOfBothTiers) {
+  KvCacheManager kv(Config({Full(4)}, 1 + 4, 1 + 8));
+  Sequence a = Counting(1, 12);
+  Compute(kv, a, 12);
+  kv.Free(a);
+  Evict(kv, 8);
+  kv.ForgetPrefixes();
+  EXPECT_EQ(kv.num_prefixes(), 0U);
+  EXPECT_EQ(kv.num_free(), 4);
+  EXPECT_EQ(kv.num_host_free(), 8);
+  EXPECT_EQ(kv.MatchPrefix(a, 12).num_tokens, 0);
   EXPECT_SOUND(kv);
 }
 

@@ -28,7 +28,7 @@ struct KvCacheSpec {
   std::vector<KvGroup> groups;
 };
 
-/// A move of one whole block: copy-on-write, swap or compaction.
+/// A move of one whole block: copy-on-write, or between device and host.
 struct BlockCopy {
   int32_t group = 0;
   BlockId src = 0;

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "base/check.h"
+#include "base/status_macros.h"
 
 namespace gale {
 
@@ -15,8 +16,11 @@ uint64_t Xxh3(const void* data, size_t bytes, uint64_t seed) {
   return XXH3_64bits_withSeed(data, bytes, seed);
 }
 
-PrefixCache::PrefixCache(int num_groups, int num_blocks, uint64_t seed, PrefixHash hash)
-    : num_groups_(num_groups), seed_(seed), hash_(hash), owners_(num_blocks) {}
+PrefixCache::PrefixCache(int num_groups, std::array<int, kNumKvTiers> num_blocks, uint64_t seed,
+                         PrefixHash hash)
+    : num_groups_(num_groups), seed_(seed), hash_(hash) {
+  for (size_t tier = 0; tier < contents_.size(); ++tier) contents_[tier].resize(num_blocks[tier]);
+}
 
 PrefixNode* PrefixCache::Find(uint64_t hash, const PrefixNode* parent,
                               std::span<const TokenId> tokens, std::string_view salt) const {
@@ -58,7 +62,7 @@ PrefixNode& PrefixCache::Child(PrefixNode& parent, std::span<const TokenId> unit
 }
 
 PrefixNode& PrefixCache::Insert(PrefixNode node) {
-  node.blocks.assign(num_groups_, kNullBlock);
+  node.blocks.assign(static_cast<size_t>(num_groups_) * kNumKvTiers, kNullBlock);
   const uint64_t hash = node.hash;
   return *nodes_.emplace(hash, std::make_unique<PrefixNode>(std::move(node)))->second;
 }
@@ -69,18 +73,21 @@ void PrefixCache::Unpin(PrefixNode& node) {
   DeleteIfDead(&node);
 }
 
-void PrefixCache::SetBlock(PrefixNode& node, int group, BlockId id) {
-  GALE_CHECK_EQ(node.blocks[group], kNullBlock);
-  GALE_CHECK(owners_[id].node == nullptr);
-  node.blocks[group] = id;
-  owners_[id] = {&node, group};
+void PrefixCache::SetBlock(PrefixNode& node, int group, BlockId id, KvTier tier) {
+  Content& content = contents_[static_cast<size_t>(tier)][static_cast<size_t>(id)];
+  GALE_CHECK(content.node == nullptr);
+  BlockId& block = BlockOf(node, group, tier);
+  GALE_CHECK_EQ(block, kNullBlock);
+  block = id;
+  content = {&node, group};
 }
 
-void PrefixCache::Forget(BlockId id) {
-  const Owner owner = std::exchange(owners_[id], {});
-  GALE_CHECK(owner.node != nullptr);
-  owner.node->blocks[owner.group] = kNullBlock;
-  DeleteIfDead(owner.node);
+void PrefixCache::Forget(BlockId id, KvTier tier) {
+  const Content content =
+      std::exchange(contents_[static_cast<size_t>(tier)][static_cast<size_t>(id)], {});
+  GALE_CHECK(content.node != nullptr);
+  BlockOf(*content.node, content.group, tier) = kNullBlock;
+  DeleteIfDead(content.node);
 }
 
 void PrefixCache::DeleteIfDead(PrefixNode* node) {
@@ -94,19 +101,33 @@ void PrefixCache::DeleteIfDead(PrefixNode* node) {
   }
 }
 
-Status PrefixCache::CheckIntegrity() const {
-  std::unordered_map<const PrefixNode*, int> children;
-  size_t num_blocks = 0;
+Status PrefixCache::CheckBlocks(KvTier tier) const {
+  const auto& contents = contents_[static_cast<size_t>(tier)];
+  int64_t num_blocks = 0;
   for (const auto& [hash, node] : nodes_) {
-    if (node->parent != nullptr) ++children[node->parent];
     for (int group = 0; group < num_groups_; ++group) {
-      const BlockId id = node->blocks[group];
+      const BlockId id = node->Block(group, tier);
       if (id == kNullBlock) continue;
       ++num_blocks;
-      if (owners_[id].node != node.get() || owners_[id].group != group) {
+      const Content& content = contents[static_cast<size_t>(id)];
+      if (content.node != node.get() || content.group != group) {
         return MakeError(ErrorCode::kInternal, fmt::format("block {} has two prefixes", id));
       }
     }
+  }
+  const auto num_owned =
+      std::ranges::count_if(contents, [](const Content& c) { return c.node != nullptr; });
+  if (num_owned != num_blocks) {
+    return MakeError(ErrorCode::kInternal, fmt::format("{} blocks have a prefix, prefixes have {}",
+                                                       num_owned, num_blocks));
+  }
+  return {};
+}
+
+Status PrefixCache::CheckIntegrity() const {
+  std::unordered_map<const PrefixNode*, int> children;
+  for (const auto& [hash, node] : nodes_) {
+    if (node->parent != nullptr) ++children[node->parent];
   }
   for (const auto& [hash, node] : nodes_) {
     if (node->num_children != children[node.get()]) {
@@ -115,13 +136,8 @@ Status PrefixCache::CheckIntegrity() const {
                                    node->num_units, node->num_children, children[node.get()]));
     }
   }
-  const auto owned =
-      std::ranges::count_if(owners_, [](const Owner& o) { return o.node != nullptr; });
-  if (static_cast<size_t>(owned) != num_blocks) {
-    return MakeError(ErrorCode::kInternal,
-                     fmt::format("{} blocks have a prefix, prefixes have {}", owned, num_blocks));
-  }
-  return {};
+  GALE_RETURN_IF_ERROR(CheckBlocks(KvTier::kDevice));
+  return CheckBlocks(KvTier::kHost);
 }
 
 }  // namespace gale

@@ -2,6 +2,7 @@
 // KvCacheManager only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,6 +16,10 @@
 
 namespace gale {
 
+/// Where blocks lie. What the device gives up may live on in host memory.
+enum class KvTier : uint8_t { kDevice, kHost };
+inline constexpr int kNumKvTiers = 2;
+
 /// A prefix of a whole number of units, as a node of a trie. Its identity is its parent and the
 /// tokens of its last unit, so two prefixes share a node only if they are equal to the last token.
 struct PrefixNode {
@@ -25,7 +30,13 @@ struct PrefixNode {
   std::string salt;             ///< the empty prefix only
   int num_children = 0;
   int num_pins = 0;             ///< sequences that stand here
-  std::vector<BlockId> blocks;  ///< [group]: the block (or state) that ends here, or kNullBlock
+  std::vector<BlockId> blocks;  ///< [tier][group]: the block (or state) that ends here, or
+                                ///< kNullBlock; both tiers may have one
+
+  BlockId Block(int group, KvTier tier = KvTier::kDevice) const {
+    return blocks[blocks.size() / kNumKvTiers * static_cast<size_t>(tier) +
+                  static_cast<size_t>(group)];
+  }
 };
 
 /// XXH3_64bits_withSeed or, in tests, something that collides.
@@ -37,7 +48,8 @@ uint64_t Xxh3(const void* data, size_t bytes, uint64_t seed);
 /// because parent and tokens are compared.
 class PrefixCache {
  public:
-  PrefixCache(int num_groups, int num_blocks, uint64_t seed, PrefixHash hash = Xxh3);
+  PrefixCache(int num_groups, std::array<int, kNumKvTiers> num_blocks, uint64_t seed,
+              PrefixHash hash = Xxh3);
 
   /// The empty prefix under `salt`; null when nothing is known under it.
   PrefixNode* FindRoot(std::string_view salt) const;
@@ -50,31 +62,39 @@ class PrefixCache {
   void Pin(PrefixNode& node) { ++node.num_pins; }
   void Unpin(PrefixNode& node);
 
-  /// Block `id` now holds what `node` stands for; CHECKs that the node had none in this group.
-  void SetBlock(PrefixNode& node, int group, BlockId id);
+  /// Block `id` of the tier now holds what `node` stands for; CHECKs that the node had none there
+  /// in this group.
+  void SetBlock(PrefixNode& node, int group, BlockId id, KvTier tier = KvTier::kDevice);
   /// The content of block `id` is given up.
-  void Forget(BlockId id);
+  void Forget(BlockId id, KvTier tier = KvTier::kDevice);
 
-  bool Owns(BlockId id) const { return owners_[id].node != nullptr; }
+  /// What a block holds: the group's part of a prefix.
+  struct Content {
+    PrefixNode* node = nullptr;  ///< null: of none
+    int group = 0;
+  };
+  const Content& ContentOf(BlockId id, KvTier tier = KvTier::kDevice) const {
+    return contents_[static_cast<size_t>(tier)][static_cast<size_t>(id)];
+  }
   size_t num_nodes() const { return nodes_.size(); }
   /// Parents, children and blocks agree with each other.
   Status CheckIntegrity() const;
 
  private:
-  struct Owner {
-    PrefixNode* node = nullptr;
-    int group = 0;
-  };
+  BlockId& BlockOf(PrefixNode& node, int group, KvTier tier) const {
+    return node.blocks[static_cast<size_t>(static_cast<int>(tier) * num_groups_ + group)];
+  }
   PrefixNode* Find(uint64_t hash, const PrefixNode* parent, std::span<const TokenId> tokens,
                    std::string_view salt) const;
   PrefixNode& Insert(PrefixNode node);
   void DeleteIfDead(PrefixNode* node);
+  Status CheckBlocks(KvTier tier) const;
 
   int num_groups_;
   uint64_t seed_;
   PrefixHash hash_;
   std::unordered_multimap<uint64_t, std::unique_ptr<PrefixNode>> nodes_;  ///< by hash
-  std::vector<Owner> owners_;                                             ///< [block]
+  std::array<std::vector<Content>, kNumKvTiers> contents_;                ///< [tier][block]
 };
 
 }  // namespace gale

@@ -10,7 +10,7 @@ namespace {
 using Tokens = std::vector<TokenId>;
 
 TEST(PrefixCacheTest, FindsAChainByItsTokens) {
-  PrefixCache cache(1, 8, 42);
+  PrefixCache cache(1, {8, 4}, 42);
   PrefixNode& root = cache.Root("");
   cache.Pin(root);
   PrefixNode& ab = cache.Child(root, Tokens{1, 2});
@@ -27,7 +27,7 @@ TEST(PrefixCacheTest, FindsAChainByItsTokens) {
 }
 
 TEST(PrefixCacheTest, SaltsShareNothing) {
-  PrefixCache cache(1, 8, 42);
+  PrefixCache cache(1, {8, 4}, 42);
   PrefixNode& a = cache.Root("a");
   cache.SetBlock(cache.Child(a, Tokens{1, 2}), 0, 1);
   EXPECT_EQ(cache.FindRoot("b"), nullptr);
@@ -37,14 +37,14 @@ TEST(PrefixCacheTest, SaltsShareNothing) {
 }
 
 TEST(PrefixCacheTest, HashesDependOnTheSeed) {
-  PrefixCache a(1, 8, 1);
-  PrefixCache b(1, 8, 2);
+  PrefixCache a(1, {8, 4}, 1);
+  PrefixCache b(1, {8, 4}, 2);
   EXPECT_NE(a.Root("").hash, b.Root("").hash);
   EXPECT_NE(a.Child(a.Root(""), Tokens{1}).hash, b.Child(b.Root(""), Tokens{1}).hash);
 }
 
 TEST(PrefixCacheTest, CollisionsAreToldApartByTheirTokens) {
-  PrefixCache cache(1, 8, 42, [](const void*, size_t, uint64_t) -> uint64_t { return 7; });
+  PrefixCache cache(1, {8, 4}, 42, [](const void*, size_t, uint64_t) -> uint64_t { return 7; });
   PrefixNode& root = cache.Root("");
   PrefixNode& a = cache.Child(root, Tokens{1, 2});
   cache.SetBlock(a, 0, 1);
@@ -58,7 +58,7 @@ TEST(PrefixCacheTest, CollisionsAreToldApartByTheirTokens) {
 }
 
 TEST(PrefixCacheTest, NodesLiveWhileTheyHaveABlockAChildOrAPin) {
-  PrefixCache cache(1, 8, 42);
+  PrefixCache cache(1, {8, 4}, 42);
   PrefixNode& root = cache.Root("");
   PrefixNode& parent = cache.Child(root, Tokens{1});
   cache.SetBlock(parent, 0, 1);
@@ -68,11 +68,29 @@ TEST(PrefixCacheTest, NodesLiveWhileTheyHaveABlockAChildOrAPin) {
   EXPECT_EQ(cache.num_nodes(), 3U);
   cache.Forget(1);  // the child keeps its parents
   EXPECT_EQ(cache.num_nodes(), 3U);
-  EXPECT_EQ(parent.blocks[0], kNullBlock);
+  EXPECT_EQ(parent.Block(0), kNullBlock);
   cache.Forget(2);  // the pin keeps the child
   EXPECT_EQ(cache.num_nodes(), 3U);
   EXPECT_TRUE(cache.CheckIntegrity());
   cache.Unpin(child);
+  EXPECT_EQ(cache.num_nodes(), 0U);
+}
+
+TEST(PrefixCacheTest, ANodeMayHaveABlockInEachTier) {
+  PrefixCache cache(2, {8, 4}, 42);
+  PrefixNode& root = cache.Root("");
+  PrefixNode& node = cache.Child(root, Tokens{1});
+  cache.SetBlock(node, 1, 3);
+  cache.SetBlock(node, 1, 2, KvTier::kHost);
+  EXPECT_EQ(node.Block(1), 3);
+  EXPECT_EQ(node.Block(1, KvTier::kHost), 2);
+  EXPECT_EQ(node.Block(0), kNullBlock);
+  EXPECT_EQ(cache.ContentOf(2, KvTier::kHost).node, &node);
+  EXPECT_EQ(cache.ContentOf(2).node, nullptr);
+  EXPECT_TRUE(cache.CheckIntegrity());
+  cache.Forget(3);  // the host still has it
+  EXPECT_EQ(cache.FindChild(root, Tokens{1}), &node);
+  cache.Forget(2, KvTier::kHost);
   EXPECT_EQ(cache.num_nodes(), 0U);
 }
 

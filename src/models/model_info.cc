@@ -6,6 +6,7 @@
 #include "models/model_registry.h"
 #include "models/model_source.h"
 #include "weights/checkpoint.h"
+#include "weights/pooling_config.h"
 #include "weights/presets.h"
 
 namespace gale {
@@ -96,6 +97,9 @@ Result<ModelInfo> ReadModelInfo(const std::string& model, LoadFormat format) {
   GALE_RETURN_IF_ERROR(CountDeclared(config, ResolveDType(ModelDType::kAuto, dtype), info));
   info.weight_bytes = stored ? stored->bytes : info.num_parameters * DTypeBytes(dtype);
   info.eos_token_ids = source.generation.eos_token_ids;
+  if (!source.folder.empty()) {
+    GALE_ASSIGN_OR_RETURN(info.pooling, ReadPooling(source.folder));
+  }
   info.default_sampling = source.generation.sampling;
   return info;
 }

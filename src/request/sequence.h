@@ -4,11 +4,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "gale/model_info.h"
 #include "gale/request.h"
 
 namespace gale {
@@ -30,9 +32,10 @@ struct Request {
   SamplingParams sampling;              ///< validated; seed and texts resolved; n is best_of's
   std::vector<TokenId> stop_token_ids;  ///< the model's (unless ignore_eos) and the request's own
   int priority = 0;
-  std::string client;          ///< as in RequestParams
-  double expected_tokens = 0;  ///< prompt and generated, as far as it could be known
-  double fair_tag = 0;         ///< of FairShares; 0: first come, first served
+  TaskKind task = TaskKind::kGenerate;
+  Pooling pooling = Pooling::kLast;  ///< with kEmbed
+  std::string client;                ///< as in RequestParams
+  double deadline_s = 0;             ///< by the engine's clock; 0: none
   std::string cache_salt;
   int num_returned = 0;          ///< those with the best sums of logprobs; 0: all samples
   bool returns_logprobs = true;  ///< else they are asked for to rank samples
@@ -40,8 +43,8 @@ struct Request {
   std::shared_ptr<const Request> parent;  ///< the beam search that this is a step of
   std::atomic<bool> cancelled = false;    ///< set from any thread; the scheduler looks every step
 
-  /// That of the beam search, for its steps.
-  double FairTag() const { return parent != nullptr ? parent->fair_tag : fair_tag; }
+  /// What the client sent: of a step the beam search.
+  const Request& origin() const { return parent != nullptr ? *parent : *this; }
   bool is_cancelled() const {
     return cancelled.load(std::memory_order_relaxed) ||
            (parent != nullptr && parent->is_cancelled());
@@ -60,6 +63,14 @@ struct KeptState {
   int group = 0;
   int32_t num_tokens = 0;
   BlockId block = kNullBlock;
+};
+
+/// How long a sequence may go on before others have their turn; see FairShares, which sets it.
+struct Turn {
+  double deadline = 0;     ///< smaller goes first; 0: first come, first served
+  int32_t num_tokens = 0;  ///< generated, that it lasts
+  int32_t end = std::numeric_limits<int32_t>::max();  ///< position where it is over
+  int32_t num_charged = 0;  ///< positions that its client has been charged for
 };
 
 /// Positions of a sequence, as half-open intervals:
@@ -82,6 +93,8 @@ struct Sequence {
   int32_t num_cached = 0;           ///< prompt tokens read from the prefix cache at first admission
   int32_t num_prompt_logprobs = 0;  ///< prompt positions whose logprobs have been handed out
   int32_t num_preemptions = 0;
+  std::vector<float> pooled;  ///< kEmbed: the sum of states so far
+  Turn turn;
   std::optional<float> mirostat_mu;  ///< as its last draw left it
   bool is_held = false;          ///< stepwise: its last token is there, and it waits for Continue
   bool is_replaced = false;      ///< the runner does not know its last token
@@ -92,7 +105,6 @@ struct Sequence {
 
   // Owned by the KvCacheManager.
   std::vector<BlockList> blocks;       ///< [kv group]: one per block_tokens positions, or one state
-  std::vector<BlockList> host_blocks;  ///< the same while swapped out, else empty
   std::vector<KeptState> kept_states;  ///< copies of recurrent states, not yet in the prefix cache
   PrefixNode* prefix = nullptr;        ///< the longest cached prefix of this sequence
 
@@ -101,7 +113,6 @@ struct Sequence {
   int32_t num_planned() const {
     return static_cast<int32_t>(tokens.size()) + num_in_flight_samples;
   }
-  bool is_swapped_out() const { return !host_blocks.empty(); }
 };
 
 }  // namespace gale

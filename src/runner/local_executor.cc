@@ -1,5 +1,7 @@
 #include "runner/local_executor.h"
 
+#include <chrono>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -32,14 +34,19 @@ Result<ModelRunnerOutput> LocalExecutor::Collect(StepHandle handle) {
 
 void LocalExecutor::Run() {
   ModelRunner& runner = worker_->runner();
+  using Clock = std::chrono::steady_clock;
   uint64_t step = 0;
+  Clock::time_point begin;
   while (std::optional<Job> job = jobs_.Pop()) {
     if (const auto* plan = std::get_if<SchedulerOutput>(&*job)) {
+      begin = Clock::now();
       step = plan->step;
       runner.Forward(*plan);
     } else {
       runner.Sample(std::get<SamplingInputs>(*job));
-      done_.Push({step, runner.Collect(step)});
+      Result<ModelRunnerOutput> output = runner.Collect(step);
+      if (output) output->device_s = std::chrono::duration<double>(Clock::now() - begin).count();
+      done_.Push({step, std::move(output)});
     }
   }
 }

@@ -69,6 +69,7 @@ void ModelRunner::Step::Begin(const SchedulerOutput& plan) {
   for (const ScheduledSeq& scheduled : plan.seqs) ids.push_back(scheduled.id);
   input.Clear();
   sampler.Clear();
+  pooled.Clear();
   sources.clear();
 }
 
@@ -131,8 +132,9 @@ Status ModelRunner::Allocate() {
   return {};
 }
 
-void ModelRunner::BindPool(TensorView pool) {
+void ModelRunner::BindPool(TensorView pool, TensorView host_pool) {
   pool_ = pool;
+  host_pool_ = host_pool;
   for (KvGroupRuntime& group : groups_) {
     group.cache = {.blocks = pool, .block_tokens = group.block_tokens};
     // Rows stay a pool block apart.
@@ -142,7 +144,6 @@ void ModelRunner::BindPool(TensorView pool) {
 }
 
 void ModelRunner::Forward(const SchedulerOutput& plan) {
-  GALE_CHECK(plan.swap_out.empty() && plan.swap_in.empty());  // no host blocks on this rank
   Step& step = *steps_[plan.step % steps_.size()];
   step.Begin(plan);
   const Step& last = *steps_[(plan.step + 1) % steps_.size()];
@@ -154,7 +155,8 @@ void ModelRunner::Forward(const SchedulerOutput& plan) {
     step.status = tl::unexpected(*lost_);
     return;
   }
-  CopyBlocks(plan.copies);
+  Swap(plan);
+  CopyBlocks(*stream_, plan.copies, pool_, pool_);
   step.status = BuildBatch(plan, step);
   if (!step.status) return;
   Upload(step);
@@ -243,11 +245,19 @@ void ModelRunner::Forget(SeqId id) {
   sequences_.erase(found);
 }
 
-void ModelRunner::CopyBlocks(const std::vector<BlockCopy>& copies) {
+/// Blocks that move between device and host are those of no step in flight, so that they may move
+/// while it runs; this step waits for them as for what is uploaded.
+void ModelRunner::Swap(const SchedulerOutput& plan) {
+  CopyBlocks(*copy_stream_, plan.swap_out, host_pool_, pool_);
+  CopyBlocks(*copy_stream_, plan.swap_in, pool_, host_pool_);
+}
+
+void ModelRunner::CopyBlocks(Stream& stream, const std::vector<BlockCopy>& copies,
+                             const TensorView& to, const TensorView& from) {
   for (const BlockCopy& copy : copies) {
     const size_t bytes = groups_[static_cast<size_t>(copy.group)].bytes_per_block;
-    backend_.Copy(*stream_, pool_.Rows(copy.dst, copy.dst + 1).data,
-                  pool_.Rows(copy.src, copy.src + 1).data, bytes);
+    backend_.Copy(stream, to.Rows(copy.dst, copy.dst + 1).data,
+                  from.Rows(copy.src, copy.src + 1).data, bytes);
   }
 }
 
@@ -264,6 +274,10 @@ void ModelRunner::AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, si
                              .target = seq.tokens[static_cast<size_t>(position)],
                              .num_top = seq.sampling.prompt_logprobs.value_or(0)});
     }
+  }
+  if (scheduled.num_pooled > 0) {
+    step.pooled.Add(index, first_row + scheduled.num_tokens - scheduled.num_pooled,
+                    scheduled.num_pooled);
   }
   if (scheduled.sample) {
     GALE_CHECK_EQ(end, seq.num_tokens());
@@ -334,6 +348,7 @@ void ModelRunner::Sample(const SamplingInputs& inputs) {
   } else {
     EnqueueDraws(step, inputs);
     EnqueueScores(step);
+    step.status = step.pooled.Enqueue(backend_, *stream_, HiddenRows(0, step.input.num_tokens()));
   }
   stream_->Record(EndOf(step.number));
 }
@@ -463,6 +478,8 @@ ModelRunnerOutput ModelRunner::ReadOutput(const Step& step) {
       --known->second.num_unread;
     }
   }
+  step.pooled.ForEachSum(
+      [&output](size_t seq, std::vector<float> sum) { output.seqs[seq].pooled = std::move(sum); });
   const std::span<const LogitsRow> scores = step.sampler.scores();
   for (size_t i = 0; i < scores.size(); ++i) {
     output.seqs[scores[i].seq].prompt_logprobs.push_back(step.sampler.Scored(i).logprobs);

@@ -16,6 +16,7 @@
 #include "runner/executor.h"
 #include "runner/graph_runner.h"
 #include "runner/input_batch.h"
+#include "runner/pooled_states.h"
 #include "runner/sampler.h"
 
 namespace gale {
@@ -40,8 +41,9 @@ class ModelRunner {
                                                      std::span<KvGroupRuntime> groups,
                                                      FusedDecoder* fused, const StepLimits& limits);
 
-  /// The pool's memory: u8 [num_blocks, row bytes]. Once, before the first Forward.
-  void BindPool(TensorView pool);
+  /// The pool's memory: u8 [num_blocks, row bytes]; the host's has rows of the same size, and none
+  /// if it is empty. Once, before the first Forward.
+  void BindPool(TensorView pool, TensorView host_pool);
 
   /// Forgets, copies blocks, learns, builds the batch and enqueues the layers. An error is kept for
   /// Collect.
@@ -80,6 +82,7 @@ class ModelRunner {
     SequenceTables::Sources sources;  ///< of sequences that this step begins with
     InputBatch input;
     Sampler sampler;
+    PooledStates pooled;
     std::unique_ptr<Event> uploaded;
     std::unique_ptr<Event> begun;
 
@@ -100,7 +103,9 @@ class ModelRunner {
 
   Status Learn(const ScheduledSeq& scheduled, Step& step);
   void Forget(SeqId id);
-  void CopyBlocks(const std::vector<BlockCopy>& copies);
+  void Swap(const SchedulerOutput& plan);
+  void CopyBlocks(Stream& stream, const std::vector<BlockCopy>& copies, const TensorView& to,
+                  const TensorView& from);
   Status BuildBatch(const SchedulerOutput& plan, Step& step);
   void ChooseKind(Step& step);
   void AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, size_t index, Step& step);
@@ -134,6 +139,7 @@ class ModelRunner {
   ScratchArena scratch_;
   ForwardContext context_;
   TensorView pool_;
+  TensorView host_pool_;
   Buffer hidden_;         ///< [max tokens, hidden]
   Buffer logits_hidden_;  ///< [max logits rows, hidden]
   Buffer logits_;         ///< f32 [max logits rows, vocab]

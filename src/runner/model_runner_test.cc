@@ -21,7 +21,7 @@ std::unique_ptr<Worker> MakeWorker(const StepLimits& limits, const char* device 
       LoadModel({.model = GALE_SOURCE_DIR "/tests/data/models/qwen3_tied"}, *backend);
   if (!loaded) ADD_FAILURE() << loaded.error().message;
   auto worker = *Worker::Create(std::move(backend), std::move(loaded->model), 16);
-  EXPECT_TRUE(worker->Allocate(32, limits));
+  EXPECT_TRUE(worker->Allocate(32, 0, limits));
   return worker;
 }
 

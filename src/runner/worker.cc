@@ -1,6 +1,7 @@
 #include "runner/worker.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -91,14 +92,38 @@ Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
   return worker;
 }
 
-Status Worker::Allocate(int num_blocks, const StepLimits& limits) {
+Result<Buffer> Worker::AllocateBlocks(int num_blocks, MemoryKind kind) {
+  return backend_->Allocate(static_cast<size_t>(num_blocks) * PoolBlockBytes(kv_cache_spec()),
+                            kind);
+}
+
+Status Worker::Allocate(int num_blocks, int num_host_blocks, const StepLimits& limits) {
   GALE_ASSIGN_OR_RETURN(runner_,
                         ModelRunner::Create(*backend_, *model_, groups_, fused_.get(), limits));
-  const size_t block_bytes = PoolBlockBytes(kv_cache_spec());
-  GALE_ASSIGN_OR_RETURN(pool_, backend_->Allocate(static_cast<size_t>(num_blocks) * block_bytes,
-                                                  MemoryKind::kDevice));
-  runner_->BindPool(
-      TensorView(pool_.data(), DType::kU8, {num_blocks, static_cast<int64_t>(block_bytes)}));
+  GALE_ASSIGN_OR_RETURN(pool_, AllocateBlocks(num_blocks, MemoryKind::kDevice));
+  if (num_host_blocks > 0) {
+    GALE_ASSIGN_OR_RETURN(host_pool_, AllocateBlocks(num_host_blocks, MemoryKind::kPinnedHost));
+    GALE_RETURN_IF_ERROR(MeasureHostLink());
+  }
+  const auto block_bytes = static_cast<int64_t>(PoolBlockBytes(kv_cache_spec()));
+  runner_->BindPool(TensorView(pool_.data(), DType::kU8, {num_blocks, block_bytes}),
+                    TensorView(host_pool_.data(), DType::kU8, {num_host_blocks, block_bytes}));
+  return {};
+}
+
+/// Moves as much as says something, twice: the first touches the memory.
+Status Worker::MeasureHostLink() {
+  using Clock = std::chrono::steady_clock;
+  constexpr size_t kMostBytes = size_t{32} << 20;
+  const size_t bytes = std::min({kMostBytes, pool_.bytes(), host_pool_.bytes()});
+  const std::unique_ptr<Stream> stream = backend_->CreateStream();
+  for (int round = 0; round < 2; ++round) {
+    const Clock::time_point begin = Clock::now();
+    backend_->Copy(*stream, pool_.data(), host_pool_.data(), bytes);
+    GALE_RETURN_IF_ERROR(stream->Synchronize());
+    const std::chrono::duration<double> seconds = Clock::now() - begin;
+    host_bytes_per_s_ = static_cast<double>(bytes) / std::max(seconds.count(), 1e-9);
+  }
   return {};
 }
 

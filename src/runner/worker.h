@@ -34,14 +34,18 @@ class Worker {
   const Model& model() const { return *model_; }
   const Backend& backend() const { return *backend_; }
 
-  /// Allocates the KV pool and the step buffers. Once, before the first step.
-  /// Errors: kResourceExhausted.
-  Status Allocate(int num_blocks, const StepLimits& limits);
+  /// Allocates the KV pool, its part in host memory (0 blocks: none) and the step buffers. Once,
+  /// before the first step. Errors: kResourceExhausted.
+  Status Allocate(int num_blocks, int num_host_blocks, const StepLimits& limits);
+  /// How fast blocks move between device and host, measured by Allocate; 0 without host blocks.
+  double host_bytes_per_s() const { return host_bytes_per_s_; }
   /// After Allocate.
   ModelRunner& runner() { return *runner_; }
 
  private:
   Worker(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model);
+  Result<Buffer> AllocateBlocks(int num_blocks, MemoryKind kind);
+  Status MeasureHostLink();
 
   // Destroyed from the bottom up: the model's weights may live in the back end's memory.
   std::unique_ptr<Backend> backend_;
@@ -49,6 +53,8 @@ class Worker {
   std::vector<KvGroupRuntime> groups_;
   std::unique_ptr<FusedDecoder> fused_;
   Buffer pool_;
+  Buffer host_pool_;
+  double host_bytes_per_s_ = 0;
   std::unique_ptr<ModelRunner> runner_;
 };
 

@@ -8,8 +8,7 @@ class PriorityPolicy final : public AdmissionPolicy {
   bool Before(const Sequence& a, const Sequence& b) const override {
     if (a.request->priority != b.request->priority)
       return a.request->priority < b.request->priority;
-    if (a.request->FairTag() != b.request->FairTag())
-      return a.request->FairTag() < b.request->FairTag();
+    if (a.turn.deadline != b.turn.deadline) return a.turn.deadline < b.turn.deadline;
     // Ids are given in order of arrival; later steps of a beam search keep their request's place.
     if (a.request->id != b.request->id) return a.request->id < b.request->id;
     return a.id < b.id;

@@ -1,37 +1,65 @@
-// Tags requests so that clients who wait get equal shares of the engine's tokens, however many
-// requests each of them has sent. Layer L3; used by the engine when requests come, begin and end.
+// What each client has had, and how long each sequence may go on before others have their turn.
+// Layer L3; owned by the Scheduler.
 #pragma once
 
-#include <mutex>
 #include <string>
 #include <unordered_map>
 
+#include "request/sequence.h"
+
 namespace gale {
 
-/// Start-time fair queueing (Goyal, Vin, Cheng: SIGCOMM 1996) with tokens as the cost, corrected
-/// when it is known, as the virtual token counters of arXiv:2401.00588 are. A request's tag is
-/// where its client's last one is expected to end, but no earlier than what is being served now:
-/// who has been away saves nothing up, and nobody waits behind another client's whole queue. Tags
-/// of one client ascend, and so nobody waits forever. Thread-safe; O(1) per call.
+enum class Fairness {
+  kNone,    ///< first come, first served
+  kShares,  ///< between clients
+  kTurns,   ///< and between the sequences of each, turn by turn
+};
+
+/// Between clients: virtual token counters (arXiv:2401.00588). Whoever has been served less goes
+/// first; who has been away comes back with the least count of those who are there, and so has
+/// saved nothing up.
+///
+/// Between the sequences of one client, with kTurns: skip-join multi-level feedback (FastServe,
+/// arXiv:2305.05920). Nobody knows how long an answer will be; one that has used up its turn gets
+/// another one, twice as long, and waits longer for it. The first level is the one that the prompt
+/// is worth. Where FastServe has queues of levels, a turn has a deadline: so many tokens after it
+/// was given as it is long, times kPatience. Those served by then bound the wait of the longest
+/// answer; up to then, shorter turns go first.
 class FairShares {
  public:
-  /// A request that is expected to take so many tokens. Smaller tags are to be served sooner.
-  double Arrive(const std::string& client, double expected_tokens);
-  /// A request with this tag is being served.
-  void Begin(double tag);
-  /// A request has ended, and has taken so many tokens.
-  void End(const std::string& client, double expected_tokens, double taken_tokens);
+  FairShares(Fairness fairness, int first_turn_tokens)
+      : fairness_(fairness), first_turn_tokens_(first_turn_tokens) {}
+
+  /// Gives a new sequence its first turn. Its request, tokens and num_prompt are set.
+  void Arrive(Sequence& seq);
+  /// The child goes on where its parent stands, with the same turn.
+  void Join(Sequence& child, const Sequence& parent);
+  /// Positions [begin, end) are being computed. What is computed again is not charged again.
+  void Charge(Sequence& seq, int32_t begin, int32_t end);
+  /// Whether the turn is over, and others may go first.
+  bool IsOver(const Sequence& seq) const { return seq.num_launched() >= seq.turn.end; }
+  /// Gives the sequence the turn that goes on where it stands.
+  void NextTurn(Sequence& seq);
+  void Leave(const Sequence& seq);
+
+  /// Tokens that the sequence's client has had; 0 with kNone.
+  double Served(const Sequence& seq) const;
+  /// The line that the sequence waits in: its client's, or with kNone one for all.
+  const std::string& LineOf(const Sequence& seq) const;
 
  private:
   struct Client {
-    double next_tag = 0;
+    double served = 0;
     int num_live = 0;
   };
 
-  std::mutex mutex_;
-  double now_ = 0;  ///< the largest tag that has begun
-  int num_live_ = 0;
-  std::unordered_map<std::string, Client> clients_;
+  Client& Enter(const Sequence& seq);
+  void SetDeadline(Sequence& seq) const;
+
+  Fairness fairness_;
+  int first_turn_tokens_;
+  double num_served_ = 0;                            ///< tokens, of all clients
+  std::unordered_map<std::string, Client> clients_;  ///< those with live sequences
 };
 
 }  // namespace gale

@@ -1,3 +1,4 @@
+// The planning half of the scheduler. Stop 3 of the request path.
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
@@ -23,31 +24,11 @@ Error DoesNotFit(const KvCacheManager& kv, int num_tokens) {
                   num_tokens, kv.BlocksToHold(num_tokens), kv.num_total())};
 }
 
-/// Prompt logprobs are handed out by sample 0 while it computes the whole prompt.
-bool WantsPromptLogprobs(const Sequence& seq) {
-  return seq.request->sampling.prompt_logprobs.has_value() && seq.sample_index == 0 &&
-         seq.num_prompt_logprobs < seq.num_prompt - 1;
-}
-
-/// Sample 0 stops one token short of its prompt's end, and when that is confirmed the other samples
-/// fork off. When there is nothing to draw they do not fork: they end with it.
-bool WillFork(const Sequence& seq) { return seq.has_forks && seq.max_len > seq.num_prompt; }
-bool CanFork(const Sequence& seq) {
-  return WillFork(seq) && seq.num_computed == seq.num_prompt - 1;
-}
-
-int32_t EndOfWork(const Sequence& seq) {
-  return WillFork(seq) && !CanFork(seq) ? seq.num_prompt - 1 : seq.num_planned();
-}
-
-SequenceUpdate UpdateOf(const Sequence& seq) {
-  SequenceUpdate update;
-  update.request = seq.request;
-  update.id = seq.id;
-  update.sample_index = seq.sample_index;
-  update.num_cached = seq.num_cached;
-  update.first_scheduled_s = seq.first_scheduled_s;
-  return update;
+Error Late(const Sequence& seq) {
+  return {ErrorCode::kDeadlineExceeded,
+          fmt::format("the request was not done by its deadline: {} of at most {} tokens had been "
+                      "generated",
+                      seq.num_generated(), seq.max_len - seq.num_prompt)};
 }
 
 }  // namespace
@@ -56,9 +37,11 @@ Scheduler::Scheduler(const SchedulerConfig& config, KvCacheConfig kv,
                      std::unique_ptr<AdmissionPolicy> policy)
     : config_(config),
       policy_(std::move(policy)),
-      kv_(WithStepTokens(std::move(kv), config.max_num_batched_tokens)),
+      kv_(WithStepTokens(kv, config.max_num_batched_tokens)),
+      groups_(std::move(kv.spec.groups)),
+      shares_(config.fairness, config.first_turn_tokens),
       running_(*policy_),
-      waiting_(*policy_) {
+      waiting_(*policy_, shares_) {
   GALE_CHECK_GT(config_.max_num_seqs, 0);
   GALE_CHECK_GT(config_.max_num_batched_tokens, 0);
 }
@@ -82,6 +65,7 @@ void Scheduler::Add(std::shared_ptr<const Request> request) {
     seq.num_prompt = num_prompt;
     seq.max_len = max_len;
     seq.has_forks = fork && sample == 0;
+    shares_.Arrive(seq);
     sequences_.emplace(seq.id, std::move(owned));
     if (fork && sample > 0) {
       seq.state = SequenceState::kForking;
@@ -101,7 +85,8 @@ SchedulerOutput Scheduler::Schedule(double now_s) {
   budget_ = config_.max_num_batched_tokens;
   out_of_room_ = false;
   has_preempted_ = false;
-  FinishCancelled();
+  EndCancelledAndLate();
+  EndTurns();
   SchedulerOutput plan;
   plan.step = step_ + 1;
   plan.seqs.reserve(std::min<size_t>(config_.max_num_seqs, running_.size() + waiting_.size()));
@@ -120,52 +105,79 @@ SchedulerOutput Scheduler::Schedule(double now_s) {
   ++stats_.steps;
   plan.finished = std::exchange(finished_, {});
   plan.preempted = std::exchange(preempted_, {});
-  BlockMoves moves = kv_.TakeMoves();
-  plan.copies = std::move(moves.copies);
-  plan.swap_out = std::move(moves.swap_out);
-  plan.swap_in = std::move(moves.swap_in);
+  TakeMoves(plan);
   return plan;
 }
 
-void Scheduler::FinishCancelled() {
-  std::vector<Sequence*> cancelled;
-  for (const RequestQueue* queue : {&running_, &waiting_}) {
-    for (Sequence* seq : *queue) {
-      if (seq->request->is_cancelled()) cancelled.push_back(seq);
-    }
-  }
-  for (Sequence* seq : cancelled) End(*seq, FinishReason::kCancelled);
+void Scheduler::TakeMoves(SchedulerOutput& plan) {
+  BlockMoves moves = kv_.TakeMoves();
+  stats_.swapped_out_blocks += moves.swap_out.size();
+  stats_.swapped_in_blocks += moves.swap_in.size();
+  plan.copies = std::move(moves.copies);
+  plan.swap_out = std::move(moves.swap_out);
+  plan.swap_in = std::move(moves.swap_in);
 }
 
-Scheduler::Work Scheduler::WorkOf(const Sequence& seq) const {
-  Work work;
-  const int32_t launched = seq.num_launched();
-  if (seq.is_held || (seq.request->is_stepwise && seq.num_in_flight_samples > 0)) return work;
-  // Every token that may exist is there or being drawn; only a prompt by itself is still computed.
-  if (seq.num_planned() >= seq.max_len && seq.num_planned() > seq.num_prompt) return work;
-  // How many tokens a step with drafts yields is known only when it has been collected.
-  if (config_.num_draft_tokens > 0 && seq.num_in_flight_samples > 0) return work;
-  if (launched >= EndOfWork(seq)) return work;
-  work.num_tokens = EndOfWork(seq) - launched;
-  work.is_decode = work.num_tokens == 1 && launched >= seq.num_prompt - 1;
-  if (work.is_decode && launched >= seq.num_prompt) {
-    // A step whose drafts are all right yields one token more than it has drafts.
-    work.num_draft = std::clamp(seq.max_len - seq.num_planned() - 1, 0, config_.num_draft_tokens);
-    work.num_tokens += work.num_draft;
+void Scheduler::EndCancelledAndLate() {
+  std::vector<Sequence*> cancelled;
+  std::vector<Sequence*> late;
+  const auto look = [&](Sequence& seq) {
+    const double deadline_s = seq.request->origin().deadline_s;
+    if (seq.request->is_cancelled()) {
+      cancelled.push_back(&seq);
+    } else if (deadline_s > 0 && deadline_s < now_s_) {
+      late.push_back(&seq);
+    }
+  };
+  for (Sequence* seq : running_) look(*seq);
+  waiting_.ForEach(look);
+  for (Sequence* seq : cancelled) End(*seq, FinishReason::kCancelled);
+  for (Sequence* seq : late) End(*seq, FinishReason::kError, Late(*seq));
+}
+
+/// Running sequences whose turn is over take their next one, and where places are lacking, let
+/// those who wait and come before them then have theirs.
+void Scheduler::EndTurns() {
+  if (!lacks_place_) return;
+  std::vector<Sequence*> over;
+  for (Sequence* seq : running_) {
+    if (shares_.IsOver(*seq) && !seq->is_held) over.push_back(seq);
   }
-  return work;
+  for (Sequence* seq : over) {
+    running_.Remove(*seq);
+    shares_.NextTurn(*seq);
+    running_.Push(*seq);
+  }
+  std::ranges::sort(
+      over, [this](const Sequence* a, const Sequence* b) { return waiting_.Before(*b, *a); });
+  int64_t room = RoomToKeep();
+  for (Sequence* seq : over) {
+    const Sequence& next = waiting_.front();
+    room -= kv_.BlocksToHold(static_cast<int>(next.tokens.size()) + 1);
+    if (room < 0 || !waiting_.Before(next, *seq)) break;
+    Preempt(*seq);
+  }
+  has_preempted_ = false;  // these places are for those who wait
 }
 
 void Scheduler::ScheduleRunning(SchedulerOutput& plan) {
   decode_reserve_ = 0;
+  StepLoad decodes;
+  int chunk_begin = 0;
   for (const Sequence* seq : running_) {
-    const Work work = WorkOf(*seq);
-    if (work.is_decode) decode_reserve_ += work.num_tokens;
+    const SequenceWork work = WorkOf(*seq);
+    if (work.is_decode) {
+      decode_reserve_ += work.num_tokens;
+      decodes.AddDecode(work.num_tokens, seq->num_launched());
+    } else if (work.num_tokens > 0 && chunk_begin == 0) {
+      chunk_begin = seq->num_launched();
+    }
   }
+  LimitChunks(decodes, chunk_begin);
   // Serving may preempt from the end of running_; forks come in behind their sample 0.
   for (size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence& seq = running_[i];
-    const Work work = WorkOf(seq);
+    const SequenceWork work = WorkOf(seq);
     if (work.is_decode) decode_reserve_ -= work.num_tokens;
     // The first in order always gets on, even if decodes would take the whole budget.
     const int chunk_budget = std::max(budget_ - decode_reserve_, i == 0 ? 1 : 0);
@@ -173,8 +185,27 @@ void Scheduler::ScheduleRunning(SchedulerOutput& plan) {
   }
 }
 
+/// Blocks beside those of all sequences that have begun. Turns are for where what one has computed
+/// is still there when it goes on: computing it again would cost all of them more than waiting.
+int64_t Scheduler::RoomToKeep() const {
+  int64_t room = int64_t{kv_.num_free()} + kv_.num_retiring() + kv_.num_host_total();
+  waiting_.ForEach([&](const Sequence& seq) {
+    if (seq.num_preemptions > 0) room -= 2 * kv_.BlocksToHold(static_cast<int>(seq.tokens.size()));
+  });
+  return room;
+}
+
+/// Leaves prompts as much of the budget as keeps the step from taking much longer than its decodes.
+void Scheduler::LimitChunks(const StepLoad& decodes, int chunk_begin) {
+  constexpr int kLeastChunk = 16;  // smaller ones compute too little for what a step costs anyway
+  if (config_.max_step_stretch == 0 || decodes.num_tokens == 0 || !step_times_.is_ready()) return;
+  const double bound_s = config_.max_step_stretch * step_times_.Predict(decodes);
+  const int chunk = step_times_.ChunkTokens(decodes, chunk_begin, bound_s);
+  budget_ = std::min(budget_, decode_reserve_ + std::max(chunk, kLeastChunk));
+}
+
 /// Schedules what budget and blocks allow; `seq` may be gone afterwards.
-void Scheduler::Serve(SchedulerOutput& plan, Sequence& seq, Work work, int chunk_budget) {
+void Scheduler::Serve(SchedulerOutput& plan, Sequence& seq, SequenceWork work, int chunk_budget) {
   if (work.is_decode) {
     work.num_draft = std::min(work.num_draft, budget_ - 1);
     work.num_tokens = 1 + work.num_draft;
@@ -233,13 +264,12 @@ bool Scheduler::MakeRoom(Sequence& seq, int num_new) {
 }
 
 void Scheduler::Preempt(Sequence& seq) {
-  const Work work = WorkOf(seq);
+  const SequenceWork work = WorkOf(seq);
   if (work.is_decode) decode_reserve_ -= work.num_tokens;
   running_.Remove(seq);
-  const bool is_known = seq.first_step != 0;
-  if (is_known) preempted_.push_back(seq.id);
-  const bool is_swapped = is_known && seq.num_in_flight == 0 && kv_.SwapOut(seq);
-  if (!is_swapped) kv_.Free(seq);
+  if (seq.first_step != 0) preempted_.push_back(seq.id);
+  kv_.Free(seq);
+  seq.pooled.clear();
   seq.num_in_flight = 0;
   seq.first_step = 0;
   ++seq.num_preemptions;
@@ -265,50 +295,12 @@ bool Scheduler::PreemptHeld() {
   return false;
 }
 
-void Scheduler::Continue(SeqId id, TokenId token) {
-  Sequence& seq = *sequences_.at(id);
-  GALE_CHECK(seq.is_held);
-  seq.is_held = false;
-  seq.is_replaced = seq.tokens.back() != token;
-  seq.tokens.back() = token;
-  if (seq.state == SequenceState::kHeld) {
-    seq.state = SequenceState::kWaiting;
-    waiting_.Push(seq);
-  }
-}
-
-SeqId Scheduler::Branch(SeqId parent_id, TokenId token) {
-  Sequence& parent = *sequences_.at(parent_id);
-  GALE_CHECK(parent.is_held);
-  auto owned = std::make_unique<Sequence>();
-  Sequence& child = *owned;
-  child.id = next_id_++;
-  child.request = parent.request;
-  child.sample_index = parent.sample_index;
-  child.tokens = parent.tokens;
-  child.tokens.back() = token;
-  child.num_prompt = parent.num_prompt;
-  child.max_len = parent.max_len;
-  child.first_scheduled_s = parent.first_scheduled_s;
-  sequences_.emplace(child.id, std::move(owned));
-  child.last_step = step_ + 1;
-  if (parent.state == SequenceState::kRunning &&
-      running_.size() < static_cast<size_t>(config_.max_num_seqs) && kv_.Fork(parent, child)) {
-    parent.last_step = step_ + 1;  // its blocks are there until the copy has been made
-    child.state = SequenceState::kRunning;
-    running_.Push(child);
-  } else {
-    child.state = SequenceState::kWaiting;
-    waiting_.Push(child);
-  }
-  return child.id;
-}
-
 void Scheduler::Admit(SchedulerOutput& plan) {
   while (budget_ > 0 && !out_of_room_ && !has_preempted_ && !waiting_.empty() &&
          running_.size() < static_cast<size_t>(config_.max_num_seqs)) {
     if (!AdmitFirst(plan)) break;
   }
+  lacks_place_ = !waiting_.empty() && budget_ > 0;
 }
 
 /// False: the first in the queue must wait, and so must all behind it.
@@ -322,19 +314,19 @@ bool Scheduler::AdmitFirst(SchedulerOutput& plan) {
     End(seq, FinishReason::kError, DoesNotFit(kv_, most_tokens));
     return true;
   }
-  return seq.is_swapped_out() ? Resume(plan, seq, most_tokens) : Start(plan, seq, most_tokens);
+  return Start(plan, seq, most_tokens);
 }
 
-/// From the prompt's start, or from where its cached prefix ends.
+/// From its first token, or from where its cached prefix ends.
 bool Scheduler::Start(SchedulerOutput& plan, Sequence& seq, int most_tokens) {
   const int end = EndOfWork(seq);
   PrefixMatch match;
-  if (!WantsPromptLogprobs(seq)) match = kv_.MatchPrefix(seq, end - 1);
+  if (MayReadPrefix(seq)) match = kv_.MatchPrefix(seq, end - 1);
   const int needed = std::min(kv_.BlocksNeeded(seq, match, most_tokens - match.num_tokens),
                               kv_.BlocksToHold(most_tokens));
   if (needed > kv_.num_free()) return false;
 
-  Work work;
+  SequenceWork work;
   const int begin = match.num_tokens;
   work.num_tokens = kv_.ChunkEnd(seq, begin, std::min(end, begin + budget_)) - begin;
   seq.last_step = step_ + 1;
@@ -343,26 +335,14 @@ bool Scheduler::Start(SchedulerOutput& plan, Sequence& seq, int most_tokens) {
     seq.num_cached = match.num_tokens;
     stats_.cached_tokens += match.num_tokens;
   }
-  waiting_.PopFront();
+  waiting_.Remove(seq);
   seq.state = SequenceState::kRunning;
   running_.Push(seq);
   Emit(plan, seq, work);
   return true;
 }
 
-/// From where it was swapped out.
-bool Scheduler::Resume(SchedulerOutput& plan, Sequence& seq, int most_tokens) {
-  if (kv_.BlocksToHold(most_tokens) > kv_.num_free()) return false;
-  seq.last_step = step_ + 1;
-  if (!kv_.SwapIn(seq)) return false;
-  waiting_.PopFront();
-  seq.state = SequenceState::kRunning;
-  running_.Push(seq);
-  Serve(plan, seq, WorkOf(seq), budget_);
-  return true;
-}
-
-void Scheduler::Emit(SchedulerOutput& plan, Sequence& seq, const Work& work) {
+void Scheduler::Emit(SchedulerOutput& plan, Sequence& seq, const SequenceWork& work) {
   const int begin = seq.num_launched();
   const int end = begin + work.num_tokens - work.num_draft;
   ScheduledSeq& scheduled = plan.seqs.emplace_back();
@@ -376,6 +356,7 @@ void Scheduler::Emit(SchedulerOutput& plan, Sequence& seq, const Work& work) {
   } else if (scheduled.sample) {
     scheduled.logits = LogitsRows::kLast;
   }
+  scheduled.num_pooled = NumPooled(seq, work.num_tokens, end);
   AddBlocks(scheduled, seq);
   if (seq.is_replaced && seq.first_step != 0) scheduled.last_token = seq.tokens.back();
   seq.is_replaced = false;
@@ -392,6 +373,7 @@ void Scheduler::Emit(SchedulerOutput& plan, Sequence& seq, const Work& work) {
       scheduled.first_time->end_token_ids = seq.request->stop_token_ids;
     }
   }
+  shares_.Charge(seq, begin, end);
   if (seq.first_scheduled_s == 0) seq.first_scheduled_s = now_s_;
   seq.num_in_flight += work.num_tokens;
   seq.num_in_flight_samples += scheduled.sample ? 1 : 0;
@@ -409,132 +391,6 @@ void Scheduler::AddBlocks(ScheduledSeq& scheduled, const Sequence& seq) const {
     scheduled.new_blocks.resize(seq.blocks.size());
     scheduled.new_blocks[g].assign(seq.blocks[g].begin() + table_sizes_[g], seq.blocks[g].end());
   }
-}
-
-std::vector<SequenceUpdate> Scheduler::Update(const SchedulerOutput& plan,
-                                              ModelRunnerOutput output) {
-  GALE_CHECK_EQ(output.step, plan.step);
-  GALE_CHECK_EQ(output.seqs.size(), plan.seqs.size());
-  kv_.Retire(plan.step);
-  collected_ = plan.step;
-  for (size_t i = 0; i < plan.seqs.size(); ++i) {
-    Absorb(plan.seqs[i], plan.step, std::move(output.seqs[i]));
-  }
-  return TakeUpdates();
-}
-
-/// Takes in what the step brought one sequence, which may have ended or been preempted since.
-void Scheduler::Absorb(const ScheduledSeq& scheduled, uint64_t step, SeqOutput output) {
-  GALE_CHECK_EQ(scheduled.id, output.id);
-  GALE_CHECK_EQ(output.tokens.empty(), !scheduled.sample);
-  GALE_CHECK_LE(static_cast<int>(output.tokens.size()), 1 + scheduled.draft.num_tokens);
-  Sequence* found = FindSequence(scheduled.id);
-  if (found == nullptr) return;
-  Sequence& seq = *found;
-  if (scheduled.sample) --seq.num_in_flight_samples;
-  if (output.mirostat_mu) seq.mirostat_mu = output.mirostat_mu;
-  const auto accepted = static_cast<int32_t>(output.tokens.size());
-  FinishReason reason = AppendTokens(seq, output);
-  TakePromptLogprobs(seq, scheduled.begin, output.prompt_logprobs);
-  // KV computed before a preemption is gone; tokens drawn and prompts scored then are not.
-  const bool is_resident = seq.first_step != 0 && step >= seq.first_step;
-  if (is_resident) {
-    const int32_t advance = scheduled.draft.num_tokens > 0 ? accepted : scheduled.num_tokens;
-    seq.num_in_flight -= scheduled.num_tokens;
-    kv_.Commit(seq, std::min<int32_t>(seq.num_computed + advance, seq.tokens.size()));
-    if (seq.max_len == seq.num_prompt && seq.num_computed == seq.num_prompt) {
-      reason = FinishReason::kLength;
-    }
-  }
-  if (output.tokens.empty() && output.prompt_logprobs.empty() && reason == FinishReason::kNone) {
-    return;
-  }
-  if (seq.request->is_stepwise && !output.tokens.empty()) {
-    seq.is_held = true;
-    if (seq.state == SequenceState::kWaiting) {
-      waiting_.Remove(seq);
-      seq.state = SequenceState::kHeld;
-    }
-  }
-  SequenceUpdate update = UpdateOf(seq);
-  update.tokens = std::move(output.tokens);
-  update.logprobs = std::move(output.logprobs);
-  update.prompt_logprobs = std::move(output.prompt_logprobs);
-  update.finish_reason = reason;
-  if (reason == FinishReason::kNone) {
-    updates_.push_back(std::move(update));
-  } else {
-    End(seq, std::move(update));
-  }
-}
-
-/// Drops from `output` what comes after the sequence's end.
-FinishReason Scheduler::AppendTokens(Sequence& seq, SeqOutput& output) {
-  const std::vector<TokenId>& stops = seq.request->stop_token_ids;
-  FinishReason reason = FinishReason::kNone;
-  size_t num_taken = 0;
-  while (num_taken < output.tokens.size() && reason == FinishReason::kNone) {
-    const TokenId token = output.tokens[num_taken++];
-    seq.tokens.push_back(token);
-    if (std::ranges::find(stops, token) != stops.end()) {
-      reason = FinishReason::kStop;
-    } else if (static_cast<int32_t>(seq.tokens.size()) >= seq.max_len) {
-      reason = FinishReason::kLength;
-    }
-  }
-  output.tokens.resize(num_taken);
-  if (output.logprobs.size() > num_taken) output.logprobs.resize(num_taken);
-  stats_.generated_tokens += num_taken;
-  return reason;
-}
-
-/// `news` are of the positions from `begin` on; those handed out before a preemption are dropped.
-void Scheduler::TakePromptLogprobs(Sequence& seq, int32_t begin,
-                                   std::vector<PositionLogprobs>& news) {
-  if (news.empty()) return;
-  GALE_CHECK_LE(begin, seq.num_prompt_logprobs);
-  const auto end = begin + static_cast<int32_t>(news.size());
-  news.erase(news.begin(), news.begin() + (std::min(seq.num_prompt_logprobs, end) - begin));
-  seq.num_prompt_logprobs = std::max(seq.num_prompt_logprobs, end);
-}
-
-std::vector<SequenceUpdate> Scheduler::Fail(const SchedulerOutput& plan, const Error& error) {
-  kv_.Retire(plan.step);
-  collected_ = plan.step;
-  std::vector<Sequence*> lost;
-  for (const auto& [id, seq] : sequences_) {
-    const bool has_blocks = seq->state == SequenceState::kRunning || seq->is_swapped_out();
-    if (has_blocks || seq->num_in_flight_samples > 0) lost.push_back(seq.get());
-  }
-  for (Sequence* seq : lost) End(*seq, FinishReason::kError, error);
-  return TakeUpdates();
-}
-
-void Scheduler::Finish(SeqId id, FinishReason reason) {
-  if (Sequence* seq = FindSequence(id)) End(*seq, reason);
-}
-
-std::vector<SequenceUpdate> Scheduler::TakeUpdates() { return std::exchange(updates_, {}); }
-
-void Scheduler::End(Sequence& seq, FinishReason reason, std::optional<Error> error) {
-  SequenceUpdate last = UpdateOf(seq);
-  last.finish_reason = reason;
-  last.error = std::move(error);
-  End(seq, std::move(last));
-}
-
-/// The only place where a sequence ends; samples that still wait for its prompt end with it.
-void Scheduler::End(Sequence& seq, SequenceUpdate last) {
-  const int num_forks = seq.has_forks ? seq.request->sampling.n - 1 : 0;
-  for (int i = 1; i <= num_forks; ++i) {
-    End(*sequences_.at(seq.id + i), last.finish_reason, last.error);
-  }
-  updates_.push_back(std::move(last));
-  if (seq.state == SequenceState::kRunning) running_.Remove(seq);
-  if (seq.state == SequenceState::kWaiting) waiting_.Remove(seq);
-  if (seq.first_step != 0) finished_.push_back(seq.id);
-  kv_.Free(seq);
-  sequences_.erase(seq.id);
 }
 
 SchedulerStats Scheduler::stats() const {

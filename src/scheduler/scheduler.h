@@ -11,8 +11,13 @@
 #include "kv_cache/kv_cache_manager.h"
 #include "request/sequence.h"
 #include "scheduler/admission_policy.h"
+#include "scheduler/fair_shares.h"
 #include "scheduler/request_queue.h"
 #include "scheduler/scheduler_output.h"
+#include "scheduler/sequence_update.h"
+#include "scheduler/sequence_work.h"
+#include "scheduler/step_time_model.h"
+#include "scheduler/waiting_line.h"
 
 namespace gale {
 
@@ -21,21 +26,10 @@ struct SchedulerConfig {
   int max_num_batched_tokens = 512;  ///< positions of one step
   int max_model_len = 2048;          ///< prompt + generated tokens of one sequence
   int num_draft_tokens = 0;          ///< speculated per decode; the proposer is in the runner
-};
-
-/// What a step brought one sequence. The last one of a sequence has a finish_reason; it may have
-/// no tokens.
-struct SequenceUpdate {
-  std::shared_ptr<const Request> request;
-  SeqId id = 0;
-  int sample_index = 0;
-  std::vector<TokenId> tokens;
-  std::vector<PositionLogprobs> logprobs;         ///< one per token, when asked for
-  std::vector<PositionLogprobs> prompt_logprobs;  ///< sample 0: the next ones, in order, each once
-  FinishReason finish_reason = FinishReason::kNone;
-  std::optional<Error> error;    ///< with kError
-  int32_t num_cached = 0;        ///< prompt tokens read from the prefix cache
-  double first_scheduled_s = 0;  ///< what Schedule was told; 0: never scheduled
+  Fairness fairness = Fairness::kNone;
+  int first_turn_tokens = 64;   ///< generated; short ones give way more often
+  double max_step_stretch = 0;  ///< as in EngineConfig
+  double host_bytes_per_s = 0;  ///< between the KV pool and its host blocks; 0: unknown
 };
 
 struct SchedulerStats {
@@ -46,6 +40,8 @@ struct SchedulerStats {
   uint64_t cached_tokens = 0;  ///< of prompts, read from the prefix cache at first admission
   uint64_t generated_tokens = 0;
   uint64_t preemptions = 0;
+  uint64_t swapped_out_blocks = 0;  ///< of evicted prefixes, to the host
+  uint64_t swapped_in_blocks = 0;
 };
 
 /// The synchronous loop: plan = Schedule(); execute; Update(plan, output).
@@ -54,10 +50,12 @@ struct SchedulerStats {
 /// step late (the surplus token is dropped). Length stops are known beforehand and waste nothing.
 ///
 /// Every step serves running sequences in the policy's order, decodes out of a reserved share of
-/// the budget and prompts from the rest, in chunks; then admits waiting ones. When blocks run out,
-/// the last in order gives up its blocks (to the host where there is room, else to be recomputed);
-/// the first in order always gets on. Tokens that were being drawn for a preempted sequence are
-/// kept when they arrive, and it is not admitted before: no position is ever sampled twice.
+/// the budget and prompts from the rest, in chunks; then admits waiting ones. Where there is no
+/// place for those, running ones whose turn is over make it. When blocks run out, the last in order
+/// gives up its blocks; what it has computed stays in the prefix cache, in host memory if need be,
+/// as long as there is room, and is computed again else. The first in order always gets on. Tokens
+/// that were being drawn for a preempted sequence are kept when they arrive, and it is not admitted
+/// before: no position is ever sampled twice.
 class Scheduler {
  public:
   /// kv.max_step_tokens is taken from `config`.
@@ -74,8 +72,9 @@ class Scheduler {
   SchedulerOutput Schedule(double now_s = 0);
   /// Takes in a collected step; steps are collected in order. Returns TakeUpdates().
   std::vector<SequenceUpdate> Update(const SchedulerOutput& plan, ModelRunnerOutput output);
-  /// The step could not be executed: every sequence that holds blocks ends with `error`, since some
-  /// of them may lack what the step should have moved. Returns TakeUpdates().
+  /// The step could not be executed: every sequence that holds blocks ends with `error` and every
+  /// cached prefix is forgotten, since some of them may lack what the step should have moved.
+  /// Returns TakeUpdates().
   std::vector<SequenceUpdate> Fail(const SchedulerOutput& plan, const Error& error);
   /// The output side ends a sequence (a stop string). Ignored when it has ended already.
   void Finish(SeqId id, FinishReason reason);
@@ -95,17 +94,13 @@ class Scheduler {
   const KvCacheManager& kv_cache() const { return kv_; }
 
  private:
-  /// What a sequence could compute now; num_tokens 0: it must wait.
-  struct Work {
-    int num_tokens = 0;
-    int num_draft = 0;  ///< of these
-    bool is_decode = false;
-  };
-
-  void FinishCancelled();
-  Work WorkOf(const Sequence& seq) const;
+  void EndCancelledAndLate();
+  void EndTurns();
+  int64_t RoomToKeep() const;
+  SequenceWork WorkOf(const Sequence& seq) const { return NextWork(seq, config_.num_draft_tokens); }
   void ScheduleRunning(SchedulerOutput& plan);
-  void Serve(SchedulerOutput& plan, Sequence& seq, Work work, int chunk_budget);
+  void LimitChunks(const StepLoad& decodes, int chunk_begin);
+  void Serve(SchedulerOutput& plan, Sequence& seq, SequenceWork work, int chunk_budget);
   void ForkSamples(Sequence& parent);
   bool MakeRoom(Sequence& seq, int num_new);
   bool PreemptHeld();
@@ -113,13 +108,12 @@ class Scheduler {
   void Admit(SchedulerOutput& plan);
   bool AdmitFirst(SchedulerOutput& plan);
   bool Start(SchedulerOutput& plan, Sequence& seq, int most_tokens);
-  bool Resume(SchedulerOutput& plan, Sequence& seq, int most_tokens);
-  void Emit(SchedulerOutput& plan, Sequence& seq, const Work& work);
+  void Emit(SchedulerOutput& plan, Sequence& seq, const SequenceWork& work);
+  void TakeMoves(SchedulerOutput& plan);
   void AddBlocks(ScheduledSeq& scheduled, const Sequence& seq) const;
 
+  void LearnTimes(const SchedulerOutput& plan, double seconds);
   void Absorb(const ScheduledSeq& scheduled, uint64_t step, SeqOutput output);
-  FinishReason AppendTokens(Sequence& seq, SeqOutput& output);
-  static void TakePromptLogprobs(Sequence& seq, int32_t begin, std::vector<PositionLogprobs>& news);
   void End(Sequence& seq, FinishReason reason, std::optional<Error> error = {});
   void End(Sequence& seq, SequenceUpdate last);
   Sequence* FindSequence(SeqId id);
@@ -127,9 +121,12 @@ class Scheduler {
   SchedulerConfig config_;
   std::unique_ptr<AdmissionPolicy> policy_;
   KvCacheManager kv_;
+  const std::vector<KvGroup> groups_;
+  FairShares shares_;
+  StepTimeModel step_times_;
   std::unordered_map<SeqId, std::unique_ptr<Sequence>> sequences_;  ///< all that have not ended
   RequestQueue running_;
-  RequestQueue waiting_;
+  WaitingLine waiting_;
   SeqId next_id_ = 1;
   uint64_t step_ = 0;       ///< the last one planned
   uint64_t collected_ = 0;  ///< the last one collected
@@ -140,6 +137,7 @@ class Scheduler {
   int decode_reserve_ = 0;    ///< of these, for decodes not reached yet
   bool out_of_room_ = false;  ///< somebody waits for blocks: nobody behind may take any
   bool has_preempted_ = false;
+  bool lacks_place_ = false;         ///< in the last one, somebody who waits found no place
   std::vector<size_t> table_sizes_;  ///< [kv group], before the slots were allocated
 
   std::vector<SeqId> finished_;  ///< to be told to the runner

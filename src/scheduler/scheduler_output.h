@@ -46,7 +46,8 @@ struct ScheduledSeq {
   std::optional<TokenId> last_token = {};  ///< in place of the one that was drawn last
   Draft draft;  ///< its tokens are the last draft.num_tokens of num_tokens
   LogitsRows logits = LogitsRows::kNone;
-  bool sample = false;  ///< draw a token from the last row
+  bool sample = false;     ///< draw a token from the last row
+  int32_t num_pooled = 0;  ///< of the last rows the states behind the final norm are wanted
 };
 
 /// In a step's order: forget `finished` and `preempted`; swap_out; swap_in; copies (each in list
@@ -73,6 +74,7 @@ struct SeqOutput {
   std::vector<PositionLogprobs> logprobs;         ///< one per token, when asked for
   std::vector<PositionLogprobs> prompt_logprobs;  ///< of the prompt tokens that these rows predict
   std::optional<float> mirostat_mu = {};          ///< after the draw, with mirostat
+  std::vector<float> pooled = {};                 ///< [hidden]: the sum of the states asked for
 };
 
 enum class StepKind : uint8_t {
@@ -85,7 +87,7 @@ struct ModelRunnerOutput {
   uint64_t step = 0;
   std::vector<SeqOutput> seqs;  ///< in the order of SchedulerOutput::seqs
   StepKind kind = StepKind::kLayers;
-  double device_s = 0;  ///< from the step's begin to its end on an asynchronous device
+  double device_s = 0;  ///< from the step's begin to its end
   /// How long the device had nothing to do before this step, which was launched before the step
   /// before had been collected.
   std::optional<double> idle_s = {};

@@ -11,6 +11,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "scheduler/scheduler_test_support.h"
+
 namespace gale {
 namespace {
 
@@ -19,98 +21,6 @@ using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
-
-constexpr TokenId kStopToken = 5;
-
-struct Options {
-  SchedulerConfig scheduler = {
-      .max_num_seqs = 8, .max_num_batched_tokens = 32, .max_model_len = 200};
-  int num_blocks = 200;
-  int num_host_blocks = 0;
-  int block_tokens = 4;
-};
-
-std::shared_ptr<Request> MakeRequest(RequestId id, int num_prompt, int max_tokens) {
-  auto request = std::make_shared<Request>();
-  request->id = id;
-  request->prompt.resize(num_prompt);
-  std::iota(request->prompt.begin(), request->prompt.end(), static_cast<TokenId>(1000 * id));
-  request->sampling.max_tokens = max_tokens;
-  request->stop_token_ids = {kStopToken};
-  return request;
-}
-
-/// A scheduler with a runner that always says `next_token`.
-class SchedulerTest : public ::testing::Test {
- protected:
-  void Create(const Options& options = {}) {
-    KvCacheConfig kv;
-    kv.spec.groups = {{.kind = KvKind::kFull, .block_tokens = options.block_tokens}};
-    kv.num_blocks = options.num_blocks;
-    kv.num_host_blocks = options.num_host_blocks;
-    scheduler_ = std::make_unique<Scheduler>(options.scheduler, kv);
-  }
-
-  std::shared_ptr<Request> Add(RequestId id, int num_prompt, int max_tokens) {
-    auto request = MakeRequest(id, num_prompt, max_tokens);
-    scheduler_->Add(request);
-    return request;
-  }
-
-  ModelRunnerOutput Run(const SchedulerOutput& plan) const {
-    ModelRunnerOutput output;
-    output.step = plan.step;
-    for (const ScheduledSeq& seq : plan.seqs) {
-      SeqOutput& out = output.seqs.emplace_back();
-      out.id = seq.id;
-      if (seq.sample)
-        out.tokens.assign(1 + std::min(num_accepted_, seq.draft.num_tokens), next_token_);
-      if (seq.logits == LogitsRows::kAll && seq.draft.num_tokens == 0) {
-        for (int i = 0; i < seq.num_tokens; ++i) {
-          out.prompt_logprobs.push_back({{seq.begin + i + 1, 0.0F}, {}});
-        }
-      }
-    }
-    return output;
-  }
-
-  std::vector<SequenceUpdate> Update(const SchedulerOutput& plan) {
-    std::vector<SequenceUpdate> updates = scheduler_->Update(plan, Run(plan));
-    const Status status = scheduler_->kv_cache().CheckIntegrity();
-    EXPECT_TRUE(status) << status.error().message;
-    for (const SequenceUpdate& update : updates) {
-      std::vector<TokenId>& tokens = tokens_[update.id];
-      tokens.insert(tokens.end(), update.tokens.begin(), update.tokens.end());
-      if (update.finish_reason != FinishReason::kNone) {
-        EXPECT_TRUE(reasons_.emplace(update.id, update.finish_reason).second) << "ended twice";
-      }
-    }
-    return updates;
-  }
-
-  /// One round of the synchronous loop.
-  SchedulerOutput Step() {
-    SchedulerOutput plan = scheduler_->Schedule();
-    if (!plan.seqs.empty()) Update(plan);
-    return plan;
-  }
-
-  /// {id: positions} of a plan.
-  static std::map<SeqId, int> Tokens(const SchedulerOutput& plan) {
-    std::map<SeqId, int> tokens;
-    for (const ScheduledSeq& seq : plan.seqs) tokens[seq.id] = seq.num_tokens;
-    return tokens;
-  }
-  static const ScheduledSeq& Find(const SchedulerOutput& plan, SeqId id) {
-    return *std::ranges::find(plan.seqs, id, &ScheduledSeq::id);
-  }
-
-  std::unique_ptr<Scheduler> scheduler_;
-  TokenId next_token_ = 42;
-  int num_accepted_ = 0;  ///< of the drafts
-  std::map<SeqId, std::vector<TokenId>> tokens_;
-  std::map<SeqId, FinishReason> reasons_;
-};
 
 TEST_F(SchedulerTest, SplitsAPromptIntoChunksOfTheBudget) {
   Create();
@@ -280,123 +190,6 @@ TEST_F(SchedulerTest, OverlappedStopDropsTheSurplusTokenAndKeepsBlocksUntilItsSt
 }
 
 // ---- Blocks run out ----
-
-TEST_F(SchedulerTest, PreemptsTheLatestAndComputesItAgain) {
-  Options options;
-  options.num_blocks = 1 + 6;
-  Create(options);
-  Add(1, 8, 8);
-  Add(2, 7, 9);
-  Step();  // 2 + 2 blocks
-  Step();  // 3 + 2
-  Step();  // 3 + 3
-  Step();
-  Step();
-  const SchedulerOutput plan = Step();  // position 12 of sequence 1
-  EXPECT_THAT(Tokens(plan), ElementsAre(Pair(1, 1)));
-  EXPECT_THAT(plan.preempted, ElementsAre(2));
-  EXPECT_EQ(scheduler_->stats().preemptions, 1U);
-  EXPECT_THAT(tokens_[2], SizeIs(5));
-  SchedulerOutput again;
-  while (again.seqs.empty() || again.seqs.back().id != 2) again = Step();
-  ASSERT_TRUE(Find(again, 2).first_time);
-  EXPECT_THAT(Find(again, 2).first_time->tokens, SizeIs(7 + 5));
-  EXPECT_EQ(Find(again, 2).first_time->num_prompt, 7);
-  while (scheduler_->HasWork()) Step();
-  EXPECT_THAT(tokens_[1], SizeIs(8));
-  EXPECT_THAT(tokens_[2], SizeIs(9));
-}
-
-TEST_F(SchedulerTest, PreemptsTheLowestPriorityFirst) {
-  Options options;
-  options.num_blocks = 1 + 4;
-  Create(options);
-  auto lowly = MakeRequest(1, 7, 20);
-  lowly->priority = 3;
-  scheduler_->Add(lowly);
-  Step();
-  Add(2, 7, 6);
-  Step();
-  Step();  // sequence 1 lacks a block, but may not take it from the other
-  const SchedulerOutput plan = Step();
-  EXPECT_THAT(plan.preempted, ElementsAre(1));
-  EXPECT_THAT(Tokens(plan), ElementsAre(Pair(2, 1)));
-}
-
-TEST_F(SchedulerTest, KeepsATokenThatWasBeingDrawnForAPreemptedSequence) {
-  Options options;
-  options.num_blocks = 1 + 4;
-  Create(options);
-  Add(1, 7, 8);
-  Add(2, 7, 8);
-  const SchedulerOutput first = scheduler_->Schedule();
-  const SchedulerOutput second = scheduler_->Schedule();  // position 7 of both
-  Update(first);
-  // Position 8 of sequence 1 takes a block of sequence 2 once that step is over.
-  const SchedulerOutput third = scheduler_->Schedule();
-  EXPECT_THAT(third.seqs, IsEmpty());
-  EXPECT_EQ(scheduler_->stats().preemptions, 1U);
-  Update(second);
-  EXPECT_THAT(tokens_[2], SizeIs(2));
-  SchedulerOutput plan = Step();
-  EXPECT_THAT(Tokens(plan), ElementsAre(Pair(1, 1)));
-  EXPECT_THAT(plan.preempted, ElementsAre(2));
-  while (Tokens(plan).count(2) == 0) plan = Step();
-  EXPECT_THAT(Find(plan, 2).first_time->tokens, SizeIs(9));
-  while (scheduler_->HasWork()) Step();
-  EXPECT_THAT(tokens_[1], SizeIs(8));
-  EXPECT_THAT(tokens_[2], SizeIs(8));
-}
-
-TEST_F(SchedulerTest, NobodyTakesBlocksThatSomebodyBeforeWaitsFor) {
-  Options options;
-  options.block_tokens = 1;
-  options.num_blocks = 1 + 13;
-  options.scheduler.max_num_batched_tokens = 5;
-  Create(options);
-  Add(1, 1, 50);
-  Add(2, 1, 50);
-  const SchedulerOutput first = scheduler_->Schedule();
-  auto urgent = MakeRequest(3, 8, 50);
-  urgent->priority = -1;
-  scheduler_->Add(urgent);
-  const SchedulerOutput second = scheduler_->Schedule();
-  Update(first);
-  const SchedulerOutput third = scheduler_->Schedule();
-  Update(second);
-  scheduler_->Finish(2, FinishReason::kStop);
-  // The prompt lacks two blocks. One is free, three more will be when the third step is over.
-  ASSERT_EQ(scheduler_->kv_cache().num_free(), 1);
-  ASSERT_EQ(scheduler_->kv_cache().num_retiring(), 3);
-  EXPECT_THAT(scheduler_->Schedule().seqs, IsEmpty());
-  EXPECT_EQ(scheduler_->stats().preemptions, 0U);  // waiting is enough
-  Update(third);
-  EXPECT_THAT(Tokens(scheduler_->Schedule()), ElementsAre(Pair(1, 1), Pair(3, 2)));
-}
-
-TEST_F(SchedulerTest, SwapsInsteadOfComputingAgainWhereTheHostHasRoom) {
-  Options options;
-  options.num_blocks = 1 + 4;
-  options.num_host_blocks = 1 + 4;
-  Create(options);
-  Add(1, 7, 6);
-  Add(2, 7, 6);
-  Step();
-  Step();
-  SchedulerOutput plan = Step();
-  EXPECT_THAT(plan.preempted, ElementsAre(2));
-  EXPECT_THAT(plan.swap_out, SizeIs(2));
-  while (Tokens(plan).count(2) == 0) plan = Step();
-  EXPECT_THAT(plan.swap_in, SizeIs(2));
-  EXPECT_EQ(Find(plan, 2).begin, 8);
-  EXPECT_EQ(Find(plan, 2).num_tokens, 1);
-  ASSERT_TRUE(Find(plan, 2).first_time);
-  EXPECT_EQ(Find(plan, 2).first_time->num_computed, 8);
-  EXPECT_THAT(Find(plan, 2).new_blocks.at(0), SizeIs(3));
-  while (scheduler_->HasWork()) Step();
-  EXPECT_THAT(tokens_[2], SizeIs(6));
-  EXPECT_EQ(scheduler_->kv_cache().num_host_free(), 4);
-}
 
 TEST_F(SchedulerTest, APromptThatCannotFitFailsAndOthersGoOn) {
   Options options;
@@ -677,54 +470,6 @@ TEST(RequestQueueTest, KeepsThePolicysOrder) {
   queue.Remove(seqs[0]);
   EXPECT_EQ(queue[1].id, 2U);
   EXPECT_EQ(queue.size(), 3U);
-}
-
-TEST_F(SchedulerTest, StepwiseSequencesWaitAndBranch) {
-  Create();
-  const auto request = MakeRequest(1, 6, 10);
-  request->is_stepwise = true;
-  scheduler_->Add(request);
-  const SeqId id = Step().seqs[0].id;
-  EXPECT_THAT(scheduler_->Schedule().seqs, IsEmpty());
-
-  const SeqId child = scheduler_->Branch(id, 7);
-  scheduler_->Continue(id, 8);
-  const SchedulerOutput plan = Step();
-  ASSERT_THAT(Tokens(plan), UnorderedElementsAre(Pair(id, 1), Pair(child, 1)));
-  EXPECT_EQ(Find(plan, id).last_token, 8);
-  const NewSeqData& data = *Find(plan, child).first_time;
-  EXPECT_EQ(data.tokens.back(), 7);
-  EXPECT_EQ(data.tokens.size(), 7);
-  EXPECT_EQ(data.num_computed, 6);
-  EXPECT_THAT(plan.copies, SizeIs(1));  // six tokens: a full block is shared, half a one copied
-  EXPECT_EQ(Find(plan, child).new_blocks[0][0], 1);
-
-  scheduler_->Finish(child, FinishReason::kStop);
-  scheduler_->Continue(id, next_token_);  // what was drawn: the runner knows it
-  const SchedulerOutput next = Step();
-  EXPECT_THAT(Tokens(next), UnorderedElementsAre(Pair(id, 1)));
-  EXPECT_FALSE(Find(next, id).last_token);
-  EXPECT_THAT(next.finished, ElementsAre(child));
-}
-
-TEST_F(SchedulerTest, HeldSequencesGiveWayToThoseTheyMayWaitFor) {
-  Options options;
-  options.num_blocks = 5;
-  options.scheduler.max_model_len = 16;
-  Create(options);
-  const auto request = MakeRequest(1, 10, 4);
-  request->is_stepwise = true;
-  scheduler_->Add(request);
-  const SeqId id = Step().seqs[0].id;  // holds three blocks of four
-  Add(2, 6, 2);                        // needs two
-  const SchedulerOutput plan = Step();
-  EXPECT_THAT(Tokens(plan), UnorderedElementsAre(Pair(id + 1, 6)));
-  EXPECT_THAT(plan.preempted, ElementsAre(id));
-  scheduler_->Continue(id, 9);
-  SchedulerOutput later = Step();
-  while (!Tokens(later).contains(id)) later = Step();
-  EXPECT_EQ(Find(later, id).first_time->tokens.back(), 9);
-  EXPECT_EQ(Find(later, id).first_time->tokens.size(), 11);
 }
 
 }  // namespace

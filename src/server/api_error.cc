@@ -41,6 +41,8 @@ ApiError FromEngine(const Error& error, bool was_queued) {
               .message = error.message,
               .type = "rate_limit_error",
               .code = "rate_limit_exceeded"};
+    case ErrorCode::kDeadlineExceeded:
+      return {.status = 408, .message = error.message, .code = "deadline_exceeded"};
     case ErrorCode::kCancelled: return Unavailable("The server is shutting down; try again");
     case ErrorCode::kDataCorrupt:
     case ErrorCode::kDevice:
@@ -66,6 +68,8 @@ HttpResponse ErrorResponse(const ApiError& error) {
   if (error.status == 429 || error.status == 503) {
     response.headers.emplace_back("Retry-After", "1");
   }
+  // Clients try a 408 again, but this one's time is up.
+  if (error.code == "deadline_exceeded") response.headers.emplace_back("X-Should-Retry", "false");
   if (error.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }

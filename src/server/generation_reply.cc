@@ -50,6 +50,7 @@ void GenerationReply::Start() {
     params.priority = request_.priority;
     params.client = exchange_->key_name();
     params.cache_salt = request_.cache_salt;
+    params.timeout_s = request_.timeout_s;
     {
       const std::lock_guard lock(mutex_);
       if (done_) return;

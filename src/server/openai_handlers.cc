@@ -13,6 +13,7 @@
 #include <fmt/ranges.h>
 
 #include "server/body_reader.h"
+#include "server/embedding_reply.h"
 #include "server/generation_reply.h"
 #include "server/openai_answer.h"
 #include "server/web_page.h"
@@ -55,6 +56,7 @@ const std::vector<OpenAiHandlers::Route>& OpenAiHandlers::Routes() {
   static const std::vector<Route> routes = {
       {"POST", "/v1/chat/completions", &Handlers::ChatCompletions, kPool},
       {"POST", "/v1/completions", &Handlers::Completions, kPool},
+      {"POST", "/v1/embeddings", &Handlers::Embeddings, kPool},
       {"GET", "/v1/models", &Handlers::ListModels},
       {"GET", "/v1/models/", &Handlers::RetrieveModel},
       {"POST", "/tokenize", &Handlers::Tokenize, kPool},
@@ -233,6 +235,7 @@ void OpenAiHandlers::Generate(const Exchange& exchange, Parse parse) {
   ApiResult<GenerationRequest> request = parse(*body, engine->model_info().default_sampling);
   if (!request) return refuse(request.error());
   if (ApiResult<void> known = CheckModel(request->model); !known) return refuse(known.error());
+  LimitTime(request->timeout_s);
 
   std::vector<GenerationReply::Prompt> prompts;
   size_t longest = 0;
@@ -293,18 +296,53 @@ ApiResult<void> OpenAiHandlers::FitMaxTokens(GenerationRequest& request,
   } else if (!request.max_tokens_given) {
     max_tokens = 1;
   }
-  const int64_t asked = int64_t{prompt} + max_tokens;
-  if (asked <= context) return {};
+  if (int64_t{prompt} + max_tokens <= context) return {};
+  return tl::unexpected(TooLong(prompt, max_tokens, request.is_chat ? "messages" : "prompt"));
+}
+
+ApiError OpenAiHandlers::TooLong(int num_tokens, int num_generated, const char* field) const {
+  const int context = engine()->config().max_model_len;
   ApiError error{
       .message = fmt::format(
           "This model's maximum context length is {} tokens. However, you requested {} tokens ({} "
           "in the {}, {} in the completion). Please reduce the length of the {} or completion.",
-          context, asked, prompt, request.is_chat ? "messages" : "prompt", max_tokens,
-          request.is_chat ? "messages" : "prompt"),
+          context, int64_t{num_tokens} + num_generated, num_tokens, field, num_generated, field),
       .code = "context_length_exceeded",
-      .param = request.is_chat ? "messages" : "prompt"};
-  error.prompt_and_context_tokens = {prompt, context};
-  return tl::unexpected(std::move(error));
+      .param = field};
+  error.prompt_and_context_tokens = {num_tokens, context};
+  return error;
+}
+
+void OpenAiHandlers::LimitTime(float& timeout_s) const {
+  if (timeout_s == 0) timeout_s = static_cast<float>(config_.request_timeout_s);
+}
+
+void OpenAiHandlers::Embeddings(const Exchange& exchange) {
+  const auto refuse = [&exchange](const ApiError& error) { exchange->Send(ErrorResponse(error)); };
+  const auto engine = this->engine();
+  const ApiResult<json::object> body = ParseBody(exchange->request().body);
+  if (!body) return refuse(body.error());
+  ApiResult<EmbeddingRequest> request =
+      ParseEmbeddingRequest(*body, engine->model_info().hidden_size);
+  if (!request) return refuse(request.error());
+  if (ApiResult<void> known = CheckModel(request->model); !known) return refuse(known.error());
+  if (request->model.empty()) request->model = config_.model_names[0];
+  LimitTime(request->timeout_s);
+  std::vector<std::vector<TokenId>> inputs;
+  for (TextOrTokens& given : request->inputs) {
+    auto* tokens = std::get_if<std::vector<TokenId>>(&given);
+    inputs.push_back(tokens != nullptr ? std::move(*tokens)
+                                       : engine->tokenizer()->Encode(
+                                             std::get<std::string>(given),
+                                             {.add_special_tokens = request->add_special_tokens}));
+    const size_t num_tokens = inputs.back().size();
+    if (num_tokens > static_cast<size_t>(engine->config().max_model_len)) {
+      return refuse(TooLong(static_cast<int>(num_tokens), 0, "input"));
+    }
+  }
+  std::make_shared<EmbeddingReply>(*engine, metrics_, exchange, *std::move(request),
+                                   std::move(inputs))
+      ->Start();
 }
 
 void OpenAiHandlers::Tokenize(const Exchange& exchange) {

@@ -23,6 +23,7 @@ struct ApiConfig {
   std::string version;                   ///< of the program
   std::string metrics_prefix = "gale_";  ///< "vllm:" for dashboards made for vLLM
   int text_threads = 2;                  ///< that parse, render templates and tokenize
+  double request_timeout_s = 0;          ///< of requests that bring none; 0: none
 };
 
 class OpenAiHandlers {
@@ -59,12 +60,15 @@ class OpenAiHandlers {
   void RetrieveModel(const Exchange& exchange);
   void ChatCompletions(const Exchange& exchange);
   void Completions(const Exchange& exchange);
+  void Embeddings(const Exchange& exchange);
   void Tokenize(const Exchange& exchange);
   void Detokenize(const Exchange& exchange);
 
   using Parse = ApiResult<GenerationRequest> (*)(const boost::json::object&, const SamplingParams&);
   void Generate(const Exchange& exchange, Parse parse);
   ApiResult<void> CheckModel(const std::string& name) const;
+  void LimitTime(float& timeout_s) const;
+  ApiError TooLong(int num_tokens, int num_generated, const char* field) const;
   ApiResult<void> FitMaxTokens(GenerationRequest& request, size_t longest_prompt) const;
   ApiResult<std::vector<TokenId>> RenderChat(const std::string& messages_json,
                                              const ChatOptions& options) const;

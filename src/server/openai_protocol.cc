@@ -20,6 +20,7 @@ namespace json = boost::json;
 constexpr int kMaxTopLogprobs = 20;           ///< of chat; OpenAI's bound
 constexpr int kMaxCompletionLogprobs = 20;    ///< OpenAI's is 5, other servers' clients use more
 constexpr int kMaxChoices = 1024;             ///< of one request, over all its prompts
+constexpr size_t kMaxInputs = 2048;           ///< to be embedded; OpenAI's bound
 constexpr int kDefaultCompletionTokens = 16;  ///< as OpenAI's API has it
 
 std::string_view View(const json::string& text) { return {text.data(), text.size()}; }
@@ -129,6 +130,12 @@ void ReadSampling(BodyReader& body, SamplingParams& sampling) {
   body.Read("include_stop_str_in_output", sampling.include_stop);
 }
 
+/// Seconds after which nobody wants the answer any more.
+void ReadTimeout(BodyReader& body, float& timeout_s) {
+  body.Read("timeout", timeout_s);
+  if (timeout_s < 0) body.Fail(InvalidField("timeout", "timeout: expected seconds, 0 or more"));
+}
+
 /// The fields that both endpoints have.
 void ReadCommon(BodyReader& body, GenerationRequest& request) {
   RefuseUnsupported(body);
@@ -136,6 +143,7 @@ void ReadCommon(BodyReader& body, GenerationRequest& request) {
   body.Read("model", request.model);
   body.Read("priority", request.priority);
   body.Read("cache_salt", request.cache_salt);
+  ReadTimeout(body, request.timeout_s);
   body.Read("return_token_ids", request.return_token_ids);
   bool skips_special = true;
   body.Read("skip_special_tokens", skips_special);
@@ -401,6 +409,35 @@ ApiResult<GenerationRequest> ParseCompletionRequest(const json::object& body,
                               "answered at once",
                               request.prompts.size(), request.sampling.n, choices, kMaxChoices)));
   }
+  return request;
+}
+
+ApiResult<EmbeddingRequest> ParseEmbeddingRequest(const json::object& body, int hidden_size) {
+  EmbeddingRequest request;
+  BodyReader reader(body);
+  std::string encoding = "float";
+  reader.Read("model", request.model);
+  reader.Read("encoding_format", encoding);
+  reader.Read("dimensions", request.dimensions, 1, hidden_size);
+  reader.Read("add_special_tokens", request.add_special_tokens);
+  reader.Read("priority", request.priority);
+  reader.Read("cache_salt", request.cache_salt);
+  ReadTimeout(reader, request.timeout_s);
+  request.is_base64 = encoding == "base64";
+  if (!request.is_base64 && encoding != "float") {
+    reader.Fail(InvalidField(
+        "encoding_format",
+        fmt::format("encoding_format: expected \"float\" or \"base64\", got \"{}\"", encoding)));
+  }
+  if (reader.error()) return tl::unexpected(*reader.error());
+  ApiResult<std::vector<TextOrTokens>> inputs = ParseInputs(body, "input");
+  if (!inputs) return tl::unexpected(inputs.error());
+  if (inputs->size() > kMaxInputs) {
+    return tl::unexpected(
+        InvalidField("input", fmt::format("input: {} of them; at most {} are embedded at once",
+                                          inputs->size(), kMaxInputs)));
+  }
+  request.inputs = *std::move(inputs);
   return request;
 }
 

@@ -32,6 +32,7 @@ struct GenerationRequest {
   bool add_special_tokens = true;
   int priority = 0;
   std::string cache_salt;
+  float timeout_s = 0;  ///< 0: none
 
   bool is_chat = false;
   std::string messages_json;  ///< of a chat: ready for ChatTemplate::Render
@@ -44,6 +45,20 @@ ApiResult<GenerationRequest> ParseChatRequest(const boost::json::object& body,
                                               const SamplingParams& defaults);
 ApiResult<GenerationRequest> ParseCompletionRequest(const boost::json::object& body,
                                                     const SamplingParams& defaults);
+
+/// What /v1/embeddings comes down to.
+struct EmbeddingRequest {
+  std::string model;
+  std::vector<TextOrTokens> inputs;
+  bool add_special_tokens = true;
+  bool is_base64 = false;
+  int dimensions = 0;  ///< 0: as many as the model has
+  int priority = 0;
+  std::string cache_salt;
+  float timeout_s = 0;
+};
+/// `hidden_size`: the dimensions that there are.
+ApiResult<EmbeddingRequest> ParseEmbeddingRequest(const boost::json::object& body, int hidden_size);
 
 /// The messages and template options of a body that has them, as chat requests and /tokenize do.
 ApiResult<std::string> ParseMessages(const boost::json::object& body);

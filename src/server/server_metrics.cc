@@ -89,6 +89,9 @@ void WriteStats(MetricsText& text, const std::string& prefix, const EngineStats&
   families.Counter("prefix_cache_hits_total", "Prompt tokens found there", stats.cached_tokens);
   families.Counter("num_preemptions_total", "Sequences that lost their KV blocks for a while",
                    stats.preemptions);
+  families.Counter("kv_blocks_swapped_out_total", "Blocks moved from the KV cache to the host",
+                   stats.swapped_out_blocks);
+  families.Counter("kv_blocks_swapped_in_total", "Blocks moved back", stats.swapped_in_blocks);
   families.Counter("engine_steps_total", "Steps of the engine", stats.steps);
 }
 

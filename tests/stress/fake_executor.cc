@@ -106,10 +106,7 @@ void FakeExecutor::Move(const SchedulerOutput& plan) {
     }
     host_[copy.dst] = device_[copy.src];
   }
-  for (const BlockCopy& copy : plan.swap_in) {
-    device_[copy.dst] = host_[copy.src];
-    host_[copy.src].assign(host_[copy.src].size(), kGarbage);
-  }
+  for (const BlockCopy& copy : plan.swap_in) device_[copy.dst] = host_[copy.src];
   for (const BlockCopy& copy : plan.copies) device_[copy.dst] = device_[copy.src];
 }
 
@@ -192,6 +189,11 @@ void FakeExecutor::Compute(Step& step, const ScheduledSeq& scheduled) {
     for (int i = begin + 1; i <= std::min(end, seq.num_prompt - 1); ++i) {
       output.prompt_logprobs.push_back({{seq.tokens[i], static_cast<float>(i)}, {}});
     }
+  }
+  if (scheduled.num_pooled > 0) output.pooled.resize(2);  // how many positions, and their sum
+  for (int position = end - scheduled.num_pooled; position < end; ++position) {
+    output.pooled[0] += 1;
+    output.pooled[1] += static_cast<float>(position);
   }
   // Of the drafts, a number that the prefix decides are right; the last token is the verifier's
   // own.

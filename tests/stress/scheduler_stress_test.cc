@@ -47,6 +47,8 @@ struct Coverage {
   size_t num_copies = 0;
   size_t num_swapped_in = 0;
   size_t num_drafts = 0;
+  size_t num_embeddings = 0;
+  size_t num_late = 0;
   size_t num_decodes_of_unknown = 0;  ///< from a token that the host did not know
 };
 
@@ -131,10 +133,18 @@ class Simulation {
     for (int i = 0; i < own; ++i) request->prompt.push_back(Uniform(0, kVocab - 1));
     request->priority = Uniform(0, 5) == 0 ? -1 : 0;
     request->cache_salt = Uniform(0, 9) == 0 ? "other" : "";
-    request->sampling.n = Uniform(0, 3) == 0 ? Uniform(2, 4) : 1;
-    request->sampling.max_tokens = Uniform(0, 9) == 0 ? 0 : Uniform(1, 60);
-    if (Uniform(0, 7) == 0 || request->sampling.max_tokens == 0)
-      request->sampling.prompt_logprobs = 0;
+    request->client = std::string(1, static_cast<char>('a' + Uniform(0, 2)));
+    if (Uniform(0, 14) == 0) request->deadline_s = now_s_ + Uniform(1, 200);
+    if (Uniform(0, 11) == 0) {
+      request->task = TaskKind::kEmbed;
+      request->pooling = Uniform(0, 1) == 0 ? Pooling::kLast : Pooling::kMean;
+      request->sampling.max_tokens = 0;
+    } else {
+      request->sampling.n = Uniform(0, 3) == 0 ? Uniform(2, 4) : 1;
+      request->sampling.max_tokens = Uniform(0, 9) == 0 ? 0 : Uniform(1, 60);
+      if (Uniform(0, 7) == 0 || request->sampling.max_tokens == 0)
+        request->sampling.prompt_logprobs = 0;
+    }
     if (Uniform(0, 1) == 0) request->stop_token_ids = {kEos};
     Client& client = clients_[request->id];
     client.request = request;
@@ -154,7 +164,7 @@ class Simulation {
   }
 
   void Step() {
-    SchedulerOutput plan = scheduler_.Schedule(1.0);
+    SchedulerOutput plan = scheduler_.Schedule(++now_s_);
     CheckPlan(plan);
     const bool has_plan = !plan.seqs.empty();
     const size_t num_before = num_updates_;
@@ -228,6 +238,8 @@ class Simulation {
       last_seen_ = may_stop ? update.id : 0;
       if (update.finish_reason == FinishReason::kNone) continue;
       ++sample.num_ends;
+      if (update.finish_reason == FinishReason::kLength)
+        CheckPooled(*client.request, update.pooled);
       sample.reason = update.finish_reason;
       sample.was_stopped = stopped_.contains(update.id);
       if (update.finish_reason == FinishReason::kError) CheckError(update);
@@ -240,9 +252,26 @@ class Simulation {
     std::erase_if(live_, [&](const auto& live) { return live->id == request.id; });
   }
 
-  /// Only what cannot fit into an empty cache may fail.
+  /// Every state that belongs into it, once.
+  void CheckPooled(const Request& request, const std::vector<float>& pooled) {
+    if (request.task != TaskKind::kEmbed) return;
+    const auto count = static_cast<float>(request.prompt.size());
+    const bool is_mean = request.pooling == Pooling::kMean;
+    ASSERT_EQ(pooled.size(), 2U);
+    ASSERT_EQ(pooled[0], is_mean ? count : 1);
+    ASSERT_EQ(pooled[1], is_mean ? count * (count - 1) / 2 : count - 1);
+    ++coverage_.num_embeddings;
+  }
+
+  /// Only what cannot fit into an empty cache, or has come to its deadline, may fail.
   void CheckError(const SequenceUpdate& update) {
     ASSERT_TRUE(update.error);
+    if (update.error->code == ErrorCode::kDeadlineExceeded) {
+      ASSERT_GT(update.request->deadline_s, 0);
+      ASSERT_LT(update.request->deadline_s, now_s_);
+      ++coverage_.num_late;
+      return;
+    }
     ASSERT_EQ(update.error->code, ErrorCode::kResourceExhausted);
     const Request& request = *update.request;
     const int most = std::min<int>(request.prompt.size() + request.sampling.max_tokens,
@@ -317,6 +346,7 @@ class Simulation {
   std::mutex live_mutex_;
   std::vector<std::shared_ptr<Request>> live_;
   int num_added_ = 0;
+  double now_s_ = 0;
   Coverage coverage_;
   size_t num_updates_ = 0;
   SeqId last_seen_ = 0;
@@ -347,6 +377,13 @@ std::vector<Scenario> Scenarios() {
   add("DraftWindow", {Full(4), Window(4, 10), Full(8)}, 140).scheduler.num_draft_tokens = 4;
   add("NarrowBudget", {Full(4)}, 60).scheduler = {
       .max_num_seqs = 8, .max_num_batched_tokens = 5, .max_model_len = 120};
+  Scenario& turns = add("Turns", {Full(4)}, 200);
+  turns.scheduler.fairness = Fairness::kTurns;
+  turns.scheduler.first_turn_tokens = 6;
+  turns.scheduler.max_num_seqs = 4;
+  Scenario& shares = add("SharesSwap", {Full(4), Window(4, 10)}, 110);
+  shares.scheduler.fairness = Fairness::kShares;
+  shares.num_host_blocks = 50;
   Scenario& one = add("OneSequence", {Full(4)}, 64);
   one.scheduler = {.max_num_seqs = 1, .max_num_batched_tokens = 16, .max_model_len = 120};
   one.is_tight = false;
@@ -374,6 +411,8 @@ TEST_P(SchedulerStressTest, EverySequenceSaysWhatItSaysAlone) {
     const Coverage& coverage = simulation.coverage();
     EXPECT_EQ(coverage.num_copies > 0, GetParam().scheduler.max_num_seqs > 1);
     EXPECT_EQ(coverage.num_swapped_in > 0, GetParam().num_host_blocks > 0);
+    EXPECT_GT(coverage.num_embeddings, 0U);
+    EXPECT_GT(coverage.num_late, 0U);
     EXPECT_EQ(coverage.num_drafts > 0, GetParam().scheduler.num_draft_tokens > 0);
     EXPECT_EQ(coverage.num_decodes_of_unknown > 0,
               GetParam().overlap && GetParam().scheduler.num_draft_tokens == 0);
