@@ -35,6 +35,15 @@ class BlockingQueue {
     return item;
   }
 
+  /// The next item if there is one already.
+  std::optional<T> TryPop() {
+    std::lock_guard lock(mutex_);
+    if (items_.empty()) return std::nullopt;
+    std::optional<T> item(std::move(items_.front()));
+    items_.pop_front();
+    return item;
+  }
+
   /// Everything there is, at once; with `wait`, at least one item unless the queue is closed.
   std::deque<T> PopAll(bool wait) {
     std::unique_lock lock(mutex_);

@@ -47,7 +47,8 @@ Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
                     const LinearWeight weight = TableWeight(params[0], shape);
                     GALE_RETURN_IF_ERROR(head_->Bind(context, weight));
                     const TensorView& packed = head_->weight();
-                    if (!context.backend.info().is_host_memory &&
+                    const bool is_copy = packed.data != params[0].view.data;
+                    if (!context.backend.info().is_host_memory && is_copy &&
                         packed.dtype == weight.data.dtype &&
                         weight.format.code == BlockCode::kNone) {
                       table_ = packed;  // the device's own copy

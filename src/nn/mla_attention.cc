@@ -88,6 +88,7 @@ void MlaAttention::DeclareAbsorbed(ParamBuilder& builder, const std::string& nam
   const int64_t outputs = heads_ * (nope + values);
   ParamSpec spec = {{{{name + ".kv_b_proj.weight"}, outputs}}, {outputs, rank}, dtype_};
   spec.dummy_std = 1 / std::sqrt(static_cast<float>(rank));
+  spec.on_host = true;
   std::vector<ParamSpec> specs;
   specs.push_back(std::move(spec));
   builder.Declare(

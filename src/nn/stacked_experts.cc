@@ -66,9 +66,11 @@ std::unique_ptr<Linear> DeclareStackedExperts(ParamBuilder& builder, const std::
   ParamSpec weight = {
       {{{name}, shape.experts}}, {shape.experts, shape.in, shape.out}, builder.dtype()};
   weight.dummy_std = 1 / std::sqrt(static_cast<float>(shape.in));
+  weight.on_host = true;
   ParamSpec bias = {
       {{{name + "_bias"}, shape.experts}}, {shape.experts, shape.out}, builder.dtype()};
   bias.dummy_std = 1;  // as large as what it is added to
+  bias.on_host = true;
   std::vector<ParamSpec> specs;
   specs.push_back(std::move(weight));
   specs.push_back(std::move(bias));

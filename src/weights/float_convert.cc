@@ -39,39 +39,69 @@ void StoreFloat(float value, const TensorView& out, int64_t i) {
   }
 }
 
-}  // namespace
+/// Elements [begin, end).
+void ConvertRange(const std::byte* source, DType dtype, const TensorView& out, int64_t begin,
+                  int64_t end) {
+  if (dtype != out.dtype) {
+    for (int64_t i = begin; i < end; ++i) StoreFloat(LoadFloat(source, dtype, i), out, i);
+    return;
+  }
+  const auto size = static_cast<int64_t>(DTypeBytes(dtype));
+  std::memcpy(static_cast<char*>(out.data) + begin * size, source + begin * size,
+              static_cast<size_t>((end - begin) * size));
+}
 
-void ConvertElements(std::span<const std::byte> source, DType dtype, const TensorView& out,
-                     ThreadPool& threads) {
+/// Blocks [begin, end).
+void ConvertBlockRange(const std::byte* source, GgmlType type, const TensorView& out, int64_t begin,
+                       int64_t end) {
+  std::array<float, kGgmlBlockElements> elements;
+  for (int64_t b = begin; b < end; ++b) {
+    DequantizeBlock(type, source + b * GgmlBlockBytes(type), elements.data());
+    for (int64_t i = 0; i < kGgmlBlockElements; ++i) {
+      StoreFloat(elements[static_cast<size_t>(i)], out, b * kGgmlBlockElements + i);
+    }
+  }
+}
+
+int64_t CheckedElements(std::span<const std::byte> source, DType dtype, const TensorView& out) {
   const int64_t elements = out.NumElements();
   GALE_CHECK_EQ(source.size(), static_cast<size_t>(elements) * DTypeBytes(dtype));
   GALE_CHECK(dtype == out.dtype || out.dtype == DType::kF32 || out.dtype == DType::kBf16);
+  return elements;
+}
+
+int64_t CheckedBlocks(std::span<const std::byte> source, GgmlType type, const TensorView& out) {
+  const int64_t blocks = out.NumElements() / kGgmlBlockElements;
+  GALE_CHECK_EQ(source.size(), static_cast<size_t>(blocks * GgmlBlockBytes(type)));
+  return blocks;
+}
+
+}  // namespace
+
+void ConvertElements(std::span<const std::byte> source, DType dtype, const TensorView& out) {
+  ConvertRange(source.data(), dtype, out, 0, CheckedElements(source, dtype, out));
+}
+
+void ConvertElements(std::span<const std::byte> source, DType dtype, const TensorView& out,
+                     ThreadPool& threads) {
+  const int64_t elements = CheckedElements(source, dtype, out);
   threads.ParallelFor((elements + kChunk - 1) / kChunk, [&](int64_t chunk, int) {
     const int64_t begin = chunk * kChunk;
-    const int64_t end = std::min(elements, begin + kChunk);
-    if (dtype == out.dtype) {
-      const auto size = static_cast<int64_t>(DTypeBytes(dtype));
-      std::memcpy(static_cast<char*>(out.data) + begin * size, source.data() + begin * size,
-                  static_cast<size_t>((end - begin) * size));
-      return;
-    }
-    for (int64_t i = begin; i < end; ++i) StoreFloat(LoadFloat(source.data(), dtype, i), out, i);
+    ConvertRange(source.data(), dtype, out, begin, std::min(elements, begin + kChunk));
   });
+}
+
+void ConvertBlocks(std::span<const std::byte> source, GgmlType type, const TensorView& out) {
+  ConvertBlockRange(source.data(), type, out, 0, CheckedBlocks(source, type, out));
 }
 
 void ConvertBlocks(std::span<const std::byte> source, GgmlType type, const TensorView& out,
                    ThreadPool& threads) {
-  const int64_t blocks = out.NumElements() / kGgmlBlockElements;
-  GALE_CHECK_EQ(source.size(), static_cast<size_t>(blocks * GgmlBlockBytes(type)));
+  const int64_t blocks = CheckedBlocks(source, type, out);
   constexpr int64_t kBlocksOfTask = kChunk / kGgmlBlockElements;
   threads.ParallelFor((blocks + kBlocksOfTask - 1) / kBlocksOfTask, [&](int64_t task, int) {
-    std::array<float, kGgmlBlockElements> elements;
-    for (int64_t b = task * kBlocksOfTask; b < std::min(blocks, (task + 1) * kBlocksOfTask); ++b) {
-      DequantizeBlock(type, source.data() + b * GgmlBlockBytes(type), elements.data());
-      for (int64_t i = 0; i < kGgmlBlockElements; ++i) {
-        StoreFloat(elements[static_cast<size_t>(i)], out, b * kGgmlBlockElements + i);
-      }
-    }
+    const int64_t begin = task * kBlocksOfTask;
+    ConvertBlockRange(source.data(), type, out, begin, std::min(blocks, begin + kBlocksOfTask));
   });
 }
 

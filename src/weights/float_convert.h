@@ -18,8 +18,12 @@ namespace gale {
 void ConvertElements(std::span<const std::byte> source, DType dtype, const TensorView& out,
                      ThreadPool& threads);
 
+/// The same on the calling thread.
+void ConvertElements(std::span<const std::byte> source, DType dtype, const TensorView& out);
+
 /// The same for rows of ggml's blocks, to f32 or bf16.
 void ConvertBlocks(std::span<const std::byte> source, GgmlType type, const TensorView& out,
                    ThreadPool& threads);
+void ConvertBlocks(std::span<const std::byte> source, GgmlType type, const TensorView& out);
 
 }  // namespace gale

@@ -38,6 +38,7 @@ struct ParamSpec {
   /// [rows, in] of which quantized blocks of a GGUF file are handed over as they are, if all parts
   /// are of one block type; else blocks are converted like any dtype.
   bool may_be_blocks = false;
+  bool on_host = false;  ///< the layer reorders it there, whatever the device
 
   uint64_t NumElements() const;
 };

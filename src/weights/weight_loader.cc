@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <unordered_set>
 
 #include <fmt/format.h>
@@ -14,6 +15,7 @@
 #include "weights/dummy_weights.h"
 #include "weights/float_convert.h"
 #include "weights/gguf_model.h"
+#include "weights/weight_upload.h"
 
 namespace gale {
 namespace {
@@ -92,6 +94,11 @@ ParamSpec AsStored(const ParamSpec& spec, GgmlType blocks) {
   return stored;
 }
 
+/// Whether the file's writer left the elements and their order as they were.
+bool IsPlain(const CheckpointTensor& entry) {
+  return entry.interleaved_head_dim == 0 && entry.offset == 0 && entry.value_rows == nullptr;
+}
+
 /// The parts as one stretch of a mapped file, or an empty view when they are not that. `stored`
 /// holds `blocks`.
 TensorView ViewInPlace(const ParamSpec& stored, GgmlType blocks, const Checkpoint& checkpoint) {
@@ -99,7 +106,7 @@ TensorView ViewInPlace(const ParamSpec& stored, GgmlType blocks, const Checkpoin
   const std::byte* next = nullptr;
   for (const ParamPart& part : stored.parts) {
     const CheckpointTensor& entry = *FindPart(checkpoint, part);
-    if (entry.interleaved_head_dim != 0 || entry.offset != 0 || entry.value_rows) return {};
+    if (!IsPlain(entry)) return {};
     const bool is_stored =
         entry.blocks == blocks && (blocks != GgmlType::kNone || entry.dtype == stored.dtype);
     if (!is_stored || (next != nullptr && entry.data.data() != next)) return {};
@@ -229,6 +236,16 @@ Result<RawParam> MakeDummyParam(const ParamSpec& spec, uint64_t seed, Backend& b
   return param;
 }
 
+/// The group's parameters one after the other.
+template <class ReadOne>
+Result<std::vector<RawParam>> ReadGroup(const ParamGroup& group, ReadOne&& read) {
+  std::vector<RawParam> params;
+  for (const ParamSpec& spec : group.specs) {
+    GALE_ASSIGN_OR_RETURN(params.emplace_back(), read(spec));
+  }
+  return params;
+}
+
 /// Fails before the first byte is read when the weights cannot fit.
 Status CheckMemory(size_t needed, const Backend& backend) {
   const DeviceInfo device = backend.info();
@@ -243,8 +260,86 @@ Status CheckMemory(size_t needed, const Backend& backend) {
                   static_cast<double>(device.total_bytes) / (1 << 30)));
 }
 
-/// Binds every group, taking each parameter from `read`. What that enqueues on the stream is done
-/// before a layer sees the parameters.
+/// Parameters of the next groups on their way to a device with memory of its own, so that neither
+/// it nor the threads that read files wait while a layer binds what it has got.
+class DeviceReader {
+ public:
+  DeviceReader(const ParamBuilder& builder, const Checkpoint& checkpoint, Backend& backend,
+               ThreadPool& threads)
+      : groups_(builder.groups()),
+        checkpoint_(checkpoint),
+        backend_(backend),
+        threads_(threads),
+        uploader_(backend, std::min(threads.threads(), kMaxThreads)) {}
+
+  /// The parameters of the next group, all of them there.
+  Result<std::vector<RawParam>> Next() {
+    while (begun_ < groups_.size() && (under_way_.empty() || bytes_ahead_ < kMaxBytesAhead)) {
+      GALE_RETURN_IF_ERROR(Begin(groups_[begun_++]));
+    }
+    Group& group = under_way_.front();
+    GALE_RETURN_IF_ERROR(uploader_.Wait(group.ticket));
+    std::vector<RawParam> params = std::move(group.params);
+    for (const RawParam& param : params) bytes_ahead_ -= param.storage.bytes();
+    under_way_.pop_front();
+    return params;
+  }
+
+ private:
+  /// Enough for the threads, and little memory beside the model if layers make copies of it.
+  static constexpr size_t kMaxBytesAhead = size_t{1} << 30;
+  static constexpr int kMaxThreads = 8;  // of an H200's host, which fill its link
+
+  struct Group {
+    std::vector<RawParam> params;
+    WeightUploader::Ticket ticket;
+  };
+
+  Status Begin(const ParamGroup& group) {
+    Group& begun = under_way_.emplace_back();
+    for (const ParamSpec& spec : group.specs) {
+      GALE_ASSIGN_OR_RETURN(begun.params.emplace_back(), BeginParam(spec, begun.ticket));
+      bytes_ahead_ += begun.params.back().storage.bytes();
+    }
+    return {};
+  }
+
+  Result<RawParam> BeginParam(const ParamSpec& spec, WeightUploader::Ticket& ticket) {
+    const bool is_plain = std::all_of(spec.parts.begin(), spec.parts.end(), [&](const auto& part) {
+      return IsPlain(*FindPart(checkpoint_, part));
+    });
+    if (spec.on_host || !is_plain) return ReadParam(spec, checkpoint_, backend_, threads_);
+    const GgmlType kept = KeptBlocks(spec, checkpoint_);
+    GALE_ASSIGN_OR_RETURN(RawParam param,
+                          AllocateParam(AsStored(spec, kept), backend_, MemoryKind::kDevice));
+    param.is_on_device = true;
+    param.blocks = kept;
+    int64_t row = 0;
+    for (const ParamPart& part : spec.parts) {
+      const CheckpointTensor& entry = *FindPart(checkpoint_, part);
+      const bool is_bytes = kept != GgmlType::kNone;
+      uploader_.Push({.source = entry.data,
+                      .dtype = is_bytes ? DType::kU8 : entry.dtype.value_or(DType::kU8),
+                      .blocks = is_bytes ? GgmlType::kNone : entry.blocks,
+                      .target = param.view.Rows(row, row + part.rows)},
+                     ticket);
+      row += part.rows;
+    }
+    return param;
+  }
+
+  const std::vector<ParamGroup>& groups_;
+  const Checkpoint& checkpoint_;
+  Backend& backend_;
+  ThreadPool& threads_;
+  size_t begun_ = 0;  ///< groups
+  size_t bytes_ahead_ = 0;
+  std::deque<Group> under_way_;
+  WeightUploader uploader_;  ///< last: it ends before the memory that it copies to goes away
+};
+
+/// Binds every group, taking its parameters from `read`. What that enqueues on the stream is done
+/// before a layer sees them.
 template <class Read>
 Status BindAll(const ParamBuilder& builder, BindContext context, const WeightProgress& progress,
                Read&& read) {
@@ -254,11 +349,8 @@ Status BindAll(const ParamBuilder& builder, BindContext context, const WeightPro
   }
   uint64_t done_bytes = 0;
   for (const ParamGroup& group : builder.groups()) {
-    std::vector<RawParam> params;
-    for (const ParamSpec& spec : group.specs) {
-      GALE_ASSIGN_OR_RETURN(params.emplace_back(), read(spec));
-      done_bytes += SpecBytes(spec);
-    }
+    GALE_ASSIGN_OR_RETURN(std::vector<RawParam> params, read(group));
+    for (const ParamSpec& spec : group.specs) done_bytes += SpecBytes(spec);
     GALE_RETURN_IF_ERROR(context.stream.Synchronize());
     GALE_RETURN_IF_ERROR(group.bind(context, std::move(params)));
     if (progress) progress(done_bytes, total_bytes);
@@ -315,8 +407,15 @@ Status LoadWeights(const ParamBuilder& builder, std::unique_ptr<const Checkpoint
   builder.store()->checkpoint = std::move(checkpoint);
   const std::unique_ptr<Stream> stream = backend.CreateStream();
   ThreadPool threads(AvailableCpus());
-  return BindAll(builder, {backend, *stream, *builder.store()}, progress,
-                 [&](const ParamSpec& spec) { return ReadParam(spec, source, backend, threads); });
+  const BindContext context{backend, *stream, *builder.store()};
+  if (!backend.info().is_host_memory) {
+    DeviceReader reader(builder, source, backend, threads);
+    return BindAll(builder, context, progress, [&](const ParamGroup&) { return reader.Next(); });
+  }
+  return BindAll(builder, context, progress, [&](const ParamGroup& group) {
+    return ReadGroup(
+        group, [&](const ParamSpec& spec) { return ReadParam(spec, source, backend, threads); });
+  });
 }
 
 Status LoadDummyWeights(const ParamBuilder& builder, uint64_t seed, Backend& backend,
@@ -326,7 +425,11 @@ Status LoadDummyWeights(const ParamBuilder& builder, uint64_t seed, Backend& bac
   const std::unique_ptr<Stream> stream = backend.CreateStream();
   GALE_ASSIGN_OR_RETURN(DummyWeights dummy, DummyWeights::Create(backend, *stream));
   return BindAll(builder, {backend, *stream, *builder.store()}, progress,
-                 [&](const ParamSpec& spec) { return MakeDummyParam(spec, seed, backend, dummy); });
+                 [&](const ParamGroup& group) {
+                   return ReadGroup(group, [&](const ParamSpec& spec) {
+                     return MakeDummyParam(spec, seed, backend, dummy);
+                   });
+                 });
 }
 
 }  // namespace gale

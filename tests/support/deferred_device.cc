@@ -168,6 +168,7 @@ class DeferredBackend final : public Backend {
     DeviceInfo info = inner_->info();
     info.name = "deferred";
     info.is_asynchronous = true;
+    info.is_host_memory = false;  // as the loader is to believe
     return info;
   }
   Result<Buffer> Allocate(size_t bytes, MemoryKind kind) override {

@@ -74,7 +74,17 @@ void RunFma(CudaStream& stream, const LinearArgs& args) {
                 LinearFmaKernel<X, W>, p);
 }
 
-/// Plain weights: bf16 as rows of whole units, f32 as they are, f16 (exactly) as f32.
+/// Whether it is, as large as whole allocations are aligned.
+bool IsDeviceMemory(const void* data) {
+  constexpr uintptr_t kAlignment = 256;
+  cudaPointerAttributes attributes{};
+  return reinterpret_cast<uintptr_t>(data) % kAlignment == 0 &&
+         cudaPointerGetAttributes(&attributes, data) == cudaSuccess &&
+         attributes.type == cudaMemoryTypeDevice;
+}
+
+/// Plain weights: bf16 as rows of whole units, f32 as they are, f16 (exactly) as f32. Those that
+/// lie so in the device's memory are used where they are.
 class PlainLinear final : public LinearKernel {
  public:
   explicit PlainLinear(Numerics numerics) : numerics_(numerics) {}
@@ -87,6 +97,11 @@ class PlainLinear final : public LinearKernel {
     packed.out = weight.out;
     const DType dtype = weight.data.dtype == DType::kBf16 ? DType::kBf16 : DType::kF32;
     const int64_t stride = (weight.in + kUnit - 1) / kUnit * kUnit;
+    if (weight.data.dtype == dtype && weight.data.strides[0] == stride &&
+        IsDeviceMemory(weight.data.data)) {
+      packed.data = weight.data;
+      return packed;
+    }
     const size_t pitch = static_cast<size_t>(stride) * DTypeBytes(dtype);
     GALE_ASSIGN_OR_RETURN(packed.storage,
                           Allocate(pitch * static_cast<size_t>(weight.out), MemoryKind::kDevice));
