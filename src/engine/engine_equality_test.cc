@@ -134,6 +134,11 @@ std::vector<RequestParams> Requests() {
     if (i % 5 == 1) sampling.n = 3;
     if (i % 4 == 2) sampling.logprobs = 3;
     if (i % 6 == 4) sampling.prompt_logprobs = 2;
+    if (i % 7 == 5) {
+      request.task = TaskKind::kEmbed;
+      sampling = {};
+      sampling.max_tokens = 0;
+    }
   }
   return requests;
 }
@@ -175,6 +180,7 @@ void ExpectEqual(const RequestOutput& a, const RequestOutput& b) {
     ExpectEqual(a.samples[i].logprobs, b.samples[i].logprobs);
   }
   ExpectEqual(a.prompt_logprobs, b.prompt_logprobs);
+  EXPECT_EQ(a.embedding, b.embedding);
 }
 
 class EngineEqualityTest : public ::testing::TestWithParam<Tested> {};

@@ -156,10 +156,11 @@ void ModelRunner::Forward(const SchedulerOutput& plan) {
     return;
   }
   Swap(plan);
-  CopyBlocks(*stream_, plan.copies, pool_, pool_);
   step.status = BuildBatch(plan, step);
   if (!step.status) return;
   Upload(step);
+  // A block that is copied to may be one that has just been swapped out: behind Upload's wait.
+  CopyBlocks(*stream_, plan.copies, pool_, pool_);
   if (step.kind == StepKind::kFused) RunFused(step);
   if (step.kind == StepKind::kLayers) RunLayers(step.batch);
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "server/body_reader.h"
+#include "server/embedding_reply.h"
 
 namespace gale::server {
 namespace {
@@ -138,6 +139,37 @@ TEST(ParseCompletionRequest, Defaults) {
   ASSERT_TRUE(scored.has_value());
   EXPECT_EQ(scored->sampling.prompt_logprobs, 0);
   EXPECT_EQ(Completion(R"(, "suffix": "x")").error().code, "unsupported_parameter");
+}
+
+TEST(ParseEmbeddingRequest, ReadsInputsAndForm) {
+  const auto parse = [](const std::string& fields) {
+    return ParseEmbeddingRequest(Body(R"({"input": ["a", [3, 4]])" + fields + "}"), 64);
+  };
+  const auto request = parse(R"(, "encoding_format": "base64", "dimensions": 8, "timeout": 2.5)");
+  ASSERT_TRUE(request.has_value()) << request.error().message;
+  ASSERT_EQ(request->inputs.size(), 2U);
+  EXPECT_EQ(std::get<std::string>(request->inputs[0]), "a");
+  EXPECT_THAT(std::get<std::vector<TokenId>>(request->inputs[1]), ElementsAre(3, 4));
+  EXPECT_TRUE(request->is_base64);
+  EXPECT_EQ(request->dimensions, 8);
+  EXPECT_EQ(request->timeout_s, 2.5F);
+  EXPECT_FALSE(parse("")->is_base64);
+  for (const auto& [fields, param] : {std::pair{R"(, "encoding_format": "hex")", "encoding_format"},
+                                      {R"(, "dimensions": 65)", "dimensions"},
+                                      {R"(, "dimensions": 0)", "dimensions"},
+                                      {R"(, "timeout": -1)", "timeout"}}) {
+    EXPECT_EQ(parse(fields).error().param, param);
+  }
+  EXPECT_EQ(ParseEmbeddingRequest(Body(R"({"input": []})"), 64).error().param, "input");
+  EXPECT_EQ(ParseEmbeddingRequest(Body(R"({"prompt": "a"})"), 64).error().param, "input");
+}
+
+TEST(EmbeddingForm, IsThatOfOpenAi) {
+  EXPECT_EQ(JsonNumbers(std::vector<float>{0.25F, -1, 3e-5F}), "[0.25,-1,3e-05]");
+  EXPECT_EQ(Base64Floats(std::vector<float>{1, -2}), "AACAPwAAAMA=");
+  EXPECT_EQ(Base64Floats({}), "");
+  EXPECT_THAT(Shortened({0.6F, 0, 0.8F}, 2), ElementsAre(1, 0));
+  EXPECT_THAT(Shortened({0.6F, 0.8F}, 0), ElementsAre(0.6F, 0.8F));
 }
 
 }  // namespace

@@ -78,6 +78,44 @@ class OpenAi(unittest.TestCase):
         self.assertTrue(answer.choices[0].text.startswith(PROMPT["prompt"]))
         self.assertEqual(len(answer.choices[0].logprobs.tokens), len(PROMPT["ids"]) + 4)
 
+    def test_embeddings(self):
+        answer = self.client.embeddings.create(model=self.model, input=["Once upon", "a time"])
+        self.assertEqual([entry.index for entry in answer.data], [0, 1])
+        plain = self.client.embeddings.create(model=self.model, input="a time",
+                                              encoding_format="float")
+        for a, b in zip(answer.data[1].embedding, plain.data[0].embedding, strict=True):
+            self.assertAlmostEqual(a, b, places=5)
+        self.assertAlmostEqual(sum(a * a for a in answer.data[0].embedding), 1, places=4)
+        self.assertEqual(answer.usage.total_tokens, answer.usage.prompt_tokens)
+
+    def test_a_deadline_is_told_once(self):
+        client = self.client.with_options(max_retries=2)
+        before = self.num_answers(408)
+        with self.assertRaises(self.openai.APIStatusError) as caught:
+            client.completions.create(model=self.model, prompt="a", max_tokens=100,
+                                      extra_body={"timeout": 1e-6, "ignore_eos": True})
+        self.assertEqual(caught.exception.status_code, 408)
+        self.assertEqual(caught.exception.code, "deadline_exceeded")
+        self.assertEqual(self.num_answers(408), before + 1)  # the client did not try again
+
+    def num_answers(self, status):
+        stats = self.server.get("/metrics", Authorization="Bearer sk-test").text()
+        return sum(int(float(line.split()[-1])) for line in stats.splitlines()
+                   if line.startswith("http_requests_total") and f'status="{status}"' in line)
+
+    def test_full_queues_are_tried_again(self):
+        with Server("--max-num-seqs", 1, "--max-queued-requests", 1) as server:
+            client = self.openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1",
+                                        api_key="x", max_retries=8)
+            with client:
+                held = [client.completions.create(model=server.name, prompt="a", max_tokens=400,
+                                                  stream=True, extra_body={"ignore_eos": True})
+                        for _ in range(2)]
+                answer = client.completions.create(model=server.name, prompt="b", max_tokens=2)
+                self.assertEqual(answer.usage.completion_tokens, 2)
+                for stream in held:
+                    stream.close()
+
     def test_errors_are_their_exceptions(self):
         with self.assertRaises(self.openai.NotFoundError):
             self.create(model="other")
@@ -99,6 +137,18 @@ class LangChain(unittest.TestCase):
             self.assertEqual(whole.usage_metadata["output_tokens"], 8)
             chunks = list(chat.stream("Hello"))
             self.assertEqual("".join(chunk.content for chunk in chunks), whole.content)
+
+
+    def test_embeddings(self):
+        from langchain_openai import OpenAIEmbeddings
+        with Server() as server:
+            embeddings = OpenAIEmbeddings(base_url=f"http://127.0.0.1:{server.port}/v1",
+                                          api_key="x", model=server.name,
+                                          check_embedding_ctx_length=False)
+            one = embeddings.embed_query("Once upon")
+            both = embeddings.embed_documents(["Once upon", "a time"])
+            self.assertEqual(one, both[0])
+            self.assertNotEqual(both[0], both[1])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """gale serve, driven by Python's standard library: answers, streams, errors, clients that go."""
 
+import base64
 import http.client
 import json
 import pathlib
@@ -7,13 +8,14 @@ import re
 import shutil
 import signal
 import ssl
+import struct
 import subprocess
 import tempfile
 import threading
 import time
 import unittest
 
-from gale_process import GOLDEN, ROOT, TIMEOUT_S
+from gale_process import GOLDEN, ROOT, TIMEOUT_S, TINY
 from serve_process import Server, raw_post, read_all, user
 
 GREEDY = GOLDEN["prompts"][0]
@@ -393,6 +395,47 @@ class Lifecycle(unittest.TestCase):
                 for connection in held:
                     connection.close()
 
+    def test_embeddings_are_transformers(self):
+        golden = GOLDEN["embedding"]
+        tokens = GOLDEN["logprobs"]["tokens"]
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder, "mean")
+            shutil.copytree(TINY, copy)
+            (copy / "1_Pooling").mkdir()
+            (copy / "1_Pooling/config.json").write_text(json.dumps(
+                {"pooling_mode_mean_tokens": True, "pooling_mode_lasttoken": False}))
+            for model, expected in ((TINY, golden["last"]), (copy, golden["mean"])):
+                with Server("--max-num-batched-tokens", 16, model=model) as server:
+                    answer = server.post("/v1/embeddings", {"input": [tokens, [5]]}).json()
+                    self.assertEqual(answer["usage"], {"prompt_tokens": 41, "total_tokens": 41})
+                    for a, b in zip(answer["data"][0]["embedding"], expected, strict=True):
+                        self.assertAlmostEqual(a, b, delta=2e-5)
+                    coded = server.post("/v1/embeddings", {"input": tokens,
+                                                           "encoding_format": "base64"}).json()
+                    data = base64.b64decode(coded["data"][0]["embedding"])
+                    self.assertEqual(len(data), 4 * len(expected))
+                    for a, b in zip(struct.unpack(f"<{len(expected)}f", data), expected):
+                        self.assertAlmostEqual(a, b, delta=2e-5)
+                    short = server.post("/v1/embeddings", {"input": tokens, "dimensions": 2})
+                    x, y = short.json()["data"][0]["embedding"]
+                    self.assertAlmostEqual(x * x + y * y, 1, places=5)
+                    self.assertAlmostEqual(x / y, expected[0] / expected[1], delta=1e-2)
+                    long = server.post("/v1/embeddings", {"input": [5] * 100000})
+                    self.assertEqual((long.status, long.error()["code"]),
+                                     (400, "context_length_exceeded"))
+                    self.assertEqual(server.post("/v1/embeddings", {"input": ""}).status, 400)
+
+    def test_deadlines(self):
+        body = {"prompt": "a", "max_tokens": 400, "ignore_eos": True}
+        with Server("--request-timeout", 1e-6) as server:
+            late = server.post("/v1/completions", body)
+            self.assertEqual((late.status, late.error()["code"]), (408, "deadline_exceeded"))
+            self.assertEqual(late.headers["X-Should-Retry"], "false")
+            streamed = server.post("/v1/completions", {**body, "stream": True})
+            self.assertEqual(streamed.status, 408)
+            self.assertEqual(server.post("/v1/completions", {**body, "timeout": 60}).status, 200)
+            self.assertEqual(server.post("/v1/embeddings", {"input": "a"}).status, 408)
+
     def test_keys_share_fairly(self):
         done = []
         body = {"prompt": "a", "max_tokens": 200, "ignore_eos": True}
@@ -403,13 +446,19 @@ class Lifecycle(unittest.TestCase):
             greedy = [threading.Thread(target=ask, args=["greedy"]) for _ in range(40)]
             for thread in greedy:
                 thread.start()
-            while len(done) < 2:
+            while self.num_waiting(server) < 20:
                 time.sleep(0.001)
             ask("light")
             place = done.index("light")
             for thread in greedy:
                 thread.join()
         self.assertLess(place, 30, "the light key waited behind the greedy key's queue")
+
+    @staticmethod
+    def num_waiting(server):
+        page = server.get("/metrics", Authorization="Bearer light").text()
+        return next(float(line.split()[-1]) for line in page.splitlines()
+                    if line.startswith("gale_num_requests_waiting{"))
 
     def test_priorities_go_first(self):
         done = []

@@ -106,6 +106,15 @@ def logprobs(model, ids):
             "top_ids": top.indices.tolist(), "top_logprobs": top.values.tolist()}
 
 
+@torch.no_grad()
+def embedding(model, ids):
+    """Unit vectors of the states behind the final norm: the last token's, and the mean's."""
+    states = model.model(torch.tensor([ids])).last_hidden_state[0].double()
+    vectors = {"last": states[-1], "mean": states.mean(0)}
+    return {name: [round(value, 6) for value in (vector / vector.norm()).tolist()]
+            for name, vector in vectors.items()}
+
+
 def main():
     tokenizer = make_tokenizer()
     prompts = [tokenizer(prompt).input_ids for prompt in PROMPTS]
@@ -132,6 +141,7 @@ def main():
         "text_tokens": len(ids),
         "perplexity": [perplexity(model, ids, *window) for window in WINDOWS],
         "logprobs": logprobs(model, ids[:40]),
+        "embedding": embedding(model, ids[:40]),
     }
     (FOLDER / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
     print(f"seed {seed}, {len(ids)} tokens of text, answers:")
