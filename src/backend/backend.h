@@ -142,7 +142,8 @@ struct LinearKey {
   QuantFormat format;
   int64_t in = 0;
   int64_t out = 0;  ///< of all groups
-  DType activation = DType::kBf16;
+  DType activation = DType::kBf16;  ///< bf16 rows may meet ggml's blocks rounded to 8 bits, 32 at a
+                                    ///< time; f32 rows as they are
   Numerics numerics = Numerics::kBatchInvariant;
   bool grouped = false;  ///< RunGrouped or RunBatched will be called
 };
@@ -152,6 +153,8 @@ class LinearKernel {
  public:
   virtual ~LinearKernel() = default;
   virtual Result<PackedLinear> Prepare(const LinearWeight& weight) const = 0;
+  /// Bytes of its own that Prepare makes of such a weight in host memory; 0: it borrows the weight.
+  virtual size_t PackedBytes(const LinearKey&) const { return 0; }
   virtual void Run(Stream& stream, const LinearArgs& args) const = 0;
   /// Each row is summed as Run sums it. Reads the weights of groups that have entries, and few
   /// times each however many entries there are. Kernels found for a key with `grouped` have both.

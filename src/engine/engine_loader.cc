@@ -119,6 +119,7 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
       .format = config.load_format,
       .dtype = config.dtype,
       .numerics = *parts.config.numerics,
+      .quantize = config.quantize,
       .seed = config.seed,
       .on_declared = [&](const Model& declared, const WeightBytes& weights) -> Status {
         GALE_RETURN_IF_ERROR(planner.Decide(declared, weights));

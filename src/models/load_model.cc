@@ -19,13 +19,27 @@ DType CheckpointDType(const HfConfig& config, const Checkpoint* checkpoint) {
   return DType::kBf16;
 }
 
+/// The quantization scheme's name. What is quantized already stays as it is.
+Result<std::string_view> QuantMethod(LoadQuantization quantize, const std::string& checkpoint) {
+  if (quantize == LoadQuantization::kNone) return checkpoint;
+  if (checkpoint != "none") {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("quantize: expected a plain checkpoint, got one whose weights are "
+                                 "in the format {}; leave --quantize out",
+                                 checkpoint));
+  }
+  return quantize == LoadQuantization::kInt8 ? "int8-on-load" : "int4-on-load";
+}
+
 }  // namespace
 
 Result<LoadedModel> LoadModel(const LoadOptions& options, Backend& backend,
                               const std::function<void(uint64_t, uint64_t)>& progress) {
   GALE_ASSIGN_OR_RETURN(ModelSource source, ReadModelSource(options.model));
   GALE_ASSIGN_OR_RETURN(const ModelFactory factory, FindModel(source.config.architecture));
-  GALE_ASSIGN_OR_RETURN(const QuantScheme* scheme, FindQuantScheme(source.config.quant_method));
+  GALE_ASSIGN_OR_RETURN(const std::string_view method,
+                        QuantMethod(options.quantize, source.config.quant_method));
+  GALE_ASSIGN_OR_RETURN(const QuantScheme* scheme, FindQuantScheme(method));
   std::unique_ptr<const Checkpoint> checkpoint;
   if (options.format == LoadFormat::kAuto) {
     if (source.folder.empty()) {

@@ -21,6 +21,7 @@ struct LoadOptions {
   std::string model;  ///< as EngineConfig::model
   LoadFormat format = LoadFormat::kAuto;
   ModelDType dtype = ModelDType::kAuto;
+  LoadQuantization quantize = LoadQuantization::kNone;
   Numerics numerics = Numerics::kBatchInvariant;
   uint64_t seed = 0;  ///< of dummy weights
   /// Called with the declared model before any weight is read; an error ends the loading.

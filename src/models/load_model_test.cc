@@ -58,14 +58,14 @@ TEST_F(LoadModelTest, ReportsProgressToTheLastByte) {
 }
 
 TEST_F(LoadModelTest, HoldsNoWeightTwice) {
-  // In bf16 as in the file: only the three merged qkv weights are copied.
-  const auto loaded = Load(kModels + "llama_gqa5");
+  // In f32 as in the file: only the merged weights, qkv and gate-up, and their biases are copied.
+  const auto loaded = Load(kModels + "llama_bias");
   ASSERT_TRUE(loaded) << loaded.error().message;
   const size_t file_bytes = progress_.back().second;
-  const size_t qkv_bytes = 3 * (10 + 2 * 2) * 16 * 60 * 2;
-  EXPECT_EQ(loaded->model->mapped_bytes(), file_bytes - qkv_bytes);
-  EXPECT_GE(loaded->model->private_bytes(), qkv_bytes);
-  EXPECT_LT(loaded->model->private_bytes(), qkv_bytes + 1024);
+  const size_t merged_bytes = 3 * (3 * 4 * 12 + 2 * 60) * (48 + 1) * 4;
+  EXPECT_EQ(loaded->model->mapped_bytes(), file_bytes - merged_bytes);
+  EXPECT_GE(loaded->model->private_bytes(), merged_bytes);
+  EXPECT_LT(loaded->model->private_bytes(), merged_bytes + 1024);
 }
 
 TEST_F(LoadModelTest, HoldsATiedTableOnceWhenConverted) {

@@ -17,7 +17,8 @@ TEST(ModelRegistry, HoldsEveryArchitecture) {
                 "GlmForCausalLM", "GptOssForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
                 "MixtralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM",
                 "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"}));
-  EXPECT_EQ(QuantSchemeNames(), (std::vector<std::string>{"gguf", "none"}));
+  EXPECT_EQ(QuantSchemeNames(),
+            (std::vector<std::string>{"gguf", "int4-on-load", "int8-on-load", "none"}));
 }
 
 TEST(ModelRegistry, NamesWhatItKnows) {
@@ -29,8 +30,8 @@ TEST(ModelRegistry, NamesWhatItKnows) {
       "DeepseekV3ForCausalLM, "))
       << factory.error().message;
   EXPECT_EQ(FindQuantScheme("awq").error().message,
-            "quantization method \"awq\" is not supported; this build knows gguf, none (\"none\": "
-            "plain weights)");
+            "quantization method \"awq\" is not supported; this build knows gguf, "
+            "int4-on-load, int8-on-load, none (\"none\": plain weights)");
 }
 
 TEST(ModelRegistryDeathTest, DuplicatesAreFatal) {

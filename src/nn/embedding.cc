@@ -8,7 +8,6 @@ namespace gale {
 namespace {
 
 constexpr char kTable[] = "model.embed_tokens.weight";
-constexpr char kHead[] = "lm_head";
 
 /// The table as the head's weight, which is in no format but its own or ggml's blocks.
 LinearWeight TableWeight(const RawParam& table, const LinearShape& shape) {
@@ -35,27 +34,35 @@ Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
                     [this](BindContext& context, std::vector<RawParam> params) -> Status {
                       return PlaceTable(context, std::move(params[0]));
                     });
-    head_ = std::make_unique<Linear>(builder, scheme, config.hidden,
-                                     std::vector<LinearPart>{{kHead, config.vocab}}, false);
+    head_ = std::make_unique<Linear>(
+        builder, scheme, config.hidden,
+        std::vector<LinearPart>{{std::string(kHeadName), config.vocab}}, false);
     return;
   }
   // Files name the one tensor by either end, or hold it twice.
-  spec.parts[0].names.push_back(std::string(kHead) + ".weight");
+  spec.parts[0].names.push_back(std::string(kHeadName) + ".weight");
   head_ = std::make_unique<Linear>(builder, config.hidden, config.vocab);
-  builder.Declare({std::move(spec)},
-                  [this, shape](BindContext& context, std::vector<RawParam> params) -> Status {
-                    const LinearWeight weight = TableWeight(params[0], shape);
-                    GALE_RETURN_IF_ERROR(head_->Bind(context, weight));
-                    const TensorView& packed = head_->weight();
-                    const bool is_copy = packed.data != params[0].view.data;
-                    if (!context.backend.info().is_host_memory && is_copy &&
-                        packed.dtype == weight.data.dtype &&
-                        weight.format.code == BlockCode::kNone) {
-                      table_ = packed;  // the device's own copy
-                      return {};
-                    }
-                    return PlaceTable(context, std::move(params[0]));
-                  });
+  const GgmlType quantize_as = scheme.QuantizedType(shape, kHeadName);
+  spec.use = WeightUse::kLinearAndTable;
+  spec.quantize_as = quantize_as;
+  spec.on_host = quantize_as != GgmlType::kNone;
+  builder.Declare(
+      {std::move(spec)},
+      [this, shape, quantize_as](BindContext& context, std::vector<RawParam> params) -> Status {
+        if (quantize_as != GgmlType::kNone && params[0].blocks == GgmlType::kNone) {
+          GALE_ASSIGN_OR_RETURN(params[0], context.Quantize(std::move(params[0]), quantize_as));
+        }
+        const LinearWeight weight = TableWeight(params[0], shape);
+        GALE_RETURN_IF_ERROR(head_->Bind(context, weight));
+        const TensorView& packed = head_->weight();
+        const bool is_copy = packed.data != params[0].view.data;
+        if (!context.backend.info().is_host_memory && is_copy &&
+            packed.dtype == weight.data.dtype && weight.format.code == BlockCode::kNone) {
+          table_ = packed;  // the device's own copy
+          return {};
+        }
+        return PlaceTable(context, std::move(params[0]));
+      });
 }
 
 Status Embedding::PlaceTable(BindContext& context, RawParam param) {

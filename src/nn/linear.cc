@@ -43,34 +43,53 @@ std::string_view FormatName(const QuantFormat& format) {
   return format.code == BlockCode::kGgmlBlock ? GgmlTypeName(format.ggml) : DTypeName(format.data);
 }
 
+LinearWeight BlockWeight(const LinearShape& shape, GgmlType type, const TensorView& rows) {
+  return {{BlockCode::kGgmlBlock, DType::kU8, type}, shape.in, shape.out, rows};
+}
+
 }  // namespace
 
 Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
                std::vector<LinearPart> parts, bool bias, int groups)
     : shape_{in, 0, builder.dtype()}, numerics_(builder.numerics()), groups_(groups) {
   for (const LinearPart& part : parts) shape_.out += part.out;
+  const GgmlType quantize_as = scheme.QuantizedType(shape_, parts[0].name);
   std::vector<ParamSpec> specs;
   for (const QuantParam& param : scheme.Params(shape_)) {
     specs.push_back(MakeSpec(parts, param, shape_));
   }
-  builder.Declare(
-      std::move(specs),
-      [this, &scheme](BindContext& context, std::vector<RawParam> params) -> Status {
-        GALE_ASSIGN_OR_RETURN(LinearWeight weight, scheme.Canonicalize(shape_, params));
-        if (weight.format.code == BlockCode::kGgmlBlock && !FindKernel(context, weight)) {
-          GALE_ASSIGN_OR_RETURN(params[0], UnpackBlocks(context.backend, weight));
-          weight = {{BlockCode::kNone, DType::kF32}, shape_.in, shape_.out, params[0].view};
-        }
-        GALE_RETURN_IF_ERROR(Bind(context, weight));
-        for (RawParam& param : params) {
-          if (Borrows(param.view)) context.Keep(std::move(param));
-        }
-        return {};
-      });
+  specs[0].use = WeightUse::kLinear;
+  specs[0].quantize_as = quantize_as;
+  specs[0].on_host |= quantize_as != GgmlType::kNone;
+  builder.Declare(std::move(specs),
+                  [this, &scheme, quantize_as](BindContext& context, std::vector<RawParam> params) {
+                    return BindParams(context, scheme, quantize_as, std::move(params));
+                  });
   if (!bias) return;
   ParamSpec spec = MakeSpec(parts, {".bias", {shape_.out}, shape_.dtype}, shape_);
   spec.dummy_std = 1;  // as large as what it is added to
   builder.Declare(std::move(spec), &bias_);
+}
+
+Status Linear::BindParams(BindContext& context, const QuantScheme& scheme, GgmlType quantize_as,
+                          std::vector<RawParam> params) {
+  GALE_ASSIGN_OR_RETURN(LinearWeight weight, scheme.Canonicalize(shape_, params));
+  if (quantize_as != GgmlType::kNone && weight.format.code == BlockCode::kNone) {
+    const LinearWeight blocks = BlockWeight(shape_, quantize_as, {});
+    if (FindKernel(context, blocks) != nullptr) {
+      GALE_ASSIGN_OR_RETURN(params[0], context.Quantize(std::move(params[0]), quantize_as));
+      weight = BlockWeight(shape_, quantize_as, BlockRows(params[0].view, shape_.in));
+    }
+  }
+  if (weight.format.code == BlockCode::kGgmlBlock && !FindKernel(context, weight)) {
+    GALE_ASSIGN_OR_RETURN(params[0], UnpackBlocks(context.backend, weight));
+    weight = {{BlockCode::kNone, DType::kF32}, shape_.in, shape_.out, params[0].view};
+  }
+  GALE_RETURN_IF_ERROR(Bind(context, weight));
+  for (RawParam& param : params) {
+    if (Borrows(param.view)) context.Keep(std::move(param));
+  }
+  return {};
 }
 
 const LinearKernel* Linear::FindKernel(const BindContext& context,

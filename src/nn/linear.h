@@ -54,6 +54,8 @@ class Linear {
   const TensorView& bias() const { return bias_; }           ///< [out] or empty
 
  private:
+  Status BindParams(BindContext& context, const QuantScheme& scheme, GgmlType quantize_as,
+                    std::vector<RawParam> params);
   bool Borrows(const TensorView& memory) const;
   const LinearKernel* FindKernel(const BindContext& context, const LinearWeight& weight) const;
 

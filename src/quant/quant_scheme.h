@@ -37,7 +37,15 @@ class QuantScheme {
   /// `raw` holds Params(shape) in order; the result may point into it.
   virtual Result<LinearWeight> Canonicalize(const LinearShape& shape,
                                             std::span<const RawParam> raw) const = 0;
+  /// The blocks that the plain weight of the layer called so is made into while it loads; kNone: it
+  /// stays as it is.
+  virtual GgmlType QuantizedType(const LinearShape&, std::string_view) const {
+    return GgmlType::kNone;
+  }
 };
+
+/// The layer that makes the logits, also where its weight is the embedding table.
+inline constexpr std::string_view kHeadName = "lm_head";
 
 /// Called by static initializers; a duplicate name is fatal. `scheme` lives for ever.
 bool RegisterQuantScheme(const QuantScheme* scheme);

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 
+#include "base/host_limits.h"
 #include "base/status_macros.h"
+#include "base/thread_pool.h"
+#include "tensor/ggml_quantize.h"
+#include "weights/float_convert.h"
 
 namespace gale {
 
@@ -49,6 +53,26 @@ Result<RawParam> BindContext::AllocateHost(DType dtype, std::initializer_list<in
   GALE_ASSIGN_OR_RETURN(param.storage, backend.Allocate(param.view.Bytes(), kind));
   param.view.data = param.storage.data();
   return param;
+}
+
+Result<RawParam> BindContext::Quantize(RawParam param, GgmlType type) {
+  GALE_RETURN_IF_ERROR(BringToHost(param));
+  const int64_t rows = param.view.dim(0);
+  const int64_t in = param.view.dim(1);
+  GALE_ASSIGN_OR_RETURN(RawParam blocks, AllocateHost(DType::kU8, {rows, GgmlRowBytes(type, in)}));
+  blocks.blocks = type;
+  ThreadPool threads(AvailableCpus());
+  threads.ParallelFor(rows, [&](int64_t row, int) {
+    std::vector<float> x(static_cast<size_t>(in));
+    const TensorView source = param.view.Rows(row, row + 1);
+    ConvertElements({static_cast<const std::byte*>(source.data), source.Bytes()}, source.dtype,
+                    TensorView(x.data(), DType::kF32, {1, in}));
+    auto* block = static_cast<std::byte*>(blocks.view.Rows(row, row + 1).data);
+    for (int64_t i = 0; i < in; i += kGgmlBlockElements, block += GgmlBlockBytes(type)) {
+      QuantizeBlock(type, x.data() + i, block);
+    }
+  });
+  return blocks;
 }
 
 Status BindContext::BringToHost(RawParam& param) {

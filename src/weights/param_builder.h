@@ -3,6 +3,7 @@
 // Layer L2 of the compute column; used by nn/ and the weight loader.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -28,6 +29,9 @@ struct ParamPart {
   int64_t rows = 0;                ///< of dimension 0
 };
 
+/// What becomes of a parameter: ops read it as it is, or a linear kernel takes it, or both.
+enum class WeightUse : uint8_t { kTable, kLinear, kLinearAndTable };
+
 /// One tensor that a layer wants: its parts stacked along dimension 0.
 struct ParamSpec {
   std::vector<ParamPart> parts;
@@ -38,7 +42,9 @@ struct ParamSpec {
   /// [rows, in] of which quantized blocks of a GGUF file are handed over as they are, if all parts
   /// are of one block type; else blocks are converted like any dtype.
   bool may_be_blocks = false;
-  bool on_host = false;  ///< the layer reorders it there, whatever the device
+  WeightUse use = WeightUse::kTable;
+  GgmlType quantize_as = GgmlType::kNone;  ///< what the layer makes of plain elements
+  bool on_host = false;                    ///< the layer reorders it there, whatever the device
 
   uint64_t NumElements() const;
 };
@@ -74,6 +80,8 @@ struct BindContext {
   Result<TensorView> Place(RawParam param);
   /// Memory that the host can write and Copy can read.
   Result<RawParam> AllocateHost(DType dtype, std::initializer_list<int64_t> dims);
+  /// A plain parameter [out, in] as blocks of `type`, in such memory.
+  Result<RawParam> Quantize(RawParam param, GgmlType type);
   /// Moves the parameter to such memory unless it is there: dummy weights are made on the device.
   Status BringToHost(RawParam& param);
   /// A table that the layer computed itself.

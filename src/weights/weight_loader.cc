@@ -360,6 +360,24 @@ Status BindAll(const ParamBuilder& builder, BindContext context, const WeightPro
 
 }  // namespace
 
+namespace {
+
+/// What a kernel that reads host memory makes of a linear layer's weight beside it.
+size_t PackedBytes(const ParamBuilder& builder, const ParamSpec& spec, GgmlType blocks,
+                   const Backend& backend) {
+  if (spec.use == WeightUse::kTable || !backend.info().is_host_memory) return 0;
+  LinearKey key{.format = {BlockCode::kNone, spec.dtype},
+                .in = spec.shape[1],
+                .out = spec.shape[0],
+                .activation = builder.dtype(),
+                .numerics = builder.numerics()};
+  if (blocks != GgmlType::kNone) key.format = {BlockCode::kGgmlBlock, DType::kU8, blocks};
+  const LinearKernel* kernel = backend.FindLinear(key);
+  return kernel == nullptr ? 0 : kernel->PackedBytes(key);
+}
+
+}  // namespace
+
 WeightBytes CountWeightBytes(const ParamBuilder& builder, const Checkpoint* checkpoint,
                              const Backend& backend) {
   const bool can_map = checkpoint != nullptr && backend.info().is_host_memory;
@@ -367,8 +385,12 @@ WeightBytes CountWeightBytes(const ParamBuilder& builder, const Checkpoint* chec
   for (const ParamGroup& group : builder.groups()) {
     for (const ParamSpec& spec : group.specs) {
       const GgmlType kept = checkpoint != nullptr ? KeptBlocks(spec, *checkpoint) : GgmlType::kNone;
-      const ParamSpec stored = AsStored(spec, kept);
-      const bool is_mapped = can_map && ViewInPlace(stored, kept, *checkpoint);
+      const GgmlType blocks = kept == GgmlType::kNone ? spec.quantize_as : kept;
+      const size_t packed_bytes = PackedBytes(builder, spec, blocks, backend);
+      total.private_bytes += packed_bytes;
+      if (packed_bytes > 0 && spec.use == WeightUse::kLinear) continue;
+      const ParamSpec stored = AsStored(spec, blocks);
+      const bool is_mapped = can_map && kept == blocks && ViewInPlace(stored, kept, *checkpoint);
       (is_mapped ? total.mapped_bytes : total.private_bytes) += SpecBytes(stored);
     }
   }

@@ -19,6 +19,10 @@ class PanelLinear final : public CpuLinear {
  public:
   PanelLinear(Context& context, PanelKind kind) : CpuLinear(context), kind_(kind) {}
 
+  size_t PackedBytes(const LinearKey& key) const override {
+    return static_cast<size_t>(NumPanels(key.out) * PanelBytes(kind_, key.in));
+  }
+
   Result<PackedLinear> Prepare(const LinearWeight& weight) const override {
     CheckShape(weight.data, {weight.out, weight.in});
     const int64_t panel_bytes = PanelBytes(kind_, weight.in);
