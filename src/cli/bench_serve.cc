@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "cli/command.h"
 #include "cli/json_text.h"
 #include "cli/load_plan.h"
+#include "cli/load_plot.h"
 #include "cli/load_report.h"
 #include "cli/standard_io.h"
 #include "cli/whole_number.h"
@@ -37,8 +39,10 @@ struct BenchServeOptions {
   std::string trace;
   double speed = 1;
   Objective objective;
+  int shared_prompt_tokens = 0;
+  int late_prompt_tokens = 0;
   std::string json;
-  std::string plot;
+  std::vector<std::string> plots;
 };
 
 /// One point of the sweep.
@@ -51,8 +55,13 @@ struct Load {
 
 Result<std::vector<Load>> PlanLoads(const BenchServeOptions& options) {
   const auto plan = [&options](double rate) {
-    return PlanPoisson(options.num_requests, rate, options.prompt_tokens, options.output_tokens,
-                       options.style.seed);
+    auto requests = PlanRandom({.count = options.num_requests,
+                                .rate = rate,
+                                .prompt_tokens = options.prompt_tokens,
+                                .output_tokens = options.output_tokens,
+                                .seed = options.style.seed});
+    for (PlannedRequest& request : requests) request.shared_tokens = options.shared_prompt_tokens;
+    return requests;
   };
   std::vector<Load> loads;
   if (!options.trace.empty()) {
@@ -114,7 +123,40 @@ Status WriteFile(const std::string& path, const std::string& text) {
   return MakeError(ErrorCode::kResourceExhausted, fmt::format("{}: cannot be written", path));
 }
 
-json::object Record(const BenchServeOptions& options, const std::vector<LoadSummary>& runs) {
+/// What all prompts have in common is in the server's cache once one of them has been answered.
+Status FillCache(const LoadTarget& target, const BenchServeOptions& options) {
+  const std::vector<PlannedRequest> plan = {{.prompt_tokens = options.shared_prompt_tokens,
+                                             .output_tokens = 1,
+                                             .shared_tokens = options.shared_prompt_tokens}};
+  const auto done =
+      RunLoad(target, MakeRequests(plan, options.style), {.concurrency = 1}, [](size_t) {});
+  if (!done) return tl::unexpected(done.error());
+  return {};
+}
+
+/// Sends one prompt of that length alone, and one when all users stream; `others`: theirs.
+Result<LateSummary> RunLate(const LoadTarget& target, const BenchServeOptions& options,
+                            const Load& load, std::vector<LoadResult>& others) {
+  PromptStyle style = options.style;
+  const PlannedRequest late{.prompt_tokens = options.late_prompt_tokens, .output_tokens = 1};
+  ++style.seed;  // two different prompts
+  const auto alone =
+      RunLoad(target, MakeRequests({late}, style), {.concurrency = 1}, [](size_t) {});
+  if (!alone) return tl::unexpected(alone.error());
+  std::vector<PlannedRequest> plan = load.plan;
+  plan.resize(static_cast<size_t>(load.concurrency), load.plan.front());
+  plan.push_back(late);
+  auto results = RunLoad(target, MakeRequests(plan, options.style),
+                         {.concurrency = load.concurrency, .last_is_late = true}, [](size_t) {});
+  if (!results) return tl::unexpected(results.error());
+  const LoadResult last = std::move(results->back());
+  results->pop_back();
+  others = *std::move(results);
+  return SummarizeLate(others, alone->front(), last);
+}
+
+json::object Record(const BenchServeOptions& options, const std::vector<LoadSummary>& runs,
+                    const std::optional<LateSummary>& late) {
   json::array list;
   for (const LoadSummary& run : runs) list.push_back(LoadRecord(run));
   json::object record = {{"url", options.url},
@@ -132,11 +174,20 @@ json::object Record(const BenchServeOptions& options, const std::vector<LoadSumm
     record["trace"] = options.trace;
     record["speed"] = options.speed;
   }
+  if (options.shared_prompt_tokens > 0) {
+    record["shared_prompt_tokens"] = options.shared_prompt_tokens;
+  }
+  if (late) record["late_prompt"] = LateRecord(*late);
   record["runs"] = std::move(list);
   return record;
 }
 
 Status BenchServe(BenchServeOptions options) {
+  if (options.late_prompt_tokens > 0 && options.concurrencies.size() != 1) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "--late-prompt-tokens needs one --concurrency: the prompt comes when so many "
+                     "users stream");
+  }
   Result<LoadTarget> target = LoadTarget::Parse(options.url);
   if (!target) return tl::unexpected(target.error());
   target->key = options.key;
@@ -147,27 +198,39 @@ Status BenchServe(BenchServeOptions options) {
   }
   const Result<std::vector<Load>> loads = PlanLoads(options);
   if (!loads) return tl::unexpected(loads.error());
+  if (options.shared_prompt_tokens > 0) {
+    if (Status status = FillCache(*target, options); !status) return status;
+  }
   std::vector<LoadSummary> runs;
+  std::optional<LateSummary> late;
   for (const Load& load : *loads) {
+    if (options.late_prompt_tokens > 0) {
+      std::vector<LoadResult> others;
+      Result<LateSummary> summary = RunLate(*target, options, load, others);
+      if (!summary) return tl::unexpected(summary.error());
+      late = *std::move(summary);
+      runs.push_back(Summarize(load.name, load.value, others, options.objective));
+      continue;
+    }
     const std::vector<LoadRequest> requests = MakeRequests(load.plan, options.style);
     const Progress progress(load);
-    const auto results = RunLoad(*target, requests, load.concurrency,
+    const auto results = RunLoad(*target, requests, {.concurrency = load.concurrency},
                                  [&progress](size_t num_done) { progress.Update(num_done); });
     if (!results) return tl::unexpected(results.error());
     runs.push_back(Summarize(load.name, load.value, *results, options.objective));
   }
-  if (!options.plot.empty()) {
+  for (const std::string& path : options.plots) {
     const char* axis = !options.rates.empty()           ? "requests per second"
                        : !options.concurrencies.empty() ? "users at a time"
                                                         : "speed of the trace";
-    if (Status status = WriteFile(options.plot, LoadPlot(runs, axis)); !status) return status;
+    if (Status status = WriteFile(path, LoadPlot(runs, axis, path)); !status) return status;
   }
   if (!options.json.empty()) {
-    const std::string text = JsonIndented(Record(options, runs)) + "\n";
+    const std::string text = JsonIndented(Record(options, runs, late)) + "\n";
     if (options.json == kStandardOutput) return WriteOut(text);
     if (Status status = WriteFile(options.json, text); !status) return status;
   }
-  return WriteOut(LoadTable(runs));
+  return WriteOut(LoadTable(runs) + (late ? LateText(*late) : ""));
 }
 
 constexpr const char* kFooter = R"(
@@ -179,6 +242,8 @@ Examples:
   gale bench serve --rate 1,2,4,8 --requests 200 --plot latency.svg
   gale bench serve --concurrency 1,8,64 --prompt-tokens 32 --output-tokens 128 --json
   gale bench serve --trace AzureLLMInferenceTrace_conv.csv --requests 500 --speed 0.5
+  gale bench serve --concurrency 64 --prompt-tokens 2048 --shared-prompt-tokens 1843
+  gale bench serve --concurrency 64 --prompt-tokens 1024 --late-prompt-tokens 32768
   gale bench serve --url http://gpu7:8000 --rate 20 --slo-first-token 500 --slo-per-token 50)";
 
 }  // namespace
@@ -228,6 +293,19 @@ void AddBenchServeCommand(CLI::App& bench, Action& action) {
       ->capture_default_str();
   count("--requests", options->num_requests, "Requests of each run");
   count("--prompt-tokens", options->prompt_tokens, "Random tokens of each prompt");
+  command
+      ->add_option(
+          "--shared-prompt-tokens", options->shared_prompt_tokens,
+          "The first so many of each prompt are the same, and in the server's cache before "
+          "the first run")
+      ->type_name("N")
+      ->check(WholeNumber(1));
+  command
+      ->add_option("--late-prompt-tokens", options->late_prompt_tokens,
+                   "With one --concurrency: once all users stream, one more prompt of so many "
+                   "tokens comes; tells how long it waits, and what the others notice")
+      ->type_name("N")
+      ->check(WholeNumber(1));
   count("--output-tokens", options->output_tokens, "Tokens of each answer");
   count("--max-prompt-tokens", options->style.max_prompt_tokens, "Cuts longer ones of a trace");
   count("--max-output-tokens", options->style.max_output_tokens, "Cuts longer ones of a trace");
@@ -247,7 +325,9 @@ void AddBenchServeCommand(CLI::App& bench, Action& action) {
       ->type_name("[FILE]")
       ->expected(0, 1)
       ->default_str(kStandardOutput);
-  command->add_option("--plot", options->plot, "Latencies over the load, as an SVG picture")
+  command
+      ->add_option("--plot", options->plots,
+                   "Latencies over the load, as a picture: FILE.svg or FILE.png, or both")
       ->type_name("FILE");
   command->footer(kFooter);
   command->callback([options, &action] { action = [options] { return BenchServe(*options); }; });

@@ -88,32 +88,28 @@ class ReplyReader {
       result_.prompt_tokens = usage->get_object().at("prompt_tokens").to_number<int>(error);
       result_.output_tokens = usage->get_object().at("completion_tokens").to_number<int>(error);
     }
-    if (ChunkText(chunk).empty()) return;
-    if (result_.first_s == 0) {
-      result_.first_s = now_s;
-    } else {
-      result_.gaps_s.push_back(now_s - last_text_s_);
-    }
-    last_text_s_ = now_s;
+    if (!ChunkText(chunk).empty()) result_.texts_s.push_back(now_s);
   }
 
   LoadResult& result_;
-  double last_text_s_ = 0;
 };
 
 class LoadRun {
  public:
   LoadRun(const LoadTarget& target, const std::vector<LoadRequest>& requests,
-          tcp::resolver::results_type endpoints, std::function<void(size_t)> on_done)
+          const LoadOptions& options, tcp::resolver::results_type endpoints,
+          std::function<void(size_t)> on_done)
       : target_(target),
         requests_(requests),
+        options_(options),
+        num_timely_(requests.size() - (options.last_is_late ? 1 : 0)),
         endpoints_(std::move(endpoints)),
         on_done_(std::move(on_done)),
         results_(requests.size()) {}
 
-  void Start(asio::io_context& io, int concurrency) {
-    if (concurrency > 0) {
-      for (int i = 0; i < concurrency; ++i) asio::co_spawn(io, Work(), asio::detached);
+  void Start(asio::io_context& io) {
+    if (options_.concurrency > 0) {
+      for (int i = 0; i < options_.concurrency; ++i) asio::co_spawn(io, Work(), asio::detached);
     } else {
       asio::co_spawn(io, StartAtTheirTimes(), asio::detached);
     }
@@ -126,7 +122,7 @@ class LoadRun {
   asio::awaitable<void> StartAtTheirTimes() {
     const auto executor = co_await asio::this_coro::executor;
     asio::steady_timer timer(executor);
-    for (size_t i = 0; i < requests_.size(); ++i) {
+    for (size_t i = 0; i < num_timely_; ++i) {
       const std::chrono::duration<double> offset(requests_[i].start_s);
       timer.expires_at(start_ + std::chrono::duration_cast<Clock::duration>(offset));
       co_await timer.async_wait(asio::use_awaitable);
@@ -144,7 +140,7 @@ class LoadRun {
   asio::awaitable<void> Work() {
     const auto executor = co_await asio::this_coro::executor;
     beast::tcp_stream stream(executor);
-    while (next_ < requests_.size()) {
+    while (next_ < num_timely_) {
       const size_t index = next_++;
       co_await Send(stream, index);
     }
@@ -171,7 +167,9 @@ class LoadRun {
     const bool ok = !error && parser.get().result_int() == 200;
     while (!error && !parser.is_done()) {
       co_await http::async_read_some(stream, buffer, parser, Into(error));
+      const bool had_begun = !result.texts_s.empty();
       if (ok) reader.Take(parser.get().body(), Now());
+      if (!had_begun && !result.texts_s.empty()) CountBegun(stream.get_executor());
     }
     result.end_s = Now();
     if (error) {
@@ -183,14 +181,24 @@ class LoadRun {
     on_done_(++num_done_);
   }
 
+  /// One more streams.
+  void CountBegun(const asio::any_io_executor& executor) {
+    if (options_.last_is_late && ++num_begun_ == options_.concurrency) {
+      asio::co_spawn(executor, SendAlone(requests_.size() - 1), asio::detached);
+    }
+  }
+
   const LoadTarget& target_;
   const std::vector<LoadRequest>& requests_;
+  const LoadOptions options_;
+  const size_t num_timely_;  ///< the requests before the late one
   const tcp::resolver::results_type endpoints_;
   const std::function<void(size_t)> on_done_;
   const Clock::time_point start_ = Clock::now();
   std::vector<LoadResult> results_;
   size_t next_ = 0;
   size_t num_done_ = 0;
+  int num_begun_ = 0;
 };
 
 Result<tcp::resolver::results_type> Resolve(asio::io_context& io, const LoadTarget& target) {
@@ -231,13 +239,14 @@ Result<LoadTarget> LoadTarget::Parse(const std::string& url) {
 }
 
 Result<std::vector<LoadResult>> RunLoad(const LoadTarget& target,
-                                        const std::vector<LoadRequest>& requests, int concurrency,
+                                        const std::vector<LoadRequest>& requests,
+                                        const LoadOptions& options,
                                         const std::function<void(size_t)>& on_done) {
   asio::io_context io(1);
   auto endpoints = Resolve(io, target);
   if (!endpoints) return tl::unexpected(endpoints.error());
-  LoadRun run(target, requests, *std::move(endpoints), on_done);
-  run.Start(io, concurrency);
+  LoadRun run(target, requests, options, *std::move(endpoints), on_done);
+  run.Start(io);
   io.run();
   return run.Take();
 }

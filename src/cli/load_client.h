@@ -31,19 +31,26 @@ struct LoadRequest {
 /// Times are in seconds after the run's start.
 struct LoadResult {
   double sent_s = 0;
-  double first_s = 0;  ///< first text
+  std::vector<double> texts_s;  ///< when text came
   double end_s = 0;
-  std::vector<double> gaps_s;  ///< from text to text
-  int prompt_tokens = 0;       ///< as the server counts
+  int prompt_tokens = 0;  ///< as the server counts
   int output_tokens = 0;
   std::string error;  ///< "" when it went well
+
+  double first_s() const { return texts_s.empty() ? 0 : texts_s.front(); }
 };
 
-/// Runs all requests and calls `on_done` after each, with how many are. `concurrency` 0: each
-/// starts at its time, whatever runs; else that many run at a time, over connections that are kept.
+struct LoadOptions {
+  int concurrency = 0;  ///< 0: each request starts at its time, whatever runs; else that many run
+                        ///< at a time, over connections that are kept
+  bool last_is_late = false;  ///< the last request is sent when so many others have begun to stream
+};
+
+/// Runs all requests and calls `on_done` after each, with how many are.
 /// Errors: kNotFound when the server cannot be reached at all.
 Result<std::vector<LoadResult>> RunLoad(const LoadTarget& target,
-                                        const std::vector<LoadRequest>& requests, int concurrency,
+                                        const std::vector<LoadRequest>& requests,
+                                        const LoadOptions& options,
                                         const std::function<void(size_t num_done)>& on_done);
 
 /// The answer to a GET. Errors: kNotFound when the server cannot be reached or refuses.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <ctime>
 #include <fstream>
 #include <optional>
@@ -62,23 +63,6 @@ std::optional<PlannedRequest> ParseMooncakeLine(const std::string& line) {
   return request;
 }
 
-/// Tokens of block `index`: by its id when the trace names one, else by the request.
-std::vector<int> PromptTokens(const PlannedRequest& request, size_t number, int num_tokens,
-                              const PromptStyle& style) {
-  std::vector<int> tokens;
-  for (size_t block = 0; static_cast<int>(tokens.size()) < num_tokens; ++block) {
-    const bool is_shared = block < request.block_ids.size();
-    std::seed_seq seeds{style.seed, uint64_t{is_shared},
-                        is_shared ? static_cast<uint64_t>(request.block_ids[block]) : number,
-                        is_shared ? uint64_t{0} : block};
-    std::mt19937 random(seeds);
-    std::uniform_int_distribution<int> draw(0, style.vocabulary - 1);
-    const int count = std::min(kTraceBlockTokens, num_tokens - static_cast<int>(tokens.size()));
-    for (int i = 0; i < count; ++i) tokens.push_back(draw(random));
-  }
-  return tokens;
-}
-
 /// A word for each number, so that prompts of a chat have about as many tokens as asked for.
 std::string Words(const std::vector<int>& tokens) {
   static constexpr const char* kWords[] = {"the", "red", "old", "sea", "man", "sun", "day", "big",
@@ -92,16 +76,48 @@ int AtMost(int value, int bound) { return bound > 0 ? std::min(value, bound) : v
 
 }  // namespace
 
-std::vector<PlannedRequest> PlanPoisson(int count, double rate, int prompt_tokens,
-                                        int output_tokens, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::exponential_distribution<double> gap(rate > 0 ? rate : 1);
+std::vector<int> PromptTokens(const PlannedRequest& request, size_t number,
+                              const PromptStyle& style) {
+  const int num_tokens = AtMost(request.prompt_tokens, style.max_prompt_tokens);
+  std::vector<int> tokens;
+  std::mt19937_64 shared(~style.seed);
+  std::uniform_int_distribution<int> draw_shared(0, style.vocabulary - 1);
+  for (int i = 0; i < std::min(request.shared_tokens, num_tokens); ++i) {
+    tokens.push_back(draw_shared(shared));
+  }
+  for (size_t block = 0; static_cast<int>(tokens.size()) < num_tokens; ++block) {
+    // By the block's id when the trace names one, else by the request.
+    const bool is_shared = block < request.block_ids.size();
+    std::seed_seq seeds{style.seed, uint64_t{is_shared},
+                        is_shared ? static_cast<uint64_t>(request.block_ids[block]) : number,
+                        is_shared ? uint64_t{0} : block};
+    std::mt19937 random(seeds);
+    std::uniform_int_distribution<int> draw(0, style.vocabulary - 1);
+    const int count = std::min(kTraceBlockTokens, num_tokens - static_cast<int>(tokens.size()));
+    for (int i = 0; i < count; ++i) tokens.push_back(draw(random));
+  }
+  return tokens;
+}
+
+int OutputTokens(const PlannedRequest& request, const PromptStyle& style) {
+  return std::max(1, AtMost(request.output_tokens, style.max_output_tokens));
+}
+
+std::vector<PlannedRequest> PlanRandom(const RandomLoad& load) {
+  std::mt19937_64 random(load.seed);
+  std::exponential_distribution<double> gap(load.rate > 0 ? load.rate : 1);
+  std::uniform_real_distribution<double> factor(1 - load.spread, 1 + load.spread);
+  const auto length = [&](int mean) {
+    return load.spread > 0 ? std::max(1, static_cast<int>(std::lround(mean * factor(random))))
+                           : mean;
+  };
   std::vector<PlannedRequest> plan;
   double now_s = 0;
-  for (int i = 0; i < count; ++i) {
-    plan.push_back(
-        {.start_s = now_s, .prompt_tokens = prompt_tokens, .output_tokens = output_tokens});
-    if (rate > 0) now_s += gap(random);
+  for (int i = 0; i < load.count; ++i) {
+    plan.push_back({.start_s = now_s,
+                    .prompt_tokens = length(load.prompt_tokens),
+                    .output_tokens = length(load.output_tokens)});
+    if (load.rate > 0) now_s += gap(random);
   }
   return plan;
 }
@@ -140,15 +156,10 @@ std::vector<LoadRequest> MakeRequests(const std::vector<PlannedRequest>& plan,
                                       const PromptStyle& style) {
   std::vector<LoadRequest> requests;
   for (const PlannedRequest& planned : plan) {
-    const int num_tokens = AtMost(planned.prompt_tokens, style.max_prompt_tokens);
-    const std::vector<int> tokens = PromptTokens(planned, requests.size(), num_tokens, style);
+    const std::vector<int> tokens = PromptTokens(planned, requests.size(), style);
     json::object body = {
-        {"model", style.model},
-        {"stream", true},
-        {"stream_options", {{"include_usage", true}}},
-        {"temperature", 0},
-        {"ignore_eos", true},
-        {"max_tokens", std::max(1, AtMost(planned.output_tokens, style.max_output_tokens))}};
+        {"model", style.model}, {"stream", true},     {"stream_options", {{"include_usage", true}}},
+        {"temperature", 0},     {"ignore_eos", true}, {"max_tokens", OutputTokens(planned, style)}};
     if (style.chat) {
       body["messages"] = json::array{json::object{{"role", "user"}, {"content", Words(tokens)}}};
     } else {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
@@ -14,12 +13,20 @@ namespace json = boost::json;
 
 bool IsGood(const LoadResult& result, const Objective& objective) {
   const auto keeps = [](double value, double bound) { return bound == 0 || value <= bound; };
-  const double after_first_s = result.end_s - result.first_s;
+  const double after_first_s = result.end_s - result.first_s();
   const double per_token_s =
       result.output_tokens > 1 ? after_first_s / (result.output_tokens - 1) : 0;
-  return result.error.empty() && keeps(result.first_s - result.sent_s, objective.first_token_s) &&
+  return result.error.empty() && keeps(result.first_s() - result.sent_s, objective.first_token_s) &&
          keeps(per_token_s, objective.per_token_s) &&
          keeps(result.end_s - result.sent_s, objective.end_to_end_s);
+}
+
+/// Those that ended in (begin_s, end_s].
+void AddGaps(const LoadResult& result, double begin_s, double end_s, std::vector<double>& gaps) {
+  for (size_t i = 1; i < result.texts_s.size(); ++i) {
+    const double at_s = result.texts_s[i];
+    if (at_s > begin_s && at_s <= end_s) gaps.push_back(at_s - result.texts_s[i - 1]);
+  }
 }
 
 std::string Milliseconds(const Percentiles& times) {
@@ -30,80 +37,6 @@ std::string Milliseconds(const Percentiles& times) {
 json::object MillisecondsJson(const Percentiles& times) {
   return {{"p50", times.p50 * 1e3}, {"p90", times.p90 * 1e3}, {"p99", times.p99 * 1e3}};
 }
-
-/// One picture of a plot: three lines of percentiles over the load.
-class Panel {
- public:
-  Panel(std::string title, double left, const std::vector<LoadSummary>& runs,
-        Percentiles LoadSummary::* times)
-      : title_(std::move(title)), left_(left), runs_(runs), times_(times) {
-    for (const LoadSummary& run : runs) {
-      most_load_ = std::max(most_load_, run.load_value);
-      most_ms_ = std::max(most_ms_, (run.*times).p99 * 1e3);
-    }
-    most_load_ = NiceCeiling(most_load_);
-    most_ms_ = NiceCeiling(most_ms_);
-  }
-
-  std::string Draw(const std::string& axis) const {
-    std::string out = fmt::format(R"(<text x="{:.0f}" y="24" class="title">{}</text>)"
-                                  R"(<text x="{:.0f}" y="318" text-anchor="middle">{}</text>)",
-                                  left_, title_, left_ + kWidth / 2, axis);
-    for (int i = 0; i <= 4; ++i) {
-      const double share = i / 4.0;
-      out += fmt::format(
-          R"(<line x1="{0:.0f}" x2="{1:.0f}" y1="{2:.0f}" y2="{2:.0f}" class="grid"/>)"
-          R"(<text x="{3:.0f}" y="{4:.0f}" text-anchor="end">{5:g}</text>)"
-          R"(<text x="{6:.0f}" y="298" text-anchor="middle">{7:g}</text>)",
-          left_, left_ + kWidth, Y(share * most_ms_), left_ - 6, Y(share * most_ms_) + 4,
-          share * most_ms_, X(share * most_load_), share * most_load_);
-    }
-    out += Line("p50", "#1f8fb3", &Percentiles::p50);
-    out += Line("p90", "#e08a3c", &Percentiles::p90);
-    out += Line("p99", "#b3261e", &Percentiles::p99);
-    return out;
-  }
-
-  static constexpr double kWidth = 320;
-
- private:
-  static constexpr double kTop = 44;
-  static constexpr double kHeight = 236;
-
-  static double NiceCeiling(double value) {
-    if (value <= 0) return 1;
-    const double decade = std::pow(10, std::floor(std::log10(value)));
-    for (const double factor : {1.0, 2.0, 4.0, 5.0, 8.0}) {
-      if (value <= factor * decade) return factor * decade;
-    }
-    return 10 * decade;
-  }
-  double X(double load) const { return left_ + load / most_load_ * kWidth; }
-  double Y(double ms) const { return kTop + kHeight * (1 - ms / most_ms_); }
-
-  std::string Line(const char* name, const char* color, double Percentiles::* which) const {
-    std::string points;
-    std::string marks;
-    double last_y = 0;
-    for (const LoadSummary& run : runs_) {
-      const double x = X(run.load_value);
-      last_y = Y((run.*times_).*which * 1e3);
-      points += fmt::format("{:.1f},{:.1f} ", x, last_y);
-      marks +=
-          fmt::format(R"(<circle cx="{:.1f}" cy="{:.1f}" r="3" fill="{}"/>)", x, last_y, color);
-    }
-    return fmt::format(R"(<polyline points="{0}" fill="none" stroke="{1}" stroke-width="2"/>{2})"
-                       R"(<text x="{3:.0f}" y="{4:.0f}" fill="{1}">{5}</text>)",
-                       points, color, marks, X(runs_.back().load_value) + 6, last_y + 4, name);
-  }
-
-  std::string title_;
-  double left_;
-  const std::vector<LoadSummary>& runs_;
-  Percentiles LoadSummary::* times_;
-  double most_load_ = 0;
-  double most_ms_ = 0;
-};
 
 }  // namespace
 
@@ -137,9 +70,9 @@ LoadSummary Summarize(std::string load, double load_value, const std::vector<Loa
       if (run.first_error.empty()) run.first_error = result.error;
       continue;
     }
-    if (result.first_s > 0) first.push_back(result.first_s - result.sent_s);
+    if (!result.texts_s.empty()) first.push_back(result.first_s() - result.sent_s);
     whole.push_back(result.end_s - result.sent_s);
-    gaps.insert(gaps.end(), result.gaps_s.begin(), result.gaps_s.end());
+    AddGaps(result, 0, result.end_s, gaps);
     prompt_tokens += result.prompt_tokens;
     output_tokens += result.output_tokens;
   }
@@ -153,6 +86,49 @@ LoadSummary Summarize(std::string load, double load_value, const std::vector<Loa
   run.good_share = static_cast<double>(good) / run.requests;
   run.good_per_s = good / run.duration_s;
   return run;
+}
+
+LateSummary SummarizeLate(const std::vector<LoadResult>& others, const LoadResult& alone,
+                          const LoadResult& late) {
+  LateSummary summary;
+  for (const LoadResult* result : {&alone, &late}) {
+    if (!result->error.empty()) summary.error = result->error;
+    if (result->error.empty() && result->texts_s.empty()) summary.error = "no token came";
+  }
+  if (!summary.error.empty()) return summary;
+  summary.prompt_tokens = late.prompt_tokens;
+  summary.alone_s = alone.first_s() - alone.sent_s;
+  summary.first_token_s = late.first_s() - late.sent_s;
+  std::vector<double> before;
+  std::vector<double> meanwhile;
+  for (const LoadResult& other : others) {
+    AddGaps(other, 0, late.sent_s, before);
+    AddGaps(other, late.sent_s, late.first_s(), meanwhile);
+  }
+  summary.before = Percentiles::Of(std::move(before));
+  summary.meanwhile = Percentiles::Of(std::move(meanwhile));
+  return summary;
+}
+
+std::string LateText(const LateSummary& late) {
+  if (!late.error.empty()) return fmt::format("the late prompt failed: {}\n", late.error);
+  const auto ratio = [](double a, double b) { return b > 0 ? a / b : 0; };
+  return fmt::format(
+      "late prompt of {} tokens: first token after {:.1f} ms, {:.2f} times the {:.1f} ms alone\n"
+      "others between tokens: p50 {:.1f} ms before; meanwhile p50 {:.1f} and p99 {:.1f} ms, {:.2f} "
+      "times that p50\n",
+      late.prompt_tokens, late.first_token_s * 1e3, ratio(late.first_token_s, late.alone_s),
+      late.alone_s * 1e3, late.before.p50 * 1e3, late.meanwhile.p50 * 1e3, late.meanwhile.p99 * 1e3,
+      ratio(late.meanwhile.p99, late.meanwhile.p50));
+}
+
+json::object LateRecord(const LateSummary& late) {
+  if (!late.error.empty()) return {{"error", late.error}};
+  return {{"prompt_tokens", late.prompt_tokens},
+          {"first_token_ms", late.first_token_s * 1e3},
+          {"first_token_alone_ms", late.alone_s * 1e3},
+          {"between_tokens_before_ms", MillisecondsJson(late.before)},
+          {"between_tokens_meanwhile_ms", MillisecondsJson(late.meanwhile)}};
 }
 
 std::string LoadTable(const std::vector<LoadSummary>& runs) {
@@ -187,25 +163,6 @@ json::object LoadRecord(const LoadSummary& run) {
           {"end_to_end_ms", MillisecondsJson(run.end_to_end)},
           {"good_share", run.good_share},
           {"good_per_s", run.good_per_s}};
-}
-
-std::string LoadPlot(const std::vector<LoadSummary>& runs, const std::string& axis) {
-  constexpr double kPanelStep = 430;
-  const std::pair<const char*, Percentiles LoadSummary::*> panels[] = {
-      {"Time to first token, ms", &LoadSummary::first_token},
-      {"Between tokens, ms", &LoadSummary::between_tokens},
-      {"Whole request, ms", &LoadSummary::end_to_end}};
-  std::string out = fmt::format(
-      R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:.0f} 330" font-family="sans-serif" )"
-      R"(font-size="12"><style>.grid{{stroke:#ccc}}.title{{font-size:14px;font-weight:bold}}</style>)"
-      R"(<rect width="100%" height="100%" fill="white"/>)",
-      kPanelStep * static_cast<double>(std::size(panels)) + 30);
-  double left = 60;
-  for (const auto& [title, times] : panels) {
-    out += Panel(title, left, runs, times).Draw(axis);
-    left += kPanelStep;
-  }
-  return out + "</svg>\n";
 }
 
 }  // namespace gale::cli

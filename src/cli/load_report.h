@@ -1,4 +1,4 @@
-// What `gale bench serve` found: percentiles, a table, a record and a plot.
+// What `gale bench serve` found: percentiles, tables and records.
 #pragma once
 
 #include <string>
@@ -49,7 +49,19 @@ LoadSummary Summarize(std::string load, double load_value, const std::vector<Loa
 
 std::string LoadTable(const std::vector<LoadSummary>& runs);
 boost::json::object LoadRecord(const LoadSummary& run);
-/// Latencies over the load, as an SVG picture. `axis`: what load_value counts.
-std::string LoadPlot(const std::vector<LoadSummary>& runs, const std::string& axis);
+
+/// A long prompt that came while others streamed.
+struct LateSummary {
+  std::string error;  ///< "" when it went well
+  int prompt_tokens = 0;
+  double alone_s = 0;        ///< to the first token of one like it, on an idle server
+  double first_token_s = 0;  ///< to its first token
+  Percentiles before;        ///< between the others' tokens, until it came
+  Percentiles meanwhile;     ///< and from then until its first token
+};
+LateSummary SummarizeLate(const std::vector<LoadResult>& others, const LoadResult& alone,
+                          const LoadResult& late);
+std::string LateText(const LateSummary& late);
+boost::json::object LateRecord(const LateSummary& late);
 
 }  // namespace gale::cli

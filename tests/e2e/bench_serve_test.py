@@ -1,9 +1,11 @@
 """gale bench serve against gale serve: closed loops, rates, traces, failures."""
 
 import pathlib
+import struct
 import tempfile
 import unittest
 import xml.etree.ElementTree
+import zlib
 
 from gale_process import gale
 from serve_process import Server
@@ -16,6 +18,28 @@ AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 MOONCAKE = """{"timestamp": 0, "input_length": 600, "output_length": 2, "hash_ids": [7, 8]}
 {"timestamp": 100, "input_length": 600, "output_length": 2, "hash_ids": [7, 9]}
 """
+
+
+def read_png(data):
+    """(width, height, rows of RGB) of a picture whose rows are differences to those above."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, chunks = 8, {}
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at:at + 8])
+        body = data[at + 8:at + 8 + length]
+        checksum, = struct.unpack(">I", data[at + 8 + length:at + 12 + length])
+        assert zlib.crc32(kind + body) == checksum
+        chunks[kind] = body
+        at += 12 + length
+    width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
+    flat = zlib.decompress(chunks[b"IDAT"])
+    row, rows = bytes(3 * width), []
+    for y in range(height):
+        assert flat[y * (3 * width + 1)] == 2
+        delta = flat[y * (3 * width + 1) + 1:(y + 1) * (3 * width + 1)]
+        row = bytes((a + b) & 255 for a, b in zip(row, delta, strict=True))
+        rows.append(row)
+    return width, height, rows
 
 
 class BenchServe(unittest.TestCase):
@@ -55,16 +79,45 @@ class BenchServe(unittest.TestCase):
 
     def test_rates_chat_and_plot(self):
         with tempfile.TemporaryDirectory() as folder:
-            plot = pathlib.Path(folder, "plot.svg")
+            svg, png = pathlib.Path(folder, "plot.svg"), pathlib.Path(folder, "plot.png")
             run = self.bench("--rate", "200,400", "--requests", 10, "--chat", "--output-tokens", 3,
-                             "--plot", plot)
+                             "--plot", svg, "--plot", png)
             self.assertEqual(run.out.count("requests/s"), 2)
             self.assertEqual(run.out.count("100.0%"), 2)
-            root = xml.etree.ElementTree.parse(plot).getroot()
-            lines = [node for node in root.iter() if node.tag.endswith("polyline")]
-            self.assertEqual(len(lines), 9)
-            for line in lines:
-                self.assertEqual(len(line.get("points").split()), 2)
+            root = xml.etree.ElementTree.parse(svg).getroot()
+            dots = [node for node in root if node.tag.endswith("circle")]
+            self.assertEqual(len(dots), 3 * 3 * 2)  # panels, percentiles, runs
+            width, height, rows = read_png(png.read_bytes())
+            self.assertEqual([2 * int(size) for size in root.get("viewBox").split()[2:]],
+                             [width, height])
+            for dot in dots[-1:]:
+                x, y = (int(2 * float(dot.get(name))) for name in ("cx", "cy"))
+                self.assertEqual(rows[y][3 * x:3 * x + 3].hex(), dot.get("fill")[1:].lower())
+            self.assertEqual(rows[0], b"\xff" * 3 * width)
+
+    def test_shared_prompts_are_cached(self):
+        def cached(*flags):
+            with Server("--no-access-log") as server:
+                run = self.bench("--concurrency", 2, "--requests", 4, "--prompt-tokens", 160,
+                                 "--output-tokens", 2, *flags, "--json", server=server).json()
+                self.assertEqual(run["runs"][0]["failed"], 0)
+                stats = server.stats()
+                return next(value for name, value in stats.items()
+                            if name.startswith("gale_prefix_cache_hits_total"))
+        self.assertEqual(cached("--shared-prompt-tokens", 128), 4 * 128)
+        self.assertEqual(cached(), 0)
+
+    def test_a_late_prompt_is_watched(self):
+        run = self.bench("--concurrency", 4, "--prompt-tokens", 20, "--output-tokens", 150,
+                         "--late-prompt-tokens", 300, "--json").json()
+        late = run["late_prompt"]
+        self.assertEqual(late["prompt_tokens"], 300)
+        self.assertGreater(late["first_token_ms"], 0)
+        self.assertGreater(late["first_token_alone_ms"], 0)
+        self.check_order(late["between_tokens_meanwhile_ms"])
+        self.assertEqual((run["runs"][0]["requests"], run["runs"][0]["failed"]), (4, 0))
+        self.assertIn("--concurrency", gale("bench", "serve", "--rate", 1,
+                                            "--late-prompt-tokens", 9).err)
 
     def test_traces(self):
         with tempfile.TemporaryDirectory() as folder:
