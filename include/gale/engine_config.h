@@ -42,7 +42,9 @@ struct EngineConfig {
   int max_model_len = 0;  ///< prompt + generated tokens of one sequence; 0 = the model's own, or
                           ///< what the KV cache holds
   size_t kv_cache_bytes = 0;  ///< 0 = room for max_num_seqs full sequences, at most a quarter of
-                              ///< free memory
+                              ///< the host's free memory, or what the next line leaves on a GPU
+  double gpu_memory_utilization = 0.9;  ///< share of a GPU's memory that this and all other
+                                        ///< processes may take together; (0, 1]
   size_t host_kv_bytes = 0;   ///< host memory for what the KV cache gives up: prefixes that were
                               ///< evicted, and what preempted sequences have computed
   int block_tokens = 16;      ///< tokens of one KV block

@@ -15,10 +15,6 @@ namespace {
 
 namespace json = boost::json;
 
-json::object Record(const Spread& spread) {
-  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
-}
-
 std::string CpuModel() {
   std::ifstream cpuinfo("/proc/cpuinfo");
   for (std::string line; std::getline(cpuinfo, line);) {
@@ -91,6 +87,10 @@ json::object CaseRecord(const BenchCase& what) {
 
 }  // namespace
 
+json::object SpreadRecord(const Spread& spread) {
+  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
+}
+
 json::object RunRecord(const LlmEngine& engine, const BenchRepeats& times) {
   const EngineConfig& config = engine.config();
   return {{"model", config.model},
@@ -113,12 +113,12 @@ json::object RunRecord(const LlmEngine& engine, const BenchRepeats& times) {
 json::object LatencyRecord(const CaseResult& result) {
   json::object record = CaseRecord(result.what);
   const Spread step = StepSpread(result);
-  record["first_token_s"] = Record(FirstTokenSpread(result));
-  record["token_s"] = Record(step);
-  record["total_s"] = Record(TotalSpread(result));
+  record["first_token_s"] = SpreadRecord(FirstTokenSpread(result));
+  record["token_s"] = SpreadRecord(step);
+  record["total_s"] = SpreadRecord(TotalSpread(result));
   record["tokens_per_s"] = result.what.prompts / step.median;
-  record["step_busy_s"] = Record(BusySpread(result));
-  record["step_gap_s"] = Record(GapSpread(result));
+  record["step_busy_s"] = SpreadRecord(BusySpread(result));
+  record["step_gap_s"] = SpreadRecord(GapSpread(result));
   record["fused_share"] = Shares(result).fused;
   record["graph_share"] = Shares(result).graph;
   record["decode_step_bytes"] = result.step_bytes;
@@ -127,26 +127,11 @@ json::object LatencyRecord(const CaseResult& result) {
   return record;
 }
 
-json::object ThroughputRecord(const CaseResult& result) {
-  const double prompts = result.what.prompts;
-  const auto per_second = [&](double count) {
-    return Record(
-        SpreadOver(result.repeats, [&](const Repeat& repeat) { return count / repeat.total_s; }));
-  };
-  json::object record = CaseRecord(result.what);
-  record["output_tokens_per_s"] = per_second(prompts * result.what.output_tokens);
-  record["total_tokens_per_s"] =
-      per_second(prompts * (result.what.prompt_tokens + result.what.output_tokens));
-  record["prompts_per_s"] = per_second(prompts);
-  record["total_s"] = Record(TotalSpread(result));
-  return record;
-}
-
 json::object LimitsRecord(const std::vector<DeviceSpeed>& limits) {
-  json::object record = {{"read_bytes_per_s", Record(ReadSpread(limits))},
-                         {"product_flop_per_s", Record(ProductSpread(limits))}};
+  json::object record = {{"read_bytes_per_s", SpreadRecord(ReadSpread(limits))},
+                         {"product_flop_per_s", SpreadRecord(ProductSpread(limits))}};
   const Spread upload = UploadSpread(limits);
-  if (upload.max > 0) record["upload_bytes_per_s"] = Record(upload);
+  if (upload.max > 0) record["upload_bytes_per_s"] = SpreadRecord(upload);
   return record;
 }
 

@@ -9,12 +9,12 @@
 
 namespace gale::cli {
 
+boost::json::object SpreadRecord(const Spread& spread);
 /// Which program ran where, with what settings.
 boost::json::object RunRecord(const LlmEngine& engine, const BenchRepeats& times);
 
 /// A case of `gale bench latency`; seconds, bytes, and the fraction of the memory's read limit.
 boost::json::object LatencyRecord(const CaseResult& result);
-boost::json::object ThroughputRecord(const CaseResult& result);
 /// The device's limits over all repeats.
 boost::json::object LimitsRecord(const std::vector<DeviceSpeed>& limits);
 

@@ -59,41 +59,45 @@ Result<Repeat> RunOnce(LlmEngine& engine, const BenchCase& what, std::mt19937_64
 }
 
 /// The share of its experts that a layer needs for so many tokens, when routers pick at random.
-double ShareOfExperts(const ModelInfo& info, int tokens) {
+double ShareOfExperts(const ModelInfo& info, double tokens) {
   if (info.num_experts == 0) return 1;
   const double missed = 1 - static_cast<double>(info.experts_per_token) / info.num_experts;
   return 1 - std::pow(missed, tokens);
 }
 
-/// Every weight but the rows of an untied embedding table and the experts that no prompt's token
-/// goes through, and each sequence's keys and values at the middle of its reply, windows full.
+double ElementBytes(const LlmEngine& engine) {
+  return engine.config().dtype == ModelDType::kF32 ? 4 : 2;
+}
+
+/// The weights, and each sequence's keys and values at the middle of its reply, windows full.
 double StepBytes(const LlmEngine& engine, const BenchCase& what) {
   const ModelInfo& info = engine.model_info();
-  const double element_bytes = engine.config().dtype == ModelDType::kF32 ? 4 : 2;
   const double checkpoint_element_bytes = info.dtype == "f32" ? 4 : 2;
-  // Under two bytes each they are blocks of a quantized file, which stay as they are.
-  const double stored = static_cast<double>(info.weight_bytes) / info.num_parameters;
-  const double weight_bytes = stored < 2 ? stored : element_bytes;
-  auto weights = static_cast<double>(info.num_parameters);
-  weights -= static_cast<double>(info.expert_parameters) * (1 - ShareOfExperts(info, what.prompts));
-  if (!info.tied_embeddings) weights -= static_cast<double>(info.vocab_size) * info.hidden_size;
   const double kv_bytes = static_cast<double>(info.kv_bytes_per_token) *
                               (what.prompt_tokens + what.output_tokens / 2.0) +
                           static_cast<double>(info.kv_window_bytes);
-  return weights * weight_bytes +
-         kv_bytes / checkpoint_element_bytes * element_bytes * what.prompts;
+  return StepWeightBytes(engine, what.prompts) +
+         kv_bytes / checkpoint_element_bytes * ElementBytes(engine) * what.prompts;
 }
 
-/// As large as what a step reads, since a small model sees the CPU's caches; on a GPU so large that
-/// its cache does not count.
+}  // namespace
+
+double StepWeightBytes(const LlmEngine& engine, double tokens) {
+  const ModelInfo& info = engine.model_info();
+  // Under two bytes each they are blocks of a quantized file, which stay as they are.
+  const double stored = static_cast<double>(info.weight_bytes) / info.num_parameters;
+  auto weights = static_cast<double>(info.num_parameters);
+  weights -= static_cast<double>(info.expert_parameters) * (1 - ShareOfExperts(info, tokens));
+  if (!info.tied_embeddings) weights -= static_cast<double>(info.vocab_size) * info.hidden_size;
+  return weights * (stored < 2 ? stored : ElementBytes(engine));
+}
+
 size_t ProbeBytes(const LlmEngine& engine, double step_bytes) {
   constexpr size_t kMaxCpuBytes = size_t{1} << 30;
   constexpr size_t kGpuBytes = size_t{3} << 30;
   if (engine.config().device != "cpu") return kGpuBytes;
   return std::min(static_cast<size_t>(step_bytes), kMaxCpuBytes);
 }
-
-}  // namespace
 
 Spread SpreadOf(std::vector<double> values) {
   std::sort(values.begin(), values.end());

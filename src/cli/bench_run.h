@@ -42,6 +42,13 @@ struct CaseResult {
   std::vector<DeviceSpeed> limits;  ///< one for each repeat
 };
 
+/// Bytes of the weights that a step of so many tokens reads: every one but the rows of an untied
+/// embedding table and the experts that no token goes through.
+double StepWeightBytes(const LlmEngine& engine, double tokens);
+/// Of memory to measure the read speed with: as much as a step reads, since a small model sees the
+/// CPU's caches; on a GPU so much that its cache does not count.
+size_t ProbeBytes(const LlmEngine& engine, double step_bytes);
+
 /// Runs `what` on an engine that is otherwise idle.
 Result<CaseResult> RunCase(LlmEngine& engine, const BenchCase& what, const BenchRepeats& times,
                            std::mt19937_64& random);

@@ -26,6 +26,7 @@ void AddVersionCommand(CLI::App& app, Action& action);
 void AddEvalPerplexityCommand(CLI::App& eval, Action& action);
 void AddEvalLogprobsCommand(CLI::App& eval, Action& action);
 void AddBenchLatencyCommand(CLI::App& bench, Action& action);
+void AddBenchLoadCommand(CLI::App& bench, Action& action);
 void AddBenchThroughputCommand(CLI::App& bench, Action& action);
 void AddBenchServeCommand(CLI::App& bench, Action& action);
 

@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 
 #include "cli/figures.h"
+#include "cli/load_clock.h"
 #include "cli/model_argument.h"
 #include "cli/progress_bar.h"
 #include "cli/whole_number.h"
@@ -129,6 +130,13 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
       ->group(kGroup);
   AddByteSize(command, "--kv-cache-memory", config.kv_cache_bytes,
               "Memory for keys and values: 512M, 2GiB (powers of 1024)");
+  command
+      .add_option("--gpu-memory-utilization", config.gpu_memory_utilization,
+                  "Share of a GPU's memory that weights, keys and values may fill, with what other "
+                  "programs hold of it; for those of --kv-cache-memory it does not matter")
+      ->type_name("SHARE")
+      ->capture_default_str()
+      ->group(kGroup);
   AddByteSize(command, "--kv-host-memory", config.host_kv_bytes,
               "The same on the host, for what that cache gives up: cached prefixes, and preempted "
               "sequences; they come back when they are needed (default: none)");
@@ -179,14 +187,23 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
 Result<std::unique_ptr<LlmEngine>> LoadEngine(const EngineConfig& config,
                                               const std::function<void()>& poll, LoadNotes notes) {
   ProgressBar bar;
+  LoadClock clock;
   const auto progress = [&](uint64_t done_bytes, uint64_t total_bytes) {
+    clock.Progressed();
     bar.Update(done_bytes, total_bytes);
     if (poll) poll();
   };
   if (notes == LoadNotes::kNone) return LlmEngine::Create(config, progress);
-  auto engine = LlmEngine::Create(config, progress, PrintMemory);
+  auto engine = LlmEngine::Create(config, progress, [&clock](const MemoryReport& memory) {
+    PrintMemory(memory);
+    clock.Planned(memory);
+  });
   if (engine && config.device == "auto" && SupportedDevices().size() > 1) {
     fmt::print(stderr, "device: {}, {}\n", (*engine)->config().device, (*engine)->device());
+  }
+  if (engine && (*engine)->config().device != "cpu") {
+    fmt::print(stderr, "weights: {} in {}, {:.1f} GB/s\n", FormatBytes(clock.bytes()),
+               FormatSeconds(clock.seconds()), clock.bytes_per_s() / 1e9);
   }
   return engine;
 }

@@ -43,6 +43,7 @@ void AddCommands(CLI::App& app, Action& action) {
   CLI::App* bench = app.add_subcommand("bench", "Measure speed");
   AddBenchLatencyCommand(*bench, action);
   AddBenchThroughputCommand(*bench, action);
+  AddBenchLoadCommand(*bench, action);
   AddBenchServeCommand(*bench, action);
 }
 

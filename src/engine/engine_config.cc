@@ -42,6 +42,11 @@ Status EngineConfig::Validate() const {
         ErrorCode::kInvalidArgument,
         fmt::format("device_timeout_s: expected seconds above 0, got {}", device_timeout_s));
   }
+  if (!(gpu_memory_utilization > 0 && gpu_memory_utilization <= 1)) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("gpu_memory_utilization: expected a share in (0, 1], got {}",
+                                 gpu_memory_utilization));
+  }
   if (max_step_stretch != 0 && !(max_step_stretch > 1)) {
     return MakeError(
         ErrorCode::kInvalidArgument,

@@ -53,6 +53,7 @@ class MemoryPlanner {
     GALE_ASSIGN_OR_RETURN(const auto groups, CreateKvGroups(backend_, model, config_.block_tokens));
     const StepLimits limits = MakeLimits(config_, model, device, demand_.model_max_len);
     demand_.free_bytes = device.free_bytes - weights.private_bytes;
+    demand_.gpu_bytes = device.is_host_memory ? 0 : device.total_bytes;
     demand_.weights_mapped_bytes = weights.mapped_bytes;
     demand_.weights_private_bytes = weights.private_bytes;
     demand_.scratch_bytes =

@@ -21,6 +21,15 @@ std::string Describe(const MemoryDemand& demand, size_t kv_bytes) {
       FormatBytes(kv_bytes), FormatBytes(demand.scratch_bytes), FormatBytes(demand.free_bytes));
 }
 
+/// The most that the KV cache takes unasked.
+size_t MaxDefaultBytes(const EngineConfig& config, const MemoryDemand& demand) {
+  if (demand.gpu_bytes == 0) return demand.free_bytes / kDefaultShareOfFree;
+  const double kept_free =
+      (1 - config.gpu_memory_utilization) * static_cast<double>(demand.gpu_bytes);
+  const size_t taken = demand.scratch_bytes + static_cast<size_t>(kept_free);
+  return demand.free_bytes - std::min(demand.free_bytes, taken);
+}
+
 /// Blocks for sequences, before it is known whether one fits. The pool's null block comes on top.
 size_t WantedBlocks(const EngineConfig& config, const MemoryDemand& demand, int max_model_len,
                     size_t block_bytes) {
@@ -29,7 +38,7 @@ size_t WantedBlocks(const EngineConfig& config, const MemoryDemand& demand, int 
   const size_t full = static_cast<size_t>(BlocksPerSequence(demand.kv, max_model_len,
                                                             config.max_num_batched_tokens)) *
                       static_cast<size_t>(config.max_num_seqs);
-  return std::min(full, demand.free_bytes / kDefaultShareOfFree / block_bytes);
+  return std::min(full, MaxDefaultBytes(config, demand) / block_bytes);
 }
 
 /// The longest sequence that `blocks` hold.
@@ -91,9 +100,11 @@ Result<MemoryPlan> PlanMemory(const EngineConfig& config, const MemoryDemand& de
     return MakeError(
         ErrorCode::kResourceExhausted,
         fmt::format("the KV cache cannot hold one sequence of max_model_len {}: that takes {}, "
-                    "{} is planned ({}). Lower max_model_len or raise kv_cache_bytes.",
+                    "{} is planned ({}). Lower max_model_len or raise {}.",
                     plan.max_model_len, FormatBytes(one), FormatBytes(plan.kv_bytes),
-                    Describe(demand, plan.kv_bytes)));
+                    Describe(demand, plan.kv_bytes),
+                    demand.gpu_bytes > 0 && config.kv_cache_bytes == 0 ? "gpu_memory_utilization"
+                                                                       : "kv_cache_bytes"));
   }
   if (plan.kv_bytes + demand.scratch_bytes > demand.free_bytes) {
     return MakeError(ErrorCode::kResourceExhausted,

@@ -13,6 +13,7 @@ namespace gale {
 
 struct MemoryDemand {
   size_t free_bytes = 0;            ///< of the device, beside the weights
+  size_t gpu_bytes = 0;             ///< all that the device has; 0: its memory is the host's
   size_t weights_mapped_bytes = 0;  ///< used in place from files; the page cache may drop them
   size_t weights_private_bytes = 0;
   size_t scratch_bytes = 0;  ///< activations, logits, step arrays
@@ -30,7 +31,8 @@ struct MemoryPlan {
 };
 
 /// Sizes the KV pool. `config.kv_cache_bytes` is taken as it is; 0 takes room for max_num_seqs
-/// sequences of full length, at most a quarter of free memory. `config.max_model_len` is likewise
+/// sequences of full length, at most a quarter of free memory, or on a GPU what is left of its
+/// gpu_memory_utilization. `config.max_model_len` is likewise
 /// taken as it is; 0 takes the model's own, or less when the pool cannot hold one such sequence.
 /// Errors: kInvalidArgument when max_model_len is over the model's; kResourceExhausted, with every
 /// number of the plan, when something does not fit.

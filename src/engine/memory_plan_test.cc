@@ -39,6 +39,26 @@ TEST(MemoryPlanTest, DefaultTakesAtMostAQuarterOfFreeMemory) {
   EXPECT_EQ(plan->max_model_len, 1024);
 }
 
+/// Of 2,000 MiB, 200 stay free, 1,000 were taken by others, 10 go to scratch.
+TEST(MemoryPlanTest, DefaultFillsAGpuToItsUtilization) {
+  EngineConfig config;
+  config.gpu_memory_utilization = 0.9;
+  MemoryDemand demand = Demand(1000 * kMiB);
+  demand.gpu_bytes = 2000 * kMiB;
+  Result<MemoryPlan> plan = PlanMemory(config, demand);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->kv_bytes, 791 * kMiB);  // with the null block
+  config.gpu_memory_utilization = 0.5;  // no more than the others have
+  plan = PlanMemory(config, demand);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_THAT(plan.error().message, HasSubstr("or raise gpu_memory_utilization"));
+  config.kv_cache_bytes = 900 * kMiB;  // taken as it is
+  plan = PlanMemory(config, demand);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->kv_bytes, 900 * kMiB);
+}
+
 TEST(MemoryPlanTest, DefaultContextShrinksToThePool) {
   EngineConfig config;
   config.kv_cache_bytes = 10 * kMiB;

@@ -155,6 +155,41 @@ class Bench(unittest.TestCase):
         ratio = record["total_tokens_per_s"]["median"] / record["output_tokens_per_s"]["median"]
         self.assertAlmostEqual(ratio, (8 + 4) / 4, places=3)
 
+    def test_throughput_of_drawn_lengths_holds_its_window_against_the_limits(self):
+        record = gale("bench", "throughput", "--prompts", 12, "--length-spread", 0.5, "--rate", 500,
+                      "--repeats", 1, "--json", *self.SMALL).json()
+        value = {key: spread["median"] for key, spread in record.items() if isinstance(spread, dict)}
+        self.assertLessEqual(value["steady_s"], value["total_s"])
+        self.assertLessEqual(value["steady_batch"], value["max_batch"])
+        self.assertTrue(0 <= value["steady_kv_use"] <= value["max_kv_use"] <= 1)
+        parts = sum(value[f"limit_{part}_s"] for part in ("weights", "kv", "products"))
+        self.assertAlmostEqual(parts / value["steady_s"] / value["fraction_of_limit"], 1, places=3)
+        self.assertGreater(value["fraction_of_limit"], 0)
+
+    def test_throughput_takes_lengths_from_a_trace(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "trace.csv"
+            path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n"
+                            "2023-11-16 18:15:46.6800000,9,2\n"
+                            "2023-11-16 18:15:46.7800000,20,6\n")
+            trace = ["bench", "throughput", "--trace", path, "--max-prompt-tokens", 15,
+                     "--repeats", 1, "--warmup", 0, "--json", *EXACT]
+            record = gale(*trace, "--speed", 1).json()
+            self.assertEqual(record["prompts"], 2)
+            ratio = record["total_tokens_per_s"]["median"] / record["output_tokens_per_s"]["median"]
+            self.assertAlmostEqual(ratio, (9 + 15 + 8) / 8, places=3)
+            self.assertGreaterEqual(record["total_s"]["median"], 0.1)
+            self.assertEqual(gale(*trace, "--rate", 1).code, 2)  # one or the other
+            path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\nnow,9,2\n")
+            self.assertIn("trace.csv:2: expected TIMESTAMP", gale(*trace).err)
+
+    def test_load_times_hang_together(self):
+        record = gale("bench", "load", "--json", *EXACT).json()
+        self.assertEqual((record["repeats"], record["warmup"]), (5, 1))
+        for key in "min", "max":
+            self.assertLessEqual(record["weights_s"][key], record["ready_s"][key])
+            self.assertLessEqual(record["ready_s"][key], record["first_token_s"][key])
+
     def test_random_weights_from_a_preset_run(self):
         config = TINY / "config.json"
         run = gale("run", "--json", "--model", config, "--load-format", "dummy", stdin="x")

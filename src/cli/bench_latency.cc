@@ -1,22 +1,18 @@
-// gale bench latency and gale bench throughput: median and spread of repeated runs, beside the
-// limits of the device measured between them.
+// gale bench latency: median and spread of repeated runs, beside the limits of the device measured
+// between them.
 #include <algorithm>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <boost/json.hpp>
-#include <fmt/format.h>
 
+#include "cli/bench_flags.h"
 #include "cli/bench_report.h"
-#include "cli/bench_run.h"
 #include "cli/command.h"
 #include "cli/engine_flags.h"
-#include "cli/json_text.h"
 #include "cli/standard_io.h"
-#include "cli/whole_number.h"
 
 namespace gale::cli {
 namespace {
@@ -24,35 +20,16 @@ namespace {
 namespace json = boost::json;
 
 constexpr int kMinRepeats = 5;
-constexpr const char* kStandardOutput = "-";
 
-struct BenchOptions {
-  EngineConfig engine;
-  BenchRepeats times;
+struct LatencyOptions : BenchOptions {
   std::vector<std::string> dummies;  ///< presets to measure one after the other, or empty
   std::vector<int> prompts = {1};
-  std::vector<int> prompt_tokens = {128};
-  int output_tokens = 128;
-  int top_k = 0;
-  std::string json;  ///< a file, "-", or empty: a table on standard output
-
-  bool WantsText() const { return json != kStandardOutput; }
+  std::vector<int> prompt_tokens = {23};
+  int output_tokens = 200;
+  int top_k = 20;
 };
 
-Status WriteJson(const std::string& path, const json::value& record) {
-  const std::string text = JsonIndented(record, 6);
-  if (path == kStandardOutput) return WriteOut(text);
-  std::ofstream file(path);
-  file << text;
-  file.close();
-  if (file) return {};
-  return MakeError(ErrorCode::kInvalidArgument,
-                   fmt::format("--json: cannot write {}: give a file in a folder that exists, or - "
-                               "for standard output",
-                               path));
-}
-
-std::vector<EngineConfig> EngineConfigs(const BenchOptions& options) {
+std::vector<EngineConfig> EngineConfigs(const LatencyOptions& options) {
   EngineConfig config = options.engine;
   const int prompts = *std::max_element(options.prompts.begin(), options.prompts.end());
   config.max_num_seqs = std::max(config.max_num_seqs, prompts);
@@ -69,7 +46,7 @@ std::vector<EngineConfig> EngineConfigs(const BenchOptions& options) {
 
 /// Calls run_case(engine, case) for every model, prompt length and batch.
 template <class Function>
-Status ForCases(const BenchOptions& options, Function&& run_case) {
+Status ForCases(const LatencyOptions& options, Function&& run_case) {
   for (const EngineConfig& config : EngineConfigs(options)) {
     const Result<std::unique_ptr<LlmEngine>> engine = LoadEngine(config);
     if (!engine) return tl::unexpected(engine.error());
@@ -83,7 +60,7 @@ Status ForCases(const BenchOptions& options, Function&& run_case) {
   return {};
 }
 
-Status BenchLatency(const BenchOptions& options) {
+Status BenchLatency(const LatencyOptions& options) {
   std::mt19937_64 random(options.engine.seed);
   std::vector<DeviceSpeed> limits;
   std::string device;
@@ -112,23 +89,7 @@ Status BenchLatency(const BenchOptions& options) {
   if (options.WantsText()) {
     if (Status written = WriteOut(LimitsText(device, limits)); !written) return written;
   }
-  return options.json.empty() ? Status() : WriteJson(options.json, record);
-}
-
-Status BenchThroughput(const BenchOptions& options) {
-  std::mt19937_64 random(options.engine.seed);
-  return ForCases(options, [&](LlmEngine& engine, const BenchCase& what) -> Status {
-    const Result<CaseResult> result = RunCase(engine, what, options.times, random);
-    if (!result) return tl::unexpected(result.error());
-    json::object record = RunRecord(engine, options.times);
-    for (const auto& group : {ThroughputRecord(*result), LimitsRecord(result->limits)}) {
-      record.insert(group.begin(), group.end());
-    }
-    if (options.WantsText()) {
-      if (Status written = WriteOut(RecordText(record)); !written) return written;
-    }
-    return options.json.empty() ? Status() : WriteJson(options.json, record);
-  });
+  return WriteBenchJson(options, record);
 }
 
 constexpr const char* kLatencyFooter = R"(
@@ -149,65 +110,18 @@ Examples:
   gale bench latency --model models/gale-tales-10m --json figures.json
   gale bench latency --dummy qwen3-0.6b,qwen2.5-1.5b --batch-size 1,8,16 --prompt-tokens 23,128)";
 
-constexpr const char* kThroughputFooter = R"(
-All prompts are handed over at once; the engine batches them as its limits allow (--max-num-seqs,
---max-num-batched-tokens). Figures are the median of the repeats, with the smallest and the largest.
-
-Example:
-  gale bench throughput --model models/gale-tales-10m --prompts 64 --output-tokens 128 --json)";
-
-/// Flags of one bench command, positive numbers all.
-struct BenchFlags {
-  CLI::App& command;
-
-  template <class T>
-  CLI::Option* Count(const char* name, T& value, const char* description) const {
-    CLI::Option* option = command.add_option(name, value, description)
-                              ->type_name("N")
-                              ->check(WholeNumber(1))
-                              ->capture_default_str();
-    if constexpr (!std::is_same_v<T, int>) option->delimiter(',')->type_name("N,...");
-    return option;
-  }
-
-  void Common(BenchOptions& options) const {
-    Count("--output-tokens", options.output_tokens, "Tokens generated for each prompt");
-    command.add_option("--top-k", options.top_k, "Draw among the likeliest N; 0 = greedy")
-        ->type_name("N")
-        ->check(WholeNumber(0))
-        ->capture_default_str();
-    command.add_option("--repeats", options.times.repeats, "Measured repeats, at least 5")
-        ->type_name("N")
-        ->check(WholeNumber(kMinRepeats, 1000))
-        ->capture_default_str();
-    command
-        .add_option("--warmup", options.times.warmup, "Repeats before them that are not measured")
-        ->type_name("N")
-        ->check(WholeNumber(0))
-        ->capture_default_str();
-    command
-        .add_option("--json", options.json,
-                    "Also as JSON, to FILE; without one to standard output, and no table")
-        ->type_name("[FILE]")
-        ->expected(0, 1)
-        ->default_str(kStandardOutput);
-    AddEngineFlags(command, options.engine);
-  }
-};
-
 }  // namespace
 
 void AddBenchLatencyCommand(CLI::App& bench, Action& action) {
-  auto options = std::make_shared<BenchOptions>();
-  options->prompt_tokens = {23};
-  options->output_tokens = 200;
-  options->top_k = 20;
+  auto options = std::make_shared<LatencyOptions>();
   CLI::App* command =
       bench.add_subcommand("latency", "Time to the first token and from token to token");
   const BenchFlags flags{*command};
   flags.Count("--batch-size", options->prompts, "Prompts at once");
   flags.Count("--prompt-tokens", options->prompt_tokens, "Random tokens of each prompt");
-  flags.Common(*options);
+  flags.Count("--output-tokens", options->output_tokens, "Tokens generated for each prompt");
+  flags.TopK(options->top_k);
+  flags.Common(*options, kMinRepeats);
   CLI::Option* model = command->get_option("--model")->required(false);
   CLI::Option* dummy = command
                            ->add_option("--dummy", options->dummies,
@@ -220,19 +134,6 @@ void AddBenchLatencyCommand(CLI::App& bench, Action& action) {
     if (model->count() + dummy->count() == 0) throw CLI::RequiredError("--model");
     action = [options] { return BenchLatency(*options); };
   });
-}
-
-void AddBenchThroughputCommand(CLI::App& bench, Action& action) {
-  auto options = std::make_shared<BenchOptions>();
-  options->prompts = {64};
-  CLI::App* command = bench.add_subcommand("throughput", "Tokens per second over many prompts");
-  const BenchFlags flags{*command};
-  flags.Count("--prompts", options->prompts.front(), "Prompts at once");
-  flags.Count("--prompt-tokens", options->prompt_tokens.front(), "Random tokens of each prompt");
-  flags.Common(*options);
-  command->footer(kThroughputFooter);
-  command->callback(
-      [options, &action] { action = [options] { return BenchThroughput(*options); }; });
 }
 
 }  // namespace gale::cli
