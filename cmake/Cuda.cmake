@@ -42,4 +42,16 @@ if(CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()
 set(GALE_HAS_CUDA ON)
+
+# Headers of cuBLASLt, from the toolkit or from Python's package nvidia-cublas. The library itself is
+# looked for when a program runs (src/backend/cuda/cublas_lt.h).
+execute_process(COMMAND python3 -c "import nvidia; print(*nvidia.__path__, sep=';')"
+                OUTPUT_VARIABLE python_packages OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+find_path(GALE_CUBLASLT_INCLUDE cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS}
+          PATHS ${python_packages} PATH_SUFFIXES cu${CUDAToolkit_VERSION_MAJOR}/include)
+if(GALE_CUBLASLT_INCLUDE)
+  message(STATUS "cuBLASLt: headers in ${GALE_CUBLASLT_INCLUDE}")
+else()
+  message(STATUS "cuBLASLt: off, no cublasLt.h; pip install nvidia-cublas, or set GALE_CUBLASLT_INCLUDE")
+endif()
 message(STATUS "CUDA back end: on, nvcc ${CMAKE_CUDA_COMPILER_VERSION}, for ${CMAKE_CUDA_ARCHITECTURES}")

@@ -11,6 +11,7 @@ namespace gale {
 struct DeviceSpeed {
   double read_bytes_per_s = 0;    ///< of the device's memory
   double product_flop_per_s = 0;  ///< multiply-adds count two; a GPU's in bf16, the CPU's in f32
+  double library_flop_per_s = 0;  ///< of 8192^3 bf16 by the vendor's library; 0 where there is none
   double upload_bytes_per_s = 0;  ///< from pinned host memory; 0 where the device reads the host's
 };
 

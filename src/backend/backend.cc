@@ -12,6 +12,14 @@ void LinearKernel::RunBatched(Stream&, const BatchedLinearArgs&) const {
   GALE_CHECK(false && "a kernel that was not found for groups");
 }
 
+double Backend::ProbeLibraryProduct(Stream& /*stream*/, const TensorView& /*memory*/) { return 0; }
+
+void Backend::GatedLinear(Stream& stream, const LinearKernel& kernel, const LinearArgs& linear,
+                          const GatedActivationArgs& gated) {
+  kernel.Run(stream, linear);
+  GatedActivation(stream, gated);
+}
+
 void Backend::QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention,
                            int layer, const TensorView& slot_mapping) {
   QkvRope(stream, args);

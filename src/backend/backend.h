@@ -206,7 +206,15 @@ class Backend {
   /// Multiply-adds of the units that large linear layers run on, with operands at hand. Returns how
   /// many floating-point operations, a multiply-add counting two.
   virtual double ProbeProducts(Stream& stream) = 0;
+  /// One product of 8,192 x 8,192 bf16 matrices by the vendor's library, in `memory`, which holds
+  /// bf16 numbers and of which a part is overwritten. Returns the operations as ProbeProducts does;
+  /// 0 where there is no library or too little memory.
+  virtual double ProbeLibraryProduct(Stream& stream, const TensorView& memory);
 
+  /// `kernel` runs `linear`, whose out is `gated.gate_up`, followed by GatedActivation. A device
+  /// that fuses them overrides this, and may leave gate_up unwritten.
+  virtual void GatedLinear(Stream& stream, const LinearKernel& kernel, const LinearArgs& linear,
+                           const GatedActivationArgs& gated);
   /// QkvRope followed by the attention's KV write; a device that fuses them overrides this.
   virtual void QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention,
                             int layer, const TensorView& slot_mapping);

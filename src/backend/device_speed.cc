@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <random>
 #include <vector>
 
 #include <fmt/format.h>
@@ -40,11 +41,14 @@ Result<double> BestRate(Stream& stream, const std::function<double()>& probe) {
   return best;
 }
 
-/// Memory that has been written: pages that never were would be read from elsewhere.
+/// Memory of normal bf16 numbers. Written, since pages that never were would be read from
+/// elsewhere; normal, since products of simpler numbers need less power and run faster.
 Result<Buffer> FilledMemory(Backend& backend, Stream& stream, size_t bytes) {
   constexpr int64_t kTableSize = 1 << 16;
   std::vector<float> table(kTableSize);
-  for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<float>(i);
+  std::mt19937 random;
+  std::normal_distribution<float> normal;
+  for (float& value : table) value = normal(random);
   const size_t table_bytes = table.size() * sizeof(float);
   GALE_ASSIGN_OR_RETURN(const Buffer device_table,
                         backend.Allocate(table_bytes, MemoryKind::kDevice));
@@ -52,7 +56,8 @@ Result<Buffer> FilledMemory(Backend& backend, Stream& stream, size_t bytes) {
   backend.Copy(stream, device_table.data(), table.data(), table_bytes);
   FillRandomArgs fill;
   fill.table = TensorView(device_table.data(), DType::kF32, {kTableSize});
-  fill.out = TensorView(memory.data(), DType::kF32, {static_cast<int64_t>(bytes / sizeof(float))});
+  fill.out = TensorView(memory.data(), DType::kBf16,
+                        {static_cast<int64_t>(bytes / DTypeBytes(DType::kBf16))});
   backend.FillRandom(stream, fill);
   GALE_RETURN_IF_ERROR(stream.Synchronize());
   return memory;
@@ -65,14 +70,21 @@ Result<DeviceSpeed> MeasureDeviceSpeed(Backend& backend, size_t read_bytes) {
   DeviceSpeed speed;
   {
     GALE_ASSIGN_OR_RETURN(const Buffer memory, FilledMemory(backend, *stream, read_bytes));
-    const TensorView view(memory.data(), DType::kU8, {static_cast<int64_t>(read_bytes)});
+    const auto elements = static_cast<int64_t>(read_bytes / DTypeBytes(DType::kBf16));
+    const TensorView view(memory.data(), DType::kBf16, {elements});
     GALE_ASSIGN_OR_RETURN(speed.read_bytes_per_s, BestRate(*stream, [&] {
                             backend.ProbeRead(*stream, view);
-                            return static_cast<double>(read_bytes);
+                            return static_cast<double>(view.Bytes());
                           }));
+    GALE_ASSIGN_OR_RETURN(speed.product_flop_per_s,
+                          BestRate(*stream, [&] { return backend.ProbeProducts(*stream); }));
+    // The first one also loads the library.
+    if (backend.ProbeLibraryProduct(*stream, view) > 0) {
+      GALE_ASSIGN_OR_RETURN(speed.library_flop_per_s, BestRate(*stream, [&] {
+                              return backend.ProbeLibraryProduct(*stream, view);
+                            }));
+    }
   }
-  GALE_ASSIGN_OR_RETURN(speed.product_flop_per_s,
-                        BestRate(*stream, [&] { return backend.ProbeProducts(*stream); }));
   if (backend.info().is_host_memory) return speed;
   GALE_ASSIGN_OR_RETURN(const Buffer host, backend.Allocate(kUploadBytes, MemoryKind::kPinnedHost));
   GALE_ASSIGN_OR_RETURN(const Buffer device, backend.Allocate(kUploadBytes, MemoryKind::kDevice));

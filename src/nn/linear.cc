@@ -133,6 +133,12 @@ void Linear::Forward(ForwardContext& context, const TensorView& x, const TensorV
   kernel_->Run(*context.stream, {x, &weight_, bias_, out});
 }
 
+void Linear::ForwardGated(ForwardContext& context, const TensorView& x,
+                          const GatedActivationArgs& gated) const {
+  context.backend->GatedLinear(*context.stream, *kernel_, {x, &weight_, bias_, gated.gate_up},
+                               gated);
+}
+
 void Linear::Forward(ForwardContext& context, const LinearGroups& groups, const TensorView& x,
                      const TensorView& out) const {
   kernel_->RunGrouped(*context.stream, {.x = x,

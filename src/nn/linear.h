@@ -44,6 +44,9 @@ class Linear {
   Status BindOwned(BindContext& context, RawParam weight, const TensorView& bias = {});
   /// x [rows, in], out [rows, out]; out may be f32 for logits.
   void Forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
+  /// x [rows, in]; the outputs are gates and what they gate, and come to gated.out.
+  void ForwardGated(ForwardContext& context, const TensorView& x,
+                    const GatedActivationArgs& gated) const;
   /// x [rows, in], out [entries, out / groups].
   void Forward(ForwardContext& context, const LinearGroups& groups, const TensorView& x,
                const TensorView& out) const;

@@ -28,8 +28,7 @@ void Mlp::Forward(ForwardContext& context, const TensorView& x, const TensorView
   const int64_t tokens = x.dim(0);
   const TensorView gate_up = context.scratch->Take(dtype_, {tokens, 2 * config_.intermediate});
   const TensorView product = context.scratch->Take(dtype_, {tokens, config_.intermediate});
-  gate_up_.Forward(context, x, gate_up);
-  context.backend->GatedActivation(*context.stream, {gate_up, product, config_.activation});
+  gate_up_.ForwardGated(context, x, {gate_up, product, config_.activation});
   down_.Forward(context, product, out);
 }
 

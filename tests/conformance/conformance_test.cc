@@ -116,6 +116,7 @@ int main(int argc, char** argv) {
     }
     Register<OpTest>(backend, RowOpCases());
     Register<OpTest>(backend, LinearCases());
+    Register<OpTest>(backend, GatedLinearCases());
     Register<OpTest>(backend, GgmlCases());
     Register<OpTest>(backend, AttentionCases());
     Register<OpTest>(backend, GroupedCases());

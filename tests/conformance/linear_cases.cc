@@ -89,6 +89,8 @@ std::vector<OpCase> LinearCases() {
   add_fast(300, 1032, 70, bf16, false, 3);
   add_fast(260, 24, 12000);
   add_fast(2300, 40, 300, f32);
+  add_fast(128, 520, 12000, bf16, true);
+  add_fast(128, 512, 11000, f32, true, 8);
   std::vector<OpCase> cases;
   for (const LinearShape& shape : shapes) {
     OpCase op{

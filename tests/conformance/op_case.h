@@ -68,6 +68,7 @@ struct PropertyCase {
 
 std::vector<OpCase> RowOpCases();
 std::vector<OpCase> LinearCases();
+std::vector<OpCase> GatedLinearCases();
 std::vector<OpCase> GgmlCases();
 std::vector<OpCase> AttentionCases();
 std::vector<OpCase> GroupedCases();

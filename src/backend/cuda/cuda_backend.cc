@@ -2,6 +2,7 @@
 // "cuda".
 #include <fmt/format.h>
 
+#include "backend/cuda/cublas_lt.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/ops.h"
 #include "backend/registry.h"
@@ -10,8 +11,8 @@
 namespace gale {
 namespace {
 
-/// Partial results of attention (32 MiB) and of sampling, and some thirty graphs of a MiB each.
-constexpr size_t kWorkspaceBytes = size_t{96} << 20;
+/// Partial results of attention (32 MiB) and of sampling, and some seventy graphs of a MiB each.
+constexpr size_t kWorkspaceBytes = size_t{144} << 20;
 
 class CudaBackend final : public Backend {
  public:
@@ -105,7 +106,16 @@ class CudaBackend final : public Backend {
   double ProbeProducts(Stream& stream) override {
     return cuda::ProbeProducts(cuda::AsCuda(stream));
   }
+  double ProbeLibraryProduct(Stream& stream, const TensorView& memory) override {
+    return cuda::ProbeLibraryProduct(cuda::AsCuda(stream), memory);
+  }
 
+  void GatedLinear(Stream& stream, const LinearKernel& kernel, const LinearArgs& linear,
+                   const GatedActivationArgs& gated) override {
+    if (!cuda::RunGatedLinear(cuda::AsCuda(stream), kernel, linear, gated)) {
+      Backend::GatedLinear(stream, kernel, linear, gated);
+    }
+  }
   void QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention, int layer,
                     const TensorView& slot_mapping) override {
     const cuda::KvLayout& layout = static_cast<cuda::CudaAttention&>(attention).layout();
@@ -165,10 +175,11 @@ Result<std::unique_ptr<Backend>> CreateCudaBackend(const BackendOptions& options
   }
   int driver = 0;
   cudaDriverGetVersion(&driver);
+  const bool has_library = !cuda::CublasLt::FindFile().empty();
   return std::make_unique<CudaBackend>(fmt::format(
-      "{}, compute capability {}.{}, {} SMs, driver for CUDA {}, runtime {}{}", properties.name,
+      "{}, compute capability {}.{}, {} SMs, driver for CUDA {}, runtime {}, {}{}", properties.name,
       properties.major, properties.minor, properties.multiProcessorCount, Version(driver),
-      Version(CUDART_VERSION), options.note));
+      Version(CUDART_VERSION), has_library ? "cuBLASLt" : "no cuBLASLt", options.note));
 }
 
 const bool kRegistered = RegisterBackend("cuda", CreateCudaBackend);

@@ -99,6 +99,16 @@ void* CudaStream::Scratch(size_t bytes) {
   return scratch_.back().data();
 }
 
+void CudaStream::OptIn(const void* kernel, size_t shared_bytes) {
+  constexpr size_t kSharedWithoutOptIn = size_t{48} << 10;
+  if (shared_bytes <= kSharedWithoutOptIn) return;
+  size_t& granted = opted_in_[kernel];
+  if (shared_bytes <= granted) return;
+  Record(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(shared_bytes)));
+  granted = shared_bytes;
+}
+
 CudaEvent::CudaEvent() : error_(cudaEventCreate(&event_)) {}
 
 CudaEvent::~CudaEvent() {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -82,12 +83,7 @@ class CudaStream final : public Stream {
   template <class... Params, class... Args>
   void Launch(const LaunchShape& shape, void (*kernel)(Params...), const Args&... args) {
     if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
-    constexpr size_t kSharedWithoutOptIn = size_t{48} << 10;
-    if (shape.shared_bytes > kSharedWithoutOptIn) {
-      Record(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(shape.shared_bytes)));
-    }
+    OptIn(reinterpret_cast<const void*>(kernel), shape.shared_bytes);
     cudaLaunchAttribute attributes[2] = {};
     attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[0].val.programmaticStreamSerializationAllowed = 1;
@@ -104,9 +100,13 @@ class CudaStream final : public Stream {
   }
 
  private:
+  /// Lets the kernel have so much shared memory; costs little when it has.
+  void OptIn(const void* kernel, size_t shared_bytes);
+
   cudaStream_t stream_ = nullptr;
   cudaError_t error_ = cudaSuccess;
-  std::vector<Buffer> scratch_;  ///< the last one is in use
+  std::unordered_map<const void*, size_t> opted_in_;  ///< [kernel]: shared bytes
+  std::vector<Buffer> scratch_;                       ///< the last one is in use
 };
 
 Result<std::unique_ptr<Graph>> Capture(CudaStream& stream, const std::function<void()>& enqueue);

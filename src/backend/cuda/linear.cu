@@ -1,8 +1,9 @@
-// y = x * weight^T + bias. bf16 by bf16 goes to the tensor cores (linear_mma.cuh, and on Hopper,
-// where sums need not be batch invariant, linear_wgmma.cuh); everything else, in which an f32
-// operand must keep its precision, to a tiled kernel of FMAs (linear_fma.cuh).
+// y = x * weight^T + bias. bf16 by bf16 goes to the tensor cores (linear_mma.cuh, and where sums
+// need not be batch invariant, cuBLASLt or, on Hopper, linear_wgmma.cuh); everything else, in which
+// an f32 operand must keep its precision, to a tiled kernel of FMAs (linear_fma.cuh).
 #include <algorithm>
 
+#include "backend/cuda/cublas_lt.h"
 #include "backend/cuda/element.cuh"
 #include "backend/cuda/linear_fma.cuh"
 #include "backend/cuda/linear_mma.cuh"
@@ -91,6 +92,7 @@ class PlainLinear final : public LinearKernel {
 
   Result<PackedLinear> Prepare(const LinearWeight& weight) const override {
     CheckShape(weight.data, {weight.out, weight.in});
+    if (numerics_ == Numerics::kFast) CublasLt::Preload();
     PackedLinear packed;
     packed.format = weight.format;
     packed.in = weight.in;
@@ -151,10 +153,10 @@ class PlainLinear final : public LinearKernel {
     if (weight.data.dtype == DType::kBf16) {
       if (x_is_f32) {
         RunFma<float, bf16>(AsCuda(stream), args);
-      } else if (numerics_ == Numerics::kFast && SuitsWgmma(args)) {
-        RunWgmma(AsCuda(stream), args);
-      } else {
+      } else if (numerics_ == Numerics::kBatchInvariant) {
         RunMma(AsCuda(stream), args);
+      } else if (!SuitsCublasLt(args) || !RunCublasLt(AsCuda(stream), args)) {
+        SuitsWgmma(args) ? RunWgmma(AsCuda(stream), args) : RunMma(AsCuda(stream), args);
       }
     } else {
       x_is_f32 ? RunFma<float, float>(AsCuda(stream), args)
@@ -173,18 +175,28 @@ class PlainLinear final : public LinearKernel {
   Numerics numerics_;
 };
 
+const PlainLinear kInvariant(Numerics::kBatchInvariant);
+const PlainLinear kFast(Numerics::kFast);
+
 }  // namespace
 
 const LinearKernel* FindLinear(const LinearKey& key) {
-  static const PlainLinear invariant(Numerics::kBatchInvariant);
-  static const PlainLinear fast(Numerics::kFast);
   const auto is_float = [](DType dtype) {
     return dtype == DType::kF32 || dtype == DType::kBf16 || dtype == DType::kF16;
   };
   const bool weight = key.format.code == BlockCode::kNone && is_float(key.format.data);
   const bool activation = key.activation == DType::kF32 || key.activation == DType::kBf16;
   if (!weight || !activation) return nullptr;
-  return key.numerics == Numerics::kFast ? &fast : &invariant;
+  return key.numerics == Numerics::kFast ? &kFast : &kInvariant;
+}
+
+bool RunGatedLinear(CudaStream& stream, const LinearKernel& kernel, const LinearArgs& linear,
+                    const GatedActivationArgs& gated) {
+  CheckLinearArgs(linear);
+  const auto is_bf16 = [](const TensorView& view) { return view.dtype == DType::kBf16; };
+  const bool takes = &kernel == &kFast && gated.activation == Activation::kSilu &&
+                     is_bf16(linear.x) && is_bf16(linear.weight->data) && is_bf16(gated.out);
+  return takes && linear.x.dim(0) > 0 && RunGatedWgmma(stream, linear, gated.out);
 }
 
 }  // namespace gale::cuda

@@ -26,6 +26,7 @@ void Logprobs(CudaStream& stream, const LogprobsArgs& args);
 void FillRandom(CudaStream& stream, const FillRandomArgs& args);
 void ProbeRead(CudaStream& stream, const TensorView& memory);
 double ProbeProducts(CudaStream& stream);
+double ProbeLibraryProduct(CudaStream& stream, const TensorView& memory);
 
 /// Blocks of a KV cache: [layer][k, v][kv_head][token][padded_dim] each, padding zero. A latent
 /// cache has no v: a value is the last value_dim elements of its key.
@@ -58,11 +59,23 @@ Status CheckKernelsRun();
 /// Null for a decoder that is not fused.
 Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(const DecoderDescription& decoder);
 
+/// y = x * weight^T + bias by cuBLASLt. False, with nothing enqueued, when it is not there or does not
+/// take the operands.
+bool RunCublasLt(CudaStream& stream, const LinearArgs& args);
+/// Whether cuBLASLt would be the faster one, bf16 both and sums in any order.
+bool SuitsCublasLt(const LinearArgs& args);
 /// Whether RunWgmma is for this device and the faster one for these operands, bf16 both.
 bool SuitsWgmma(const LinearArgs& args);
 /// y = x * weight^T + bias; the order of sums depends on how many rows there are.
 void RunWgmma(CudaStream& stream, const LinearArgs& args);
+/// out = silu(gate) * up, where gate and up are the halves of y, which is not written. False, with
+/// nothing enqueued, where two kernels are the faster way or the only one.
+bool RunGatedWgmma(CudaStream& stream, const LinearArgs& args, const TensorView& out);
 
+/// Backend::GatedLinear in one kernel. False, with nothing enqueued, where RunGatedWgmma is false or
+/// `kernel` is not that of plain weights with sums in any order.
+bool RunGatedLinear(CudaStream& stream, const LinearKernel& kernel, const LinearArgs& linear,
+                    const GatedActivationArgs& gated);
 /// The kernel for `key`, or null. Kernels have no state.
 const LinearKernel* FindLinear(const LinearKey& key);
 /// The same for ggml's blocks.

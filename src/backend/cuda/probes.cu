@@ -2,6 +2,7 @@
 // random numbers, for weights without a checkpoint.
 #include <algorithm>
 
+#include "backend/cuda/cublas_lt.h"
 #include "backend/cuda/element.cuh"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/ptx.cuh"
@@ -194,6 +195,23 @@ double ProbeProducts(CudaStream& stream) {
                  kProductSharedBytes},
                 ProductKernel, chunks, static_cast<float*>(nullptr));
   return groups * chunks * kChunkOperations;
+}
+
+double ProbeLibraryProduct(CudaStream& stream, const TensorView& memory) {
+  constexpr int64_t kSide = 8192;
+  constexpr size_t kMatrixBytes = kSide * kSide * sizeof(bf16);
+  CublasLt* library = CublasLt::Get();
+  if (library == nullptr || memory.Bytes() < 3 * kMatrixBytes) return 0;
+  const auto matrix = [&](int i) {
+    return TensorView(static_cast<char*>(memory.data) + i * kMatrixBytes, DType::kBf16,
+                      {kSide, kSide});
+  };
+  PackedLinear weight;
+  weight.in = kSide;
+  weight.out = kSide;
+  weight.data = matrix(0);
+  const LinearArgs product = {.x = matrix(1), .weight = &weight, .bias = {}, .out = matrix(2)};
+  return library->Run(stream, product) ? 2.0 * kSide * kSide * kSide : 0;
 }
 
 void FillRandom(CudaStream& stream, const FillRandomArgs& args) {

@@ -46,6 +46,10 @@ __device__ __forceinline__ void WgmmaWait() {
   GALE_R32                                                           \
   ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47" \
   ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define GALE_R96                                                     \
+  GALE_R64                                                           \
+  ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79" \
+  ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
 #define GALE_R128                                                                \
   GALE_R64                                                                       \
   ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"             \
@@ -74,6 +78,8 @@ __device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint64_t a_matrix, uin
     GALE_WGMMA(64, GALE_R32, 32, 33, 34, GALE_D16(0), GALE_D16(16));
   } else if constexpr (kN == 128) {
     GALE_WGMMA(128, GALE_R64, 64, 65, 66, GALE_D64(0));
+  } else if constexpr (kN == 192) {
+    GALE_WGMMA(192, GALE_R96, 96, 97, 98, GALE_D64(0), GALE_D16(64), GALE_D16(80));
   } else {
     static_assert(kN == 256);
     GALE_WGMMA(256, GALE_R128, 128, 129, 130, GALE_D64(0), GALE_D64(64));
@@ -88,6 +94,7 @@ __device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint64_t a_matrix, uin
 #undef GALE_R16
 #undef GALE_R32
 #undef GALE_R64
+#undef GALE_R96
 #undef GALE_R128
 #undef GALE_WGMMA
 
@@ -138,6 +145,16 @@ __device__ __forceinline__ void MbarrierArriveCluster(uint64_t* barrier, int ran
       "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
       "}" ::"r"(SharedAddress(barrier)),
       "r"(rank)
+      : "memory");
+}
+
+/// Four 8 x 8 matrices of 16-bit elements to shared memory, as registers of Wgmma's sums hold them;
+/// lane l gives the address of row l % 8 of matrix l / 8.
+__device__ __forceinline__ void StoreMatrices(void* row, uint32_t m0, uint32_t m1, uint32_t m2,
+                                              uint32_t m3) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(SharedAddress(row)),
+      "r"(m0), "r"(m1), "r"(m2), "r"(m3)
       : "memory");
 }
 
