@@ -49,7 +49,8 @@ struct EngineConfig {
                               ///< evicted, and what preempted sequences have computed
   int block_tokens = 16;      ///< tokens of one KV block
   int max_num_seqs = 64;      ///< sequences running at once
-  int max_num_batched_tokens = 512;  ///< token budget of one step
+  int max_num_batched_tokens = 0;  ///< token budget of one step; 0 = 512 on the CPU, on a GPU 8,192
+                                   ///< or what an eighth of its free memory has scratch for
   /// Beside decodes, prompt chunks are as large as makes a step take so many times what it takes
   /// without them, as far as steps have been measured; 0: as large as the budget.
   double max_step_stretch = 0;

@@ -37,6 +37,9 @@ Spread ReadSpread(const std::vector<DeviceSpeed>& limits) {
 Spread ProductSpread(const std::vector<DeviceSpeed>& limits) {
   return SpreadOver(limits, [](const DeviceSpeed& speed) { return speed.product_flop_per_s; });
 }
+Spread LibrarySpread(const std::vector<DeviceSpeed>& limits) {
+  return SpreadOver(limits, [](const DeviceSpeed& speed) { return speed.library_flop_per_s; });
+}
 Spread UploadSpread(const std::vector<DeviceSpeed>& limits) {
   return SpreadOver(limits, [](const DeviceSpeed& speed) { return speed.upload_bytes_per_s; });
 }
@@ -130,7 +133,9 @@ json::object LatencyRecord(const CaseResult& result) {
 json::object LimitsRecord(const std::vector<DeviceSpeed>& limits) {
   json::object record = {{"read_bytes_per_s", SpreadRecord(ReadSpread(limits))},
                          {"product_flop_per_s", SpreadRecord(ProductSpread(limits))}};
+  const Spread library = LibrarySpread(limits);
   const Spread upload = UploadSpread(limits);
+  if (library.max > 0) record["library_flop_per_s"] = SpreadRecord(library);
   if (upload.max > 0) record["upload_bytes_per_s"] = SpreadRecord(upload);
   return record;
 }
@@ -166,9 +171,11 @@ std::string LimitsText(const std::string& device, const std::vector<DeviceSpeed>
   };
   const Spread read = ReadSpread(limits);
   const Spread products = ProductSpread(limits);
+  const Spread library = LibrarySpread(limits);
   const Spread upload = UploadSpread(limits);
   std::string text = figure("memory read", read, 1e9, "GB/s") + ", " +
                      figure("products", products, 1e12, "TFLOP/s");
+  if (library.max > 0) text += ", " + figure("8192^3 by the library", library, 1e12, "TFLOP/s");
   if (upload.max > 0) text += ", " + figure("upload", upload, 1e9, "GB/s");
   const std::string slow = WhyVoid(device, limits);
   return text + (slow.empty() ? "\n" : fmt::format("\nVOID: {}\n", slow));

@@ -143,8 +143,7 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
   AddCount(command, "--max-num-seqs", config.max_num_seqs, "Sequences that run at once")
       ->capture_default_str();
   AddCount(command, "--max-num-batched-tokens", config.max_num_batched_tokens,
-           "Tokens computed in one step, over all sequences")
-      ->capture_default_str();
+           "Tokens computed in one step, over all sequences; 0 = what suits the device (default 0)");
   command
       .add_option("--max-step-stretch", config.max_step_stretch,
                   "While others decode, prompts are computed in chunks that make a step take so "

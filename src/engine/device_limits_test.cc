@@ -1,5 +1,6 @@
-// Models that a device has no kernels for are refused before their weights are read, with a message
-// that says where they run: on the CPU, which takes all of them.
+// What an engine makes of its device. Models that the device has no kernels for are refused before
+// their weights are read, with a message that says where they run: on the CPU, which takes all of
+// them. Settings that are left open take what suits the device.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -45,6 +46,21 @@ TEST(DeviceLimits, TheCpuRunsThem) {
   const RequestOutput output = (*engine)->Generate({request})[0];
   ASSERT_FALSE(output.error) << output.error->message;
   EXPECT_EQ(output.samples[0].tokens.size(), 4U);
+}
+
+TEST(DeviceLimits, TheTokenBudgetSuitsTheDeviceUnlessItIsGiven) {
+  EngineConfig config;
+  config.model = GALE_SOURCE_DIR "/tests/data/models/qwen3_tied";
+  config.device = TestDevice();
+  config.threads = 1;
+  config.kv_cache_bytes = size_t{4} << 20;
+  for (const int budget : {0, 7}) {
+    config.max_num_batched_tokens = budget;
+    const auto engine = LlmEngine::Create(config);
+    ASSERT_TRUE(engine) << engine.error().message;
+    const int suits = TestDevice() == "cpu" ? 512 : 8192;
+    EXPECT_EQ((*engine)->config().max_num_batched_tokens, budget == 0 ? suits : budget);
+  }
 }
 
 }  // namespace

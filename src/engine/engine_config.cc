@@ -36,7 +36,7 @@ Status EngineConfig::Validate() const {
   GALE_RETURN_IF_ERROR(CheckRange("block_tokens", block_tokens, 1, 4096));
   GALE_RETURN_IF_ERROR(CheckRange("max_num_seqs", max_num_seqs, 1, kMaxSeqs));
   GALE_RETURN_IF_ERROR(
-      CheckRange("max_num_batched_tokens", max_num_batched_tokens, 1, kMaxBatchedTokens));
+      CheckRange("max_num_batched_tokens", max_num_batched_tokens, 0, kMaxBatchedTokens));
   if (!(device_timeout_s > 0)) {
     return MakeError(
         ErrorCode::kInvalidArgument,

@@ -14,6 +14,12 @@
 namespace gale {
 namespace {
 
+/// Token budgets of a step where none is asked for. A GPU's products need thousands of rows to come
+/// near its peak (docs/performance.md); the CPU's do not, and its steps are long enough.
+constexpr int kCpuStepTokens = 512;
+constexpr int kGpuStepTokens = 8192;
+constexpr size_t kScratchShareOfFree = 8;
+
 ModelDType ResolvedDType(DType dtype) {
   return dtype == DType::kBf16 ? ModelDType::kBf16 : ModelDType::kF32;
 }
@@ -39,10 +45,11 @@ int NumHostBlocks(size_t bytes, size_t block_bytes) {
   return blocks == 0 ? 0 : static_cast<int>(std::min<size_t>(blocks, 1 << 30)) + 1;
 }
 
-/// Decides where the memory of a model goes whose weights are not read yet.
+/// Decides where the memory of a model goes whose weights are not read yet, and with it the token
+/// budget that `config` leaves open.
 class MemoryPlanner {
  public:
-  MemoryPlanner(const EngineConfig& config, Backend& backend, int model_max_len)
+  MemoryPlanner(EngineConfig& config, Backend& backend, int model_max_len)
       : config_(config), backend_(backend) {
     demand_.model_max_len = model_max_len;
   }
@@ -51,13 +58,22 @@ class MemoryPlanner {
     const DeviceInfo device = backend_.info();
     if (weights.private_bytes > device.free_bytes) return {};  // the weight loader says it better
     GALE_ASSIGN_OR_RETURN(const auto groups, CreateKvGroups(backend_, model, config_.block_tokens));
-    const StepLimits limits = MakeLimits(config_, model, device, demand_.model_max_len);
     demand_.free_bytes = device.free_bytes - weights.private_bytes;
+    const auto step_bytes = [&] {
+      const StepLimits limits = MakeLimits(config_, model, device, demand_.model_max_len);
+      return ModelRunner::DeviceBytes(model, groups, limits);
+    };
+    if (config_.max_num_batched_tokens == 0) {
+      config_.max_num_batched_tokens = device.is_host_memory ? kCpuStepTokens : kGpuStepTokens;
+      while (config_.max_num_batched_tokens > kCpuStepTokens &&
+             step_bytes() > demand_.free_bytes / kScratchShareOfFree) {
+        config_.max_num_batched_tokens /= 2;
+      }
+    }
     demand_.gpu_bytes = device.is_host_memory ? 0 : device.total_bytes;
     demand_.weights_mapped_bytes = weights.mapped_bytes;
     demand_.weights_private_bytes = weights.private_bytes;
-    demand_.scratch_bytes =
-        ModelRunner::DeviceBytes(model, groups, limits) + device.workspace_bytes;
+    demand_.scratch_bytes = step_bytes() + device.workspace_bytes;
     demand_.kv = DescribeKvCache(model, groups);
     GALE_ASSIGN_OR_RETURN(plan_, PlanMemory(config_, demand_));
     free_bytes_ = device.free_bytes;
@@ -78,7 +94,7 @@ class MemoryPlanner {
   }
 
  private:
-  const EngineConfig& config_;
+  EngineConfig& config_;
   Backend& backend_;
   MemoryDemand demand_;
   MemoryPlan plan_;
@@ -114,7 +130,7 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
     parts.config.numerics =
         backend->info().name == "cpu" ? Numerics::kBatchInvariant : Numerics::kFast;
   }
-  MemoryPlanner planner(config, *backend, parts.info.max_position);
+  MemoryPlanner planner(parts.config, *backend, parts.info.max_position);
   const LoadOptions options{
       .model = path,
       .format = config.load_format,
@@ -139,7 +155,7 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   const int num_host_blocks = NumHostBlocks(config.host_kv_bytes, plan.block_bytes);
   GALE_RETURN_IF_ERROR(worker->Allocate(
       plan.num_blocks, num_host_blocks,
-      MakeLimits(config, model, worker->backend().info(), plan.max_model_len)));
+      MakeLimits(parts.config, model, worker->backend().info(), plan.max_model_len)));
 
   parts.config.device = worker->backend().info().name;
   parts.device = worker->backend().info().description;

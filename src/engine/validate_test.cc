@@ -131,7 +131,7 @@ TEST(EngineConfigTest, EveryRangeIsChecked) {
       {"max_model_len", [](auto& c) { c.max_model_len = -1; }},
       {"block_tokens", [](auto& c) { c.block_tokens = 0; }},
       {"max_num_seqs", [](auto& c) { c.max_num_seqs = 0; }},
-      {"max_num_batched_tokens", [](auto& c) { c.max_num_batched_tokens = 0; }},
+      {"max_num_batched_tokens", [](auto& c) { c.max_num_batched_tokens = -1; }},
       {"max_queued_requests", [](auto& c) { c.max_queued_requests = 0; }},
   };
   for (const Bad<EngineConfig>& c : cases) {
