@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/host_limits.h"
 #include "base/status_macros.h"
@@ -338,6 +340,24 @@ class DeviceReader {
   WeightUploader uploader_;  ///< last: it ends before the memory that it copies to goes away
 };
 
+/// The process gives back the pages of a linear layer's weight that a kernel has packed. What is
+/// used in place comes back, from the system's cache, when it is first used.
+void ReleasePages(const ParamGroup& group, const Checkpoint& checkpoint) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  for (const ParamSpec& spec : group.specs) {
+    if (spec.use == WeightUse::kTable) continue;
+    for (const ParamPart& part : spec.parts) {
+      const CheckpointTensor& entry = *FindPart(checkpoint, part);
+      if (!IsPlain(entry)) continue;
+      const std::span<const std::byte> data = entry.data;
+      const auto first = reinterpret_cast<uintptr_t>(data.data());
+      const uintptr_t begin = (first + page - 1) / page * page;
+      const uintptr_t end = (first + data.size()) / page * page;
+      if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    }
+  }
+}
+
 /// Binds every group, taking its parameters from `read`. What that enqueues on the stream is done
 /// before a layer sees them.
 template <class Read>
@@ -353,14 +373,11 @@ Status BindAll(const ParamBuilder& builder, BindContext context, const WeightPro
     for (const ParamSpec& spec : group.specs) done_bytes += SpecBytes(spec);
     GALE_RETURN_IF_ERROR(context.stream.Synchronize());
     GALE_RETURN_IF_ERROR(group.bind(context, std::move(params)));
+    if (context.store.checkpoint) ReleasePages(group, *context.store.checkpoint);
     if (progress) progress(done_bytes, total_bytes);
   }
   return context.stream.Synchronize();
 }
-
-}  // namespace
-
-namespace {
 
 /// What a kernel that reads host memory makes of a linear layer's weight beside it.
 size_t PackedBytes(const ParamBuilder& builder, const ParamSpec& spec, GgmlType blocks,

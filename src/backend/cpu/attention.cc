@@ -175,7 +175,8 @@ class CpuAttention final : public AttentionBackend {
 
     std::vector<int32_t> begins(static_cast<size_t>(rows));
     std::vector<int32_t> ends(static_cast<size_t>(rows));
-    AttentionTile tile{.head_dim = static_cast<int>(padded_dim_),
+    AttentionTile tile{.kv = is_latent() ? DType::kF32 : spec_.kv,
+                       .head_dim = static_cast<int>(padded_dim_),
                        .rows = rows,
                        .q = q,
                        .softcap = spec_.softcap,
@@ -187,13 +188,14 @@ class CpuAttention final : public AttentionBackend {
     const int32_t first_position = PositionOf(task, task.first);
     const int32_t last_position = PositionOf(task, task.last - 1);
     const int32_t first_tile = FirstVisible(first_position) / kAttentionTile;
-    for (int32_t t = first_tile; t <= last_position / kAttentionTile; ++t) {
+    const int32_t last_tile = last_position / kAttentionTile;
+    for (int32_t t = first_tile; t <= last_tile; ++t) {
       for (int r = 0; r < rows; ++r) {
         const int32_t position = first_position + r / group_;
         begins[static_cast<size_t>(r)] = std::max(FirstVisible(position) - t * kAttentionTile, 0);
         ends[static_cast<size_t>(r)] = std::min(position + 1 - t * kAttentionTile, kAttentionTile);
       }
-      LoadTile(args.layer, task, t, tiles, &tile);
+      LoadTile(args.layer, task, t, t == last_tile, tiles, &tile);
       context_.kernels.attend(tile);
     }
     StoreOutput(args.out, task, acc, sum);
@@ -232,34 +234,36 @@ class CpuAttention final : public AttentionBackend {
     }
   }
 
-  /// Finds tile `t` of the sequence in its block; converts it to f32 in `buffer` unless it is so.
-  void LoadTile(int layer, const Task& task, int32_t t, float* buffer, AttentionTile* tile) const {
-    const int64_t tile_floats = int64_t{kAttentionTile} * padded_dim_;
+  /// Keys of tile `t` of the task's sequence; its values follow after ValuesAfter().
+  const char* KeysAt(int layer, const Task& task, int32_t t) const {
     const int tiles_per_block = cache_.block_tokens / kAttentionTile;
     const auto* table = static_cast<const int32_t*>(RowAt(batch_.block_tables, task.sequence));
-    const char* head = HeadAt(table[t / tiles_per_block], layer, task.kv_head);
-    const char* k = head + t % tiles_per_block * tile_floats * ElementBytes();
+    return HeadAt(table[t / tiles_per_block], layer, task.kv_head) +
+           t % tiles_per_block * kAttentionTile * padded_dim_ * ElementBytes();
+  }
+  int64_t ValuesAfter() const { return HeadBytes(cache_.block_tokens) / 2; }
+
+  /// Points the tile at its keys and values; those of a latent cache are made in `buffer`, f32.
+  void LoadTile(int layer, const Task& task, int32_t t, bool is_last, float* buffer,
+                AttentionTile* tile) const {
+    const char* k = KeysAt(layer, task, t);
     if (is_latent()) {
-      context_.kernels.to_f32(k, spec_.kv, buffer + tile_floats, tile_floats);
-      tile->v = buffer + tile_floats;
+      const int64_t tile_floats = int64_t{kAttentionTile} * padded_dim_;
+      float* rows = buffer + tile_floats;
+      context_.kernels.to_f32(k, spec_.kv, rows, tile_floats);
       for (int64_t d = 0; d < padded_dim_; ++d) {
         for (int64_t i = 0; i < kAttentionTile; ++i) {
-          buffer[d * kAttentionTile + i] = tile->v[i * padded_dim_ + d];
+          buffer[d * kAttentionTile + i] = rows[i * padded_dim_ + d];
         }
       }
       tile->k = buffer;
+      tile->v = rows;
       return;
     }
-    const char* v = k + HeadBytes(cache_.block_tokens) / 2;
-    if (spec_.kv == DType::kF32) {
-      tile->k = reinterpret_cast<const float*>(k);
-      tile->v = reinterpret_cast<const float*>(v);
-      return;
-    }
-    context_.kernels.to_f32(k, spec_.kv, buffer, tile_floats);
-    context_.kernels.to_f32(v, spec_.kv, buffer + tile_floats, tile_floats);
-    tile->k = buffer;
-    tile->v = buffer + tile_floats;
+    tile->k = k;
+    tile->v = k + ValuesAfter();
+    tile->next_k = is_last ? nullptr : KeysAt(layer, task, t + 1);
+    tile->next_v = is_last ? nullptr : static_cast<const char*>(tile->next_k) + ValuesAfter();
   }
 
   void StoreOutput(const TensorView& out, const Task& task, float* acc, const float* sum) const {

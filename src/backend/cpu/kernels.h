@@ -51,9 +51,12 @@ inline constexpr int kAttentionTile = 16;
 
 /// One step of online softmax (arXiv:2205.14135) for some query rows over one tile of positions.
 struct AttentionTile {
-  const float* k = nullptr;  ///< [head_dim, kAttentionTile]
-  const float* v = nullptr;  ///< [kAttentionTile, head_dim]
-  int head_dim = 0;          ///< a multiple of kAttentionTile
+  DType kv = DType::kF32;        ///< or bf16
+  const void* k = nullptr;       ///< [head_dim, kAttentionTile]
+  const void* v = nullptr;       ///< [kAttentionTile, head_dim]
+  const void* next_k = nullptr;  ///< of the tile after this one, asked into the cache; may be null
+  const void* next_v = nullptr;
+  int head_dim = 0;  ///< a multiple of kAttentionTile
   int rows = 0;
   const float* q = nullptr;        ///< [rows, head_dim], scaled
   float softcap = 0;               ///< of scores; 0: none

@@ -324,17 +324,25 @@ inline float ExpSum(const float* x, float shift, float scale, float* out, int64_
 
 inline constexpr int kTileVecs = kAttentionTile / kLanes;
 
+/// Rows that meet a vector of keys or values once it is loaded; their sums fit the registers.
+inline constexpr int kAttendRows = kRegisters == 32 ? 8 : kLanes / 4;
+
 /// Scores of R rows against the tile: [R, kAttentionTile]. Two chains per score, even and odd d.
-template <int R>
+template <int R, class T>
 GALE_INLINE void Scores(const AttentionTile& tile, int row, float* scores) {
   Vec acc[R][2][kTileVecs];
   for (int r = 0; r < R; ++r) {
     for (int i = 0; i < kTileVecs; ++i) acc[r][0][i] = acc[r][1][i] = Zero();
   }
   const float* q = tile.q + int64_t{row} * tile.head_dim;
+  const T* k = static_cast<const T*>(tile.k);
   for (int d = 0; d < tile.head_dim; d += 2) {
-    for (int chain = 0; chain < 2; ++chain) {
-      const float* k = tile.k + (d + chain) * kAttentionTile;
+    if (row == 0 && tile.next_k != nullptr) {  // two rows of keys are a cache line of bf16
+      constexpr int64_t kTwoRows = 2 * kAttentionTile * sizeof(T);
+      __builtin_prefetch(static_cast<const char*>(tile.next_k) + d / 2 * kTwoRows);
+      __builtin_prefetch(static_cast<const char*>(tile.next_v) + d / 2 * kTwoRows);
+    }
+    for (int chain = 0; chain < 2; ++chain, k += kAttentionTile) {
       for (int i = 0; i < kTileVecs; ++i) {
         const Vec kv = Load(k + i * kLanes);
         for (int r = 0; r < R; ++r) {
@@ -351,60 +359,98 @@ GALE_INLINE void Scores(const AttentionTile& tile, int row, float* scores) {
   }
 }
 
-/// Takes one row's scores of the tile into its running softmax.
-inline void Accumulate(const AttentionTile& tile, int row, float* scores) {
-  const int begin = tile.begin[row];
-  const int end = tile.end[row];
-  if (begin >= end) return;
-  for (int j = 0; j < begin; ++j) scores[j] = -__builtin_inff();
-  for (int j = end; j < kAttentionTile; ++j) scores[j] = -__builtin_inff();
-
+/// Takes one row's scores of the tile, which become exp(score - max), into its running maximum and
+/// sum. Returns the factor for what was summed before.
+inline float UpdateSoftmax(const AttentionTile& tile, int row, float* scores) {
+  for (int j = 0; j < tile.begin[row]; ++j) scores[j] = -__builtin_inff();
+  for (int j = tile.end[row]; j < kAttentionTile; ++j) scores[j] = -__builtin_inff();
   const float tile_max = MaxOf(scores, kAttentionTile);
   const float old_max = tile.max[row];
   const float new_max = tile_max > old_max ? tile_max : old_max;
-  const Vec rescale = Exp(Broadcast(old_max - new_max));
   const float sum = ExpSum(scores, new_max, 1.0F, scores, kAttentionTile);
-  float rescale_lanes[kLanes];
-  Store(rescale_lanes, rescale);
+  float rescale[kLanes];
+  Store(rescale, Exp(Broadcast(old_max - new_max)));
   tile.max[row] = new_max;
-  tile.sum[row] = tile.sum[row] * rescale_lanes[0] + sum;
+  tile.sum[row] = tile.sum[row] * rescale[0] + sum;
+  return rescale[0];
+}
 
-  float* acc = tile.acc + int64_t{row} * tile.head_dim;
-  constexpr int kWide = 4 * kLanes;
-  int d = 0;
-  for (; d + kWide <= tile.head_dim; d += kWide) {
-    Vec a[4];
-    for (int i = 0; i < 4; ++i) a[i] = Mul(Load(acc + d + i * kLanes), rescale);
-    for (int j = begin; j < end; ++j) {
-      const Vec p = Broadcast(scores[j]);
-      const float* v = tile.v + j * tile.head_dim + d;
-      for (int i = 0; i < 4; ++i) a[i] = Fma(p, Load(v + i * kLanes), a[i]);
+/// acc = acc * rescale + sum over visible positions of p * v, for R rows and W vectors of the head.
+template <int R, int W, class T>
+GALE_INLINE void AddValues(const AttentionTile& tile, int row, int d, const float* p,
+                           const float* rescale) {
+  float* out = tile.acc + int64_t{row} * tile.head_dim + d;
+  Vec acc[R][W];
+  for (int r = 0; r < R; ++r) {
+    const Vec factor = Broadcast(rescale[r]);
+    for (int w = 0; w < W; ++w) {
+      acc[r][w] = Mul(Load(out + r * tile.head_dim + w * kLanes), factor);
     }
-    for (int i = 0; i < 4; ++i) Store(acc + d + i * kLanes, a[i]);
   }
-  for (; d < tile.head_dim; d += kLanes) {
-    Vec a = Mul(Load(acc + d), rescale);
-    for (int j = begin; j < end; ++j) {
-      a = Fma(Broadcast(scores[j]), Load(tile.v + j * tile.head_dim + d), a);
+  const T* v = static_cast<const T*>(tile.v) + d;
+  for (int j = tile.begin[row]; j < tile.end[row]; ++j) {
+    Vec values[W];
+    for (int w = 0; w < W; ++w) values[w] = Load(v + j * tile.head_dim + w * kLanes);
+    for (int r = 0; r < R; ++r) {
+      const Vec pr = Broadcast(p[r * kAttentionTile + j]);
+      for (int w = 0; w < W; ++w) acc[r][w] = Fma(pr, values[w], acc[r][w]);
     }
-    Store(acc + d, a);
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int w = 0; w < W; ++w) Store(out + r * tile.head_dim + w * kLanes, acc[r][w]);
+  }
+}
+
+/// R rows that see the same positions of the tile.
+template <int R, class T>
+void AttendRows(const AttentionTile& tile, int row) {
+  float scores[R * kAttentionTile];
+  float rescale[R];
+  Scores<R, T>(tile, row, scores);
+  if (tile.softcap > 0) Softcap(scores, tile.softcap, R * kAttentionTile);
+  for (int r = 0; r < R; ++r) {
+    rescale[r] = UpdateSoftmax(tile, row + r, scores + r * kAttentionTile);
+  }
+  constexpr int kWide = R * 4 + 4 < kRegisters ? 4 : 2;
+  int d = 0;
+  for (; d + kWide * kLanes <= tile.head_dim; d += kWide * kLanes) {
+    AddValues<R, kWide, T>(tile, row, d, scores, rescale);
+  }
+  for (; d < tile.head_dim; d += kLanes) AddValues<R, 1, T>(tile, row, d, scores, rescale);
+}
+
+template <class T>
+void AttendAs(const AttentionTile& tile) {
+  for (int row = 0; row < tile.rows;) {
+    int same = 1;
+    while (row + same < tile.rows && same < kAttendRows &&
+           tile.begin[row + same] == tile.begin[row] && tile.end[row + same] == tile.end[row]) {
+      ++same;
+    }
+    if (tile.begin[row] >= tile.end[row]) {
+      row += same;
+    } else if (kAttendRows == 8 && same == 8) {
+      AttendRows<kAttendRows, T>(tile, row);
+      row += 8;
+    } else if (kAttendRows == 8 && same >= 6) {
+      AttendRows<kAttendRows == 8 ? 6 : 1, T>(tile, row);
+      row += 6;
+    } else if (kAttendRows >= 4 && same >= 4) {
+      AttendRows<kAttendRows >= 4 ? 4 : 1, T>(tile, row);
+      row += 4;
+    } else if (kAttendRows >= 2 && same >= 2) {
+      AttendRows<kAttendRows >= 2 ? 2 : 1, T>(tile, row);
+      row += 2;
+    } else {
+      AttendRows<1, T>(tile, row);
+      row += 1;
+    }
   }
 }
 
 inline void Attend(const AttentionTile& tile) {
-  constexpr int kRows = kLanes / 4;  // 2 * kRows * kTileVecs sums: 8 in every instruction set
-  float scores[kRows * kAttentionTile];
-  int row = 0;
-  for (; row + kRows <= tile.rows; row += kRows) {
-    Scores<kRows>(tile, row, scores);
-    if (tile.softcap > 0) Softcap(scores, tile.softcap, kRows * kAttentionTile);
-    for (int r = 0; r < kRows; ++r) Accumulate(tile, row + r, scores + r * kAttentionTile);
-  }
-  for (; row < tile.rows; ++row) {
-    Scores<1>(tile, row, scores);
-    if (tile.softcap > 0) Softcap(scores, tile.softcap, kAttentionTile);
-    Accumulate(tile, row, scores);
-  }
+  if (tile.kv == DType::kBf16) return AttendAs<Bf16>(tile);
+  AttendAs<float>(tile);
 }
 
 inline constexpr CpuKernels MakeKernels(std::string_view name) {
