@@ -1,6 +1,7 @@
 #include "kv_cache/kv_cache_manager.h"
 
 #include <algorithm>
+#include <limits>
 #include <random>
 #include <utility>
 
@@ -14,6 +15,15 @@ namespace {
 
 int CeilDiv(int a, int b) { return (a + b - 1) / b; }
 
+int SmallestBlock(const KvCacheSpec& spec) {
+  int smallest = std::numeric_limits<int>::max();
+  for (const KvGroup& group : spec.groups) {
+    GALE_CHECK_GT(group.block_tokens, 0);
+    smallest = std::min(smallest, group.block_tokens);
+  }
+  return smallest;
+}
+
 uint64_t RandomSeed() {
   std::random_device device;
   return (static_cast<uint64_t>(device()) << 32) | device();
@@ -25,18 +35,16 @@ KvCacheManager::KvCacheManager(const KvCacheConfig& config)
     : groups_(config.spec.groups),
       max_step_tokens_(config.max_step_tokens),
       enable_prefix_cache_(config.enable_prefix_cache),
-      prefix_cache_(num_groups(), {config.num_blocks, std::max(config.num_host_blocks, 1)},
+      unit_tokens_(SmallestBlock(config.spec)),
+      prefix_cache_({.num_groups = num_groups(),
+                     .unit_tokens = unit_tokens_,
+                     .num_blocks = {config.num_blocks, std::max(config.num_host_blocks, 1)}},
                     RandomSeed(), config.prefix_hash),
       pool_(config.num_blocks, [this](BlockId id) { Evict(id); }),
       host_pool_(std::max(config.num_host_blocks, 1),
                  [this](BlockId id) { prefix_cache_.Forget(id, KvTier::kHost); }) {
   GALE_CHECK(!groups_.empty());
-  for (const KvGroup& group : groups_) {
-    GALE_CHECK_GT(group.block_tokens, 0);
-    has_recurrent_ |= group.kind == KvKind::kRecurrent;
-    unit_tokens_ =
-        unit_tokens_ == 0 ? group.block_tokens : std::min(unit_tokens_, group.block_tokens);
-  }
+  for (const KvGroup& group : groups_) has_recurrent_ |= group.kind == KvKind::kRecurrent;
   for (const KvGroup& group : groups_) GALE_CHECK_EQ(group.block_tokens % unit_tokens_, 0);
 }
 
@@ -252,6 +260,7 @@ void KvCacheManager::MoveTo(Sequence& seq, PrefixNode* node) {
   if (node != nullptr) prefix_cache_.Pin(*node);
   if (seq.prefix != nullptr) prefix_cache_.Unpin(*seq.prefix);
   seq.prefix = node;
+  seq.num_prefix = node == nullptr ? 0 : node->num_units * unit_tokens_;
 }
 
 void KvCacheManager::CacheBlock(PrefixNode& node, int group, BlockId id) {
@@ -276,8 +285,8 @@ void KvCacheManager::Commit(Sequence& seq, int num_computed) {
 void KvCacheManager::ExtendPrefix(Sequence& seq) {
   if (seq.prefix == nullptr) MoveTo(seq, &prefix_cache_.Root(seq.request->cache_salt));
   const std::span<const TokenId> tokens(seq.tokens);
-  while ((seq.prefix->num_units + 1) * unit_tokens_ <= seq.num_computed) {
-    const int begin = seq.prefix->num_units * unit_tokens_;
+  while (seq.num_prefix + unit_tokens_ <= seq.num_computed) {
+    const int begin = seq.num_prefix;
     MoveTo(seq, &prefix_cache_.Child(*seq.prefix, tokens.subspan(begin, unit_tokens_)));
     const int end = begin + unit_tokens_;
     for (int g = 0; g < num_groups(); ++g) {

@@ -118,7 +118,7 @@ class KvCacheManager {
   bool enable_prefix_cache_;
   bool host_pays_ = true;
   bool has_recurrent_ = false;
-  int unit_tokens_ = 0;  ///< of one prefix node: the smallest block_tokens
+  int unit_tokens_;  ///< of one prefix node: the smallest block_tokens
   PrefixCache prefix_cache_;
   BlockPool pool_;
   BlockPool host_pool_;  ///< its blocks are held by nobody, but while one comes back

@@ -10,7 +10,7 @@ namespace {
 using Tokens = std::vector<TokenId>;
 
 TEST(PrefixCacheTest, FindsAChainByItsTokens) {
-  PrefixCache cache(1, {8, 4}, 42);
+  PrefixCache cache({.num_groups = 1, .unit_tokens = 2, .num_blocks = {8, 4}}, 42);
   PrefixNode& root = cache.Root("");
   cache.Pin(root);
   PrefixNode& ab = cache.Child(root, Tokens{1, 2});
@@ -27,7 +27,7 @@ TEST(PrefixCacheTest, FindsAChainByItsTokens) {
 }
 
 TEST(PrefixCacheTest, SaltsShareNothing) {
-  PrefixCache cache(1, {8, 4}, 42);
+  PrefixCache cache({.num_groups = 1, .unit_tokens = 2, .num_blocks = {8, 4}}, 42);
   PrefixNode& a = cache.Root("a");
   cache.SetBlock(cache.Child(a, Tokens{1, 2}), 0, 1);
   EXPECT_EQ(cache.FindRoot("b"), nullptr);
@@ -37,14 +37,15 @@ TEST(PrefixCacheTest, SaltsShareNothing) {
 }
 
 TEST(PrefixCacheTest, HashesDependOnTheSeed) {
-  PrefixCache a(1, {8, 4}, 1);
-  PrefixCache b(1, {8, 4}, 2);
+  PrefixCache a({.num_groups = 1, .unit_tokens = 2, .num_blocks = {8, 4}}, 1);
+  PrefixCache b({.num_groups = 1, .unit_tokens = 2, .num_blocks = {8, 4}}, 2);
   EXPECT_NE(a.Root("").hash, b.Root("").hash);
-  EXPECT_NE(a.Child(a.Root(""), Tokens{1}).hash, b.Child(b.Root(""), Tokens{1}).hash);
+  EXPECT_NE(a.Child(a.Root(""), Tokens{1, 1}).hash, b.Child(b.Root(""), Tokens{1, 1}).hash);
 }
 
 TEST(PrefixCacheTest, CollisionsAreToldApartByTheirTokens) {
-  PrefixCache cache(1, {8, 4}, 42, [](const void*, size_t, uint64_t) -> uint64_t { return 7; });
+  PrefixCache cache({.num_groups = 1, .unit_tokens = 2, .num_blocks = {8, 4}}, 42,
+                    [](const void*, size_t, uint64_t) -> uint64_t { return 7; });
   PrefixNode& root = cache.Root("");
   PrefixNode& a = cache.Child(root, Tokens{1, 2});
   cache.SetBlock(a, 0, 1);
@@ -58,11 +59,11 @@ TEST(PrefixCacheTest, CollisionsAreToldApartByTheirTokens) {
 }
 
 TEST(PrefixCacheTest, NodesLiveWhileTheyHaveABlockAChildOrAPin) {
-  PrefixCache cache(1, {8, 4}, 42);
+  PrefixCache cache({.num_groups = 1, .unit_tokens = 2, .num_blocks = {8, 4}}, 42);
   PrefixNode& root = cache.Root("");
-  PrefixNode& parent = cache.Child(root, Tokens{1});
+  PrefixNode& parent = cache.Child(root, Tokens{1, 1});
   cache.SetBlock(parent, 0, 1);
-  PrefixNode& child = cache.Child(parent, Tokens{2});
+  PrefixNode& child = cache.Child(parent, Tokens{2, 2});
   cache.SetBlock(child, 0, 2);
   cache.Pin(child);
   EXPECT_EQ(cache.num_nodes(), 3U);
@@ -76,10 +77,24 @@ TEST(PrefixCacheTest, NodesLiveWhileTheyHaveABlockAChildOrAPin) {
   EXPECT_EQ(cache.num_nodes(), 0U);
 }
 
+TEST(PrefixCacheTest, NodesAreUsedAgain) {
+  PrefixCache cache({.num_groups = 1, .unit_tokens = 1, .num_blocks = {2, 1}}, 42);
+  for (TokenId token = 0; token < 3000; ++token) {
+    PrefixNode* node = &cache.Root("");
+    for (int i = 0; i < 10; ++i) node = &cache.Child(*node, Tokens{token + i});
+    EXPECT_EQ(cache.num_nodes(), 11U);
+    EXPECT_EQ(node->Block(0), kNullBlock);
+    cache.SetBlock(*node, 0, 1);
+    ASSERT_TRUE(cache.CheckIntegrity());
+    cache.Forget(1);
+    ASSERT_EQ(cache.num_nodes(), 0U);
+  }
+}
+
 TEST(PrefixCacheTest, ANodeMayHaveABlockInEachTier) {
-  PrefixCache cache(2, {8, 4}, 42);
+  PrefixCache cache({.num_groups = 2, .unit_tokens = 2, .num_blocks = {8, 4}}, 42);
   PrefixNode& root = cache.Root("");
-  PrefixNode& node = cache.Child(root, Tokens{1});
+  PrefixNode& node = cache.Child(root, Tokens{1, 1});
   cache.SetBlock(node, 1, 3);
   cache.SetBlock(node, 1, 2, KvTier::kHost);
   EXPECT_EQ(node.Block(1), 3);
@@ -89,7 +104,7 @@ TEST(PrefixCacheTest, ANodeMayHaveABlockInEachTier) {
   EXPECT_EQ(cache.ContentOf(2).node, nullptr);
   EXPECT_TRUE(cache.CheckIntegrity());
   cache.Forget(3);  // the host still has it
-  EXPECT_EQ(cache.FindChild(root, Tokens{1}), &node);
+  EXPECT_EQ(cache.FindChild(root, Tokens{1, 1}), &node);
   cache.Forget(2, KvTier::kHost);
   EXPECT_EQ(cache.num_nodes(), 0U);
 }

@@ -107,6 +107,7 @@ struct Sequence {
   std::vector<BlockList> blocks;       ///< [kv group]: one per block_tokens positions, or one state
   std::vector<KeptState> kept_states;  ///< copies of recurrent states, not yet in the prefix cache
   PrefixNode* prefix = nullptr;        ///< the longest cached prefix of this sequence
+  int32_t num_prefix = 0;              ///< its tokens
 
   int32_t num_generated() const { return static_cast<int32_t>(tokens.size()) - num_prompt; }
   int32_t num_launched() const { return num_computed + num_in_flight; }

@@ -31,6 +31,18 @@ Error Late(const Sequence& seq) {
                       seq.num_generated(), seq.max_len - seq.num_prompt)};
 }
 
+NewSeqData NewDataOf(const Sequence& seq) {
+  NewSeqData data{.tokens = seq.tokens,
+                  .num_prompt = seq.num_prompt,
+                  .num_computed = seq.num_computed,
+                  .sample_index = seq.sample_index,
+                  .sampling = seq.request->sampling,
+                  .end_token_ids = {},
+                  .mirostat_mu = seq.mirostat_mu};
+  if (data.sampling.min_tokens > 0) data.end_token_ids = seq.request->stop_token_ids;
+  return data;
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerConfig& config, KvCacheConfig kv,
@@ -362,16 +374,7 @@ void Scheduler::Emit(SchedulerOutput& plan, Sequence& seq, const SequenceWork& w
   seq.is_replaced = false;
   if (seq.first_step == 0) {
     seq.first_step = plan.step;
-    scheduled.first_time = NewSeqData{.tokens = seq.tokens,
-                                      .num_prompt = seq.num_prompt,
-                                      .num_computed = seq.num_computed,
-                                      .sample_index = seq.sample_index,
-                                      .sampling = seq.request->sampling,
-                                      .end_token_ids = {},
-                                      .mirostat_mu = seq.mirostat_mu};
-    if (seq.request->sampling.min_tokens > 0) {
-      scheduled.first_time->end_token_ids = seq.request->stop_token_ids;
-    }
+    scheduled.first_time = std::make_shared<const NewSeqData>(NewDataOf(seq));
   }
   shares_.Charge(seq, begin, end);
   if (seq.first_scheduled_s == 0) seq.first_scheduled_s = now_s_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -39,7 +40,7 @@ struct ScheduledSeq {
   SeqId id = 0;
   int32_t begin = 0;  ///< its first position
   int32_t num_tokens = 0;
-  std::optional<NewSeqData> first_time;  ///< set when the runner does not know `id`
+  std::shared_ptr<const NewSeqData> first_time;  ///< set when the runner does not know `id`
   /// [kv group], appended to the sequence's table; empty when no group got any. With first_time:
   /// the whole table. Entries already sent never change; kNullBlock entries are never read.
   std::vector<BlockList> new_blocks;
