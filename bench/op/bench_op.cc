@@ -149,6 +149,10 @@ class Bench {
     for (const LinearShape& shape : LinearShapes()) {
       for (const int64_t rows : {1, 8, 16, 32, 64, 128, 256, 512, 2048}) Linear(shape, rows);
     }
+    for (const int64_t rows : {128, 512, 2048}) {
+      GatedLinear(rows, 1536, 17920);
+      if (!backend_.info().is_host_memory) GatedLinear(rows, 4096, 28672);
+    }
     for (const int64_t tokens : {1, 8, 32, 64, 512}) Experts(tokens);
     for (const DType dtype : {DType::kF32, DType::kBf16}) {
       for (const int64_t tokens : {1, 512}) {
@@ -330,6 +334,27 @@ class Bench {
         static_cast<double>(rows * (in + out)) * static_cast<double>(DTypeBytes(dtype));
     Report({name, bytes + activations, 2.0 * static_cast<double>(rows * in * out), [&](int round) {
               kernel->Run(*stream_, {x, &packed[static_cast<size_t>(round % copies)], {}, y});
+            }});
+  }
+
+  /// Gate and up with silu(gate) * up, of many rows: products are what counts, not the weights.
+  void GatedLinear(int64_t rows, int64_t in, int64_t outputs) {
+    const std::string name = fmt::format("gated linear bf16 {} x {} -> {}", rows, in, outputs);
+    if (!Wanted(name)) return;
+    Tensors tensors(backend_, *stream_, numbers_);
+    const QuantFormat format{BlockCode::kNone, DType::kBf16};
+    const LinearKernel* kernel =
+        backend_.FindLinear({format, in, outputs, DType::kBf16, options_.numerics});
+    const TensorView weight =
+        tensors.Make(DType::kBf16, {outputs, in}, 1 / std::sqrt(static_cast<float>(in)));
+    Check(stream_->Synchronize());
+    const PackedLinear packed = Must(kernel->Prepare({format, in, outputs, weight}));
+    const TensorView x = tensors.Make(DType::kBf16, {rows, in});
+    const TensorView gate_up = tensors.Make(DType::kBf16, {rows, outputs});
+    const TensorView out = tensors.Make(DType::kBf16, {rows, outputs / 2});
+    const auto elements = static_cast<double>(outputs * in + rows * (in + outputs / 2));
+    Report({name, elements * 2, 2.0 * static_cast<double>(rows * in * outputs), [&](int) {
+              backend_.GatedLinear(*stream_, *kernel, {x, &packed, {}, gate_up}, {gate_up, out});
             }});
   }
 
