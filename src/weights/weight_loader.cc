@@ -310,7 +310,8 @@ class DeviceReader {
     const bool is_plain = std::all_of(spec.parts.begin(), spec.parts.end(), [&](const auto& part) {
       return IsPlain(*FindPart(checkpoint_, part));
     });
-    if (spec.on_host || !is_plain) return ReadParam(spec, checkpoint_, backend_, threads_);
+    const bool on_host = spec.on_host || spec.quantize_as != GgmlType::kNone;  // is made there
+    if (on_host || !is_plain) return ReadParam(spec, checkpoint_, backend_, threads_);
     const GgmlType kept = KeptBlocks(spec, checkpoint_);
     GALE_ASSIGN_OR_RETURN(RawParam param,
                           AllocateParam(AsStored(spec, kept), backend_, MemoryKind::kDevice));
