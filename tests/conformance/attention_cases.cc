@@ -121,6 +121,12 @@ std::vector<OpCase> AttentionCases() {
     if (problem.spec.softcap > 0) must_fail.push_back(Mutation::kNoSoftcap);
     if (problem.sinks) must_fail.push_back(Mutation::kNoSinks);
     if (problem.spec.kind == KvKind::kLatent) must_fail.push_back(Mutation::kWrongValues);
+    if (problem.spec.dtype == bf16 && problem.spec.kv == bf16) {
+      // Devices may have other kernels where batches may change sums.
+      AttentionProblem fast = problem;
+      fast.spec.numerics = Numerics::kFast;
+      cases.push_back(AttentionCase(name + "_fast", std::move(fast), {}));
+    }
     cases.push_back(AttentionCase(std::move(name), std::move(problem), std::move(must_fail)));
   };
   for (int group = 1; group <= 8; ++group) {
@@ -217,6 +223,26 @@ std::vector<OpCase> AttentionCases() {
         {Spec(4, 2, 64, dtype, dtype), 16, std::vector<SequenceShape>(300, {17, 1, {}}), 0, false,
          20});
   }
+  // Many rows: several tiles of them and of positions, chunks after what is cached, with a decode
+  // beside them, in blocks of all sizes; long contexts that may be cut into parts.
+  const std::vector<SequenceShape> mixed = {{0, 60, {}}, {130, 50, {}}, {300, 1, {}}, {250, 9, {}}};
+  for (const int head_dim : {64, 128, 256}) {
+    add(fmt::format("mixed_dim{}", head_dim), {Spec(6, 2, head_dim, bf16, bf16), 16, mixed});
+  }
+  for (const int block_tokens : {32, 64, 128, 256}) {
+    add(fmt::format("mixed_block{}", block_tokens),
+        {Spec(6, 2, 64, bf16, bf16), block_tokens, mixed, 192});
+  }
+  for (const int group : {1, 7}) {
+    add(fmt::format("mixed_group{}", group), {Spec(2 * group, 2, 64, bf16, bf16), 16, mixed});
+  }
+  for (const int window : {1, 60, 130}) {
+    AttentionProblem problem{Spec(6, 2, 64, bf16, bf16, window), 16, mixed};
+    problem.spec.softcap = 0.8F;
+    problem.sinks = true;
+    add(fmt::format("mixed_window{}", window), problem);
+  }
+  add("parts", {Spec(4, 2, 64, bf16, bf16), 16, {{700, 20, {}}, {800, 3, {}}}});
   // A softmax of one position is 1 whatever the mask's mistake leaves; only the values are checked.
   cases.push_back(AttentionCase("one_position", {Spec(4, 2, 64, f32, f32), 16, {{0, 1, {}}}},
                                 {Mutation::kSwapKvHeads}));

@@ -1,20 +1,18 @@
-// Attention over a paged KV cache: the plan of a step, the KV write, and which kernel runs.
+// Attention over a paged KV cache for all devices: the plan of a step, and which kernel runs.
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 #include <vector>
 
 #include "backend/cuda/attention_fma.cuh"
 #include "backend/cuda/attention_latent.cuh"
 #include "backend/cuda/attention_mma.cuh"
-#include "backend/cuda/ops.h"
+#include "backend/cuda/attention_paged.h"
 #include "backend/op_checks.h"
 
 namespace gale::cuda {
 namespace {
 
-constexpr int kThreads = 128;
 constexpr int64_t kBlocksPerSm = 4;
 constexpr size_t kMaxPartialBytes = size_t{32} << 20;  // else sequences are not split
 
@@ -33,77 +31,18 @@ bool HasKernel(const AttentionSpec& spec) {
          spec.value_dim() <= kMaxLatentValueDim;
 }
 
-/// Blocks: a token each. Rows of the cache are padded with zeros.
-template <class T, class Kv>
-__global__ void WriteKvKernel(const T* k, int64_t k_stride, int64_t k_head_stride, const T* v,
-                              int64_t v_stride, int64_t v_head_stride, const int32_t* slots,
-                              KvLayout cache, int layer) {
-  LaunchDependents();
-  WaitForPrerequisites();
-  const int64_t token = blockIdx.x;
-  const int32_t slot = slots[token];
-  if (slot < 0) return;
-  const int block_tokens = 1 << cache.block_shift;
-  Kv* block = reinterpret_cast<Kv*>(cache.blocks + (slot >> cache.block_shift) * cache.block_bytes);
-  for (int i = threadIdx.x; i < cache.rows_per_token * cache.padded_dim; i += kThreads) {
-    const int head = i / cache.padded_dim;  // values: kv_heads on
-    const int d = i % cache.padded_dim;
-    float value = 0;
-    if (d < cache.head_dim) {
-      value = head < cache.kv_heads
-                  ? ToF32(k[token * k_stride + head * k_head_stride + d])
-                  : ToF32(v[token * v_stride + (head - cache.kv_heads) * v_head_stride + d]);
-    }
-    const int64_t row =
-        (int64_t{layer} * cache.rows_per_token + head) * block_tokens + (slot & (block_tokens - 1));
-    block[row * cache.padded_dim + d] = FromF32<Kv>(value);
-  }
-}
-
 /// What begins the plan of a step; items follow, then the counters of chunks, which are 0.
 struct PlanHeader {
   int32_t num_items;
   int32_t padding[7];
 };
 
-class PagedAttention final : public CudaAttention {
+class TiledAttention final : public PagedAttention {
  public:
-  explicit PagedAttention(const AttentionSpec& spec)
-      : spec_(spec), group_(spec.q_heads / spec.kv_heads) {
-    GALE_CHECK_EQ(spec.q_heads % spec.kv_heads, 0);
-    if (spec.kind == KvKind::kSlidingWindow) GALE_CHECK_GE(spec.window, 1);
-    layout_.kv_heads = spec.kv_heads;
-    layout_.head_dim = spec.head_dim;
-    layout_.value_dim = spec.value_dim();
-    layout_.padded_dim = 
-        is_latent() ? PaddedLatentDim(spec.head_dim) : PaddedDim(spec.head_dim);
-    layout_.rows_per_token = (is_latent() ? 1 : 2) * spec.kv_heads;
-    layout_.dtype = spec.kv;
-    on_tensor_cores_ = spec.dtype == DType::kBf16 && spec.kv == DType::kBf16 &&
-                       (!is_latent() || SuitsLatentKernel());
-  }
-
-  const KvLayout& layout() const override { return layout_; }
-
-  std::span<const int> BlockTokens() const override {
-    static constexpr std::array kAllowed = {16, 32, 64, 128, 256};
-    return kAllowed;
-  }
-
-  size_t BytesPerBlock(int block_tokens) const override {
-    return static_cast<size_t>(spec_.layers) * static_cast<size_t>(layout_.rows_per_token) *
-           static_cast<size_t>(block_tokens) * static_cast<size_t>(layout_.padded_dim) *
-           DTypeBytes(spec_.kv);
-  }
-
-  void BindCache(const KvCacheView& cache) override {
-    GALE_CHECK(std::has_single_bit(static_cast<unsigned>(cache.block_tokens)));
-    GALE_CHECK_GE(cache.blocks.dim(1), static_cast<int64_t>(BytesPerBlock(cache.block_tokens)));
-    GALE_CHECK_EQ(cache.blocks.strides[0] % 16, 0);
-    layout_.blocks = static_cast<char*>(cache.blocks.data);
-    layout_.block_bytes = cache.blocks.strides[0];
-    layout_.block_shift = std::countr_zero(static_cast<unsigned>(cache.block_tokens));
-  }
+  TiledAttention(const AttentionSpec& spec, int padded_dim)
+      : PagedAttention(spec, padded_dim),
+        on_tensor_cores_(spec.dtype == DType::kBf16 && spec.kv == DType::kBf16 &&
+                         (!is_latent() || SuitsLatentKernel())) {}
 
   size_t PlanBytes(int max_tokens, int max_seqs) const override {
     const int64_t tiles = int64_t{max_tokens} * group_ / RowsPerItem() + max_seqs;
@@ -113,20 +52,13 @@ class PagedAttention final : public CudaAttention {
   }
 
   void Plan(const AttentionBatch& batch) override {
-    CheckDType(batch.seq_lens, DType::kI32);
-    CheckDType(batch.block_tables, DType::kI32);
-    CheckRows(batch.block_tables);
-    batch_ = batch;
+    Begin(batch);
     items_.clear();
     num_partials_ = 0;
     num_split_ = 0;
     any_whole_ = false;
-    int64_t num_tiles = 0;
-    for (size_t s = 0; s < NumSequences(); ++s) {
-      num_tiles += (NumRows(s) + RowsPerItem() - 1) / RowsPerItem();
-    }
     // Enough blocks as it is: four for each SM.
-    split_ = on_tensor_cores_ && num_tiles * spec_.kv_heads < kBlocksPerSm * Limits().num_sms;
+    split_ = on_tensor_cores_ && NumTiles() * spec_.kv_heads < kBlocksPerSm * Limits().num_sms;
     for (size_t s = 0; s < NumSequences(); ++s) {
       const int chunks = NumChunks(s);
       if (split_ && chunks > 1 && NumRows(s) <= RowsPerItem() &&
@@ -140,28 +72,8 @@ class PagedAttention final : public CudaAttention {
     WritePlan();
   }
 
-  void WriteKv(Stream& stream, const KvWriteArgs& args) override {
-    const int64_t tokens = args.k.dim(0);
-    CheckActivation(args.k);
-    CheckShape(args.k, {tokens, spec_.kv_heads, spec_.head_dim});
-    if (!is_latent()) {
-      CheckArray(args.v, args.k.dtype, {tokens, spec_.kv_heads, spec_.head_dim});
-    }
-    CheckArray(args.slot_mapping, DType::kI32, {tokens});
-    const bool f32_cache = spec_.kv == DType::kF32;
-    if (args.k.dtype == DType::kF32) {
-      f32_cache ? Write<float, float>(stream, args) : Write<float, bf16>(stream, args);
-    } else {
-      f32_cache ? Write<bf16, float>(stream, args) : Write<bf16, bf16>(stream, args);
-    }
-  }
-
   void Run(Stream& stream, const AttentionArgs& args) override {
-    const int64_t tokens = args.q.dim(0);
-    CheckArray(args.q, spec_.dtype, {tokens, spec_.q_heads, spec_.head_dim});
-    CheckArray(args.out, spec_.dtype, {tokens, spec_.q_heads, spec_.value_dim()});
-    if (args.sinks) CheckArray(args.sinks, DType::kF32, {spec_.q_heads});
-    if (tokens == 0) return;
+    if (!HasWork(args)) return;
     CudaStream& cuda_stream = AsCuda(stream);
     AttentionParams params = Params(args);
     const int64_t num_partials = batch_.fixed_launches && split_ ? MaxPartials() : num_partials_;
@@ -194,18 +106,22 @@ class PagedAttention final : public CudaAttention {
   }
 
  private:
-  bool is_latent() const { return spec_.kind == KvKind::kLatent; }
   bool SuitsLatentKernel() const {
     constexpr int kAligned = 8;  // elements that fragment loads begin at
     return (spec_.head_dim - spec_.value_dim()) % kAligned == 0 &&
            LatentShared::Bytes(layout_.padded_dim) <=
                static_cast<size_t>(Limits().max_shared_bytes);
   }
-  size_t NumSequences() const {
-    return batch_.cu_seqlens_q.empty() ? 0 : batch_.cu_seqlens_q.size() - 1;
+  /// Of rows; for fixed launches a bound that follows from the numbers of tokens and sequences.
+  int64_t NumTiles() const {
+    const auto num_sequences = static_cast<int64_t>(NumSequences());
+    if (batch_.fixed_launches) return MaxTiles(NumTokens(), num_sequences, RowsPerItem());
+    int64_t tiles = 0;
+    for (size_t s = 0; s < NumSequences(); ++s) {
+      tiles += (NumRows(s) + RowsPerItem() - 1) / RowsPerItem();
+    }
+    return tiles;
   }
-  int NumTokens(size_t s) const { return batch_.cu_seqlens_q[s + 1] - batch_.cu_seqlens_q[s]; }
-  int NumRows(size_t s) const { return NumTokens(s) * group_; }
   int RowsPerItem() const {
     const bool is_wide = is_latent() || layout_.padded_dim > 128;
     return on_tensor_cores_ && is_wide ? kLatentRows : kFmaRows;
@@ -234,8 +150,6 @@ class PagedAttention final : public CudaAttention {
               reinterpret_cast<AttentionItem*>(plan + sizeof(header)));
     std::memset(plan + counters_offset_, 0, counter_bytes);
   }
-
-  std::byte* DevicePlan() const { return static_cast<std::byte*>(batch_.device_plan); }
 
   /// Bound on the chunks that the sequence's queries see.
   int NumChunks(size_t s) const {
@@ -273,27 +187,10 @@ class PagedAttention final : public CudaAttention {
   }
 
   AttentionParams Params(const AttentionArgs& args) const {
-    AttentionParams params{};
+    AttentionParams params = CommonParams(args);
     params.items = reinterpret_cast<const AttentionItem*>(DevicePlan() + sizeof(PlanHeader));
     if (batch_.fixed_launches) params.num_items = reinterpret_cast<const int32_t*>(DevicePlan());
     params.chunk_counters = reinterpret_cast<int32_t*>(DevicePlan() + counters_offset_);
-    params.cache = layout_;
-    params.layer = args.layer;
-    params.seq_lens = batch_.seq_lens.As<int32_t>();
-    params.block_tables = batch_.block_tables.As<int32_t>();
-    params.table_stride = batch_.block_tables.strides[0];
-    params.q = args.q.data;
-    params.q_stride = args.q.strides[0];
-    params.q_head_stride = args.q.strides[1];
-    params.q_is_packs = RowsArePacks(args.q);
-    params.out = args.out.data;
-    params.out_stride = args.out.strides[0];
-    params.out_head_stride = args.out.strides[1];
-    params.group = group_;
-    params.window = spec_.kind == KvKind::kSlidingWindow ? spec_.window : 0;
-    params.scale = spec_.scale;
-    params.softcap = spec_.softcap;
-    if (args.sinks) params.sinks = args.sinks.As<float>();
     return params;
   }
 
@@ -302,7 +199,7 @@ class PagedAttention final : public CudaAttention {
     if (batch_.fixed_launches) {
       const int64_t for_all_sms =
           (kBlocksPerSm * Limits().num_sms + spec_.kv_heads - 1) / spec_.kv_heads;
-      width = split_ ? for_all_sms : static_cast<int64_t>(NumSequences());
+      width = split_ ? for_all_sms : NumTiles();
     }
     return dim3(static_cast<unsigned>(width), static_cast<unsigned>(spec_.kv_heads));
   }
@@ -332,19 +229,7 @@ class PagedAttention final : public CudaAttention {
     }
   }
 
-  template <class T, class Kv>
-  void Write(Stream& stream, const KvWriteArgs& args) const {
-    AsCuda(stream).Launch({dim3(static_cast<unsigned>(args.k.dim(0))), dim3(kThreads)},
-                          WriteKvKernel<T, Kv>, args.k.As<T>(), args.k.strides[0],
-                          args.k.strides[1], args.v ? args.v.As<T>() : nullptr, args.v.strides[0],
-                          args.v.strides[1], args.slot_mapping.As<int32_t>(), layout_, args.layer);
-  }
-
-  AttentionSpec spec_;
-  bool on_tensor_cores_ = false;
-  int group_;
-  KvLayout layout_;
-  AttentionBatch batch_;
+  bool on_tensor_cores_;
   std::vector<AttentionItem> items_;
   int64_t num_partials_ = 0;  ///< rows
   bool any_whole_ = false;
@@ -356,7 +241,11 @@ class PagedAttention final : public CudaAttention {
 }  // namespace
 
 std::unique_ptr<CudaAttention> CreateAttention(const AttentionSpec& spec) {
-  return HasKernel(spec) ? std::make_unique<PagedAttention>(spec) : nullptr;
+  if (!HasKernel(spec)) return nullptr;
+  const bool is_latent = spec.kind == KvKind::kLatent;
+  const int padded_dim = is_latent ? PaddedLatentDim(spec.head_dim) : PaddedDim(spec.head_dim);
+  if (SuitsHopperAttention(spec, padded_dim)) return CreateHopperAttention(spec, padded_dim);
+  return std::make_unique<TiledAttention>(spec, padded_dim);
 }
 
 }  // namespace gale::cuda

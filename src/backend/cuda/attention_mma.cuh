@@ -45,10 +45,11 @@ struct AttentionParams {
   const void* q;  // [tokens, q_heads, head_dim]
   int64_t q_stride;
   int64_t q_head_stride;
-  bool q_is_packs;  // 16-byte loads may be used
+  bool q_is_packs;  // 16-byte accesses may be used
   void* out;
   int64_t out_stride;
   int64_t out_head_stride;
+  bool out_is_packs;
   int group;   // query heads of a kv head
   int window;  // 0: none
   float scale;
@@ -68,6 +69,52 @@ struct AttentionParams {
   __device__ __forceinline__ float Score(float product) const {
     const float score = product * scale;
     return softcap > 0 ? softcap * tanhf(score / softcap) : score;
+  }
+  /// A head's sink times log2 e, or minus infinity. Rows are (token, head of the kv head's group).
+  __device__ __forceinline__ float Sink(int kv_head, int row) const {
+    return sinks == nullptr ? -INFINITY : sinks[kv_head * group + row % group] * kLog2E;
+  }
+  __device__ __forceinline__ const bf16* QueryRow(int first_token, int kv_head, int row) const {
+    return static_cast<const bf16*>(q) + (first_token + row / group) * q_stride +
+           (kv_head * group + row % group) * q_head_stride;
+  }
+  __device__ __forceinline__ bf16* OutRow(int first_token, int kv_head, int row) const {
+    return static_cast<bf16*>(out) + (first_token + row / group) * out_stride +
+           (kv_head * group + row % group) * out_head_stride;
+  }
+  /// Eight columns of a query to shared memory, asynchronously where they may be; zeros in the
+  /// padding, or unless `valid`.
+  __device__ __forceinline__ void CopyQueries(void* dst, const bf16* row, int column,
+                                              bool valid = true) const {
+    if (q_is_packs) {
+      CopyAsync16OrZero(dst, row + column, valid && column < cache.head_dim);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      static_cast<bf16*>(dst)[i] =
+          valid && column + i < cache.head_dim ? row[column + i] : __float2bfloat16(0.0F);
+    }
+  }
+  /// Eight columns of an output row.
+  __device__ __forceinline__ void StoreVector(bf16* row, int column, const uint4& vector) const {
+    if (out_is_packs) {
+      if (column < cache.head_dim) *reinterpret_cast<uint4*>(row + column) = vector;
+      return;
+    }
+    const uint32_t words[4] = {vector.x, vector.y, vector.z, vector.w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const auto bits = static_cast<uint16_t>(words[i / 2] >> i % 2 * 16);
+      if (column + i < cache.head_dim) row[column + i] = __ushort_as_bfloat16(bits);
+    }
+  }
+  /// Row of a tensor map of a block, [row of keys or values][column], where a key lies; its value
+  /// is kv_heads * block_tokens rows on.
+  __device__ __forceinline__ int MapRow(int kv_head, int position) const {
+    const int block_tokens = 1 << cache.block_shift;
+    return (layer * cache.rows_per_token + kv_head) * block_tokens +
+           (position & (block_tokens - 1));
   }
   /// Keys of `kv_head` at `position`; values are values_offset elements on.
   template <class T>

@@ -2,29 +2,13 @@
 #include <algorithm>
 #include <utility>
 
-#include <cuda.h>
-
 #include "backend/cuda/linear_wgmma.cuh"
 #include "backend/cuda/linear_wgmma_tiled.cuh"
 #include "backend/cuda/ops.h"
+#include "backend/cuda/tensor_map.h"
 
 namespace gale::cuda {
 namespace {
-
-using EncodeTiled = decltype(&cuTensorMapEncodeTiled);
-
-/// The driver's function, found at run time so that nothing links to libcuda. Null: driver too old.
-EncodeTiled FindEncodeTiled() {
-  static const EncodeTiled function = [] {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult status{};
-    const bool ok = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000,
-                                                     cudaEnableDefault, &status) == cudaSuccess &&
-                    status == cudaDriverEntryPointSuccess;
-    return ok ? reinterpret_cast<EncodeTiled>(found) : nullptr;
-  }();
-  return function;
-}
 
 /// A matrix of bf16 in boxes of box_rows x 64, for copies that swizzle by 128 bytes.
 bool EncodeMatrix(const TensorView& matrix, int box_rows, CUtensorMap* map) {
@@ -32,11 +16,7 @@ bool EncodeMatrix(const TensorView& matrix, int box_rows, CUtensorMap* map) {
                               static_cast<cuuint64_t>(matrix.dim(0))};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(matrix.strides[0]) * sizeof(bf16)};
   const cuuint32_t box[2] = {kWgmmaK, static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[2] = {1, 1};
-  return FindEncodeTiled()(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, matrix.data, dims, strides,
-                           box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                           CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                           CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  return EncodeTensorMap(matrix.data, dims, strides, box, map);
 }
 
 int Tiles(int64_t n, int size) { return static_cast<int>((n + size - 1) / size); }
@@ -142,7 +122,7 @@ bool TilesTake(const LinearArgs& args, const TensorView& out) {
 }  // namespace
 
 bool SuitsWgmma(const LinearArgs& args) {
-  if (Limits().major != 9 || FindEncodeTiled() == nullptr || !RowsArePacks(args.x)) return false;
+  if (Limits().major != 9 || !HasTensorMaps() || !RowsArePacks(args.x)) return false;
   // Where x is small, many blocks that read their weights straight into registers hide one kernel's
   // end behind the next one's start (docs/performance.md).
   constexpr int64_t kManyOutputs = 16384;

@@ -15,6 +15,12 @@ __device__ __forceinline__ void CopyAsync16OrZero(void* shared_dst, const void* 
                : "memory");
 }
 
+/// The same of 4 bytes, unconditionally.
+__device__ __forceinline__ void CopyAsync4(void* shared_dst, const void* src) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(SharedAddress(shared_dst)), "l"(src)
+               : "memory");
+}
+
 /// Closes the group of this thread's copies since the last one; it may be empty.
 __device__ __forceinline__ void CommitCopies() {
   asm volatile("cp.async.commit_group;" ::: "memory");

@@ -23,6 +23,25 @@ __device__ __forceinline__ uint64_t SwizzledMatrix(const void* tile, int k) {
   return (address & 0x3FFFF) >> 4 | kGroupBytes >> 4 << 32 | kSwizzle128 << 62;
 }
 
+/// The transpose of a matrix of any number of 64-column parts: rows `row` to row + 15 (a multiple
+/// of 16) of parts that are `rows` rows long each and laid out as above, one after the other.
+__device__ __forceinline__ uint64_t SwizzledTranspose(const void* parts, int row, int rows) {
+  constexpr uint64_t kRowBytes = 128;
+  constexpr uint64_t kGroupBytes = 1024;
+  constexpr uint64_t kSwizzle128 = 1;
+  const uint64_t address = SharedAddress(parts) + static_cast<uint32_t>(row) * kRowBytes;
+  const uint64_t part_bytes = static_cast<uint32_t>(rows) * kRowBytes;
+  return (address & 0x3FFFF) >> 4 | part_bytes >> 4 << 16 | kGroupBytes >> 4 << 32 |
+         kSwizzle128 << 62;
+}
+
+/// Keeps the compiler from moving uses of `x`, which a product writes, over this place.
+template <int kSize>
+__device__ __forceinline__ void FenceRegisters(float (&x)[kSize]) {
+#pragma unroll
+  for (int i = 0; i < kSize; ++i) asm volatile("" : "+f"(x[i])::"memory");
+}
+
 __device__ __forceinline__ void WgmmaFence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -86,6 +105,30 @@ __device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint64_t a_matrix, uin
   }
 }
 
+#define GALE_WGMMA_REGISTERS(n, registers, a0, a1, a2, a3, b, add, ...)                           \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #add                                          \
+               ", 0;\n"                                                                           \
+               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" registers "}, {%" #a0 \
+               ", %" #a1 ", %" #a2 ", %" #a3 "}, %" #b ", p, 1, 1, 1;\n}"                         \
+               : __VA_ARGS__                                                                      \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b_matrix), "r"(accumulate))
+
+/// d (64 x kN) = a * b, added to what was there if `accumulate`; b is 16 x kN (SwizzledTranspose).
+/// a is 64 x 16 in registers, packed from sums as Wgmma leaves them, d[8i] to d[8i + 7] for columns
+/// 16i on.
+template <int kN>
+__device__ __forceinline__ void WgmmaRegisters(float (&d)[kN / 2], const uint32_t* a,
+                                               uint64_t b_matrix, int accumulate) {
+  if constexpr (kN == 64) {
+    GALE_WGMMA_REGISTERS(64, GALE_R32, 32, 33, 34, 35, 36, 37, GALE_D16(0), GALE_D16(16));
+  } else if constexpr (kN == 128) {
+    GALE_WGMMA_REGISTERS(128, GALE_R64, 64, 65, 66, 67, 68, 69, GALE_D64(0));
+  } else {
+    static_assert(kN == 256);
+    GALE_WGMMA_REGISTERS(256, GALE_R128, 128, 129, 130, 131, 132, 133, GALE_D64(0), GALE_D64(64));
+  }
+}
+
 #undef GALE_D4
 #undef GALE_D16
 #undef GALE_D64
@@ -97,6 +140,7 @@ __device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint64_t a_matrix, uin
 #undef GALE_R96
 #undef GALE_R128
 #undef GALE_WGMMA
+#undef GALE_WGMMA_REGISTERS
 
 /// The barrier expects `bytes` from copies beside this arrival.
 __device__ __forceinline__ void MbarrierArriveExpect(uint64_t* barrier, uint32_t bytes) {
@@ -122,8 +166,33 @@ __device__ __forceinline__ void CopyBox(void* shared_dst, const CUtensorMap& map
       : "memory");
 }
 
-/// The same to this place of every block in `blocks`, a mask of ranks; a barrier at `barrier`'s
-/// place counts it in each.
+/// How L2 keeps what is copied (the encodings that createpolicy makes).
+constexpr uint64_t kEvictNormal = 0x1000000000000000;
+constexpr uint64_t kEvictFirst = 0x12F0000000000000;
+
+/// Where a box of a map of four dimensions begins, from the innermost on.
+struct BoxPlace {
+  int x, y, z, w;
+};
+
+__device__ __forceinline__ void CopyBox(void* shared_dst, const CUtensorMap& map,
+                                        const BoxPlace& place, uint64_t* barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0], [%1, {%2, %3, %4, %5}], [%6], %7;" ::"r"(SharedAddress(shared_dst)),
+      "l"(&map), "r"(place.x), "r"(place.y), "r"(place.z), "r"(place.w),
+      "r"(SharedAddress(barrier)), "l"(policy)
+      : "memory");
+}
+
+/// What this thread's ordinary stores wrote to shared memory is seen by products and copies that
+/// begin later.
+__device__ __forceinline__ void FenceAsyncShared() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/// The same as the first CopyBox to this place of every block in `blocks`, a mask of ranks; a
+/// barrier at `barrier`'s place counts it in each.
 __device__ __forceinline__ void CopyBoxToAll(void* shared_dst, const CUtensorMap& map, int column,
                                              int row, uint64_t* barrier, uint32_t blocks) {
   asm volatile(
