@@ -47,8 +47,9 @@ struct AttentionBatch {
                             ///< not written
   std::span<std::byte> host_plan = {};  ///< PlanBytes that Plan writes, in host memory
   void* device_plan = nullptr;          ///< where Run finds a copy of them, made by the caller
-  /// For a captured graph: what is launched must follow from the number of sequences alone. Each
-  /// has one query; those that only fill up the graph have a seq_len of 0, and outputs of no
+  /// For a captured graph: what is launched must follow from the numbers of sequences and of tokens
+  /// alone. Where these are equal, sequences that do anything have one query each. Those that only
+  /// fill up the graph have a seq_len of 0, any number of queries or none, and outputs of no
   /// meaning.
   bool fixed_launches = false;
 };

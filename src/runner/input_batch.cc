@@ -1,7 +1,6 @@
 #include "runner/input_batch.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace gale {
 
@@ -22,8 +21,6 @@ InputBatch::InputBatch(StagedBlock& arrays, StagedBlock& tables, const StepLimit
     group.block_tables = tables.Take<int32_t>(max_seqs * static_cast<size_t>(group.max_blocks));
     group.graph_plan.resize(group.plan.capacity() * sizeof(int32_t));
   }
-  graph_cu_seqlens_.resize(max_seqs + 1);
-  std::iota(graph_cu_seqlens_.begin(), graph_cu_seqlens_.end(), 0);
   graph_seq_lens_.resize(max_seqs);
   Clear();
 }
@@ -74,16 +71,17 @@ void InputBatch::AddBlocks(Group& group, const BlockList& table, int begin, int 
   }
 }
 
-void InputBatch::PadTo(int num_seqs) {
-  while (this->num_seqs() < num_seqs) {
-    token_ids_.Push(0);
-    positions_.Push(0);
-    seq_lens_.Push(0);
-    cu_seqlens_.push_back(cu_seqlens_.back() + 1);
-    for (Group& group : groups_) {
-      group.slot_mapping.Push(-1);
-      group.block_tables.Extend(static_cast<size_t>(group.max_blocks));
-    }
+void InputBatch::FillTo(int num_tokens, int num_seqs) {
+  const auto missing = static_cast<size_t>(num_tokens - this->num_tokens());
+  std::ranges::fill(token_ids_.Extend(missing), 0);
+  std::ranges::fill(positions_.Extend(missing), 0);
+  const auto missing_seqs = static_cast<size_t>(num_seqs - this->num_seqs());
+  std::ranges::fill(seq_lens_.Extend(missing_seqs), 0);
+  cu_seqlens_.resize(cu_seqlens_.size() + missing_seqs, num_tokens);
+  GALE_CHECK_EQ(cu_seqlens_.back(), num_tokens);
+  for (Group& group : groups_) {
+    std::ranges::fill(group.slot_mapping.Extend(missing), -1);
+    group.block_tables.Extend(missing_seqs * static_cast<size_t>(group.max_blocks));
   }
 }
 
@@ -118,11 +116,13 @@ ForwardBatch InputBatch::View() {
   return batch;
 }
 
-ForwardBatch InputBatch::GraphView(int num_seqs) {
-  ForwardBatch batch = DeviceView(num_seqs, num_seqs);
+ForwardBatch InputBatch::GraphView(int num_tokens, int num_seqs) {
+  graph_cu_seqlens_.assign(static_cast<size_t>(num_seqs) + 1, num_tokens);
+  graph_cu_seqlens_.front() = 0;
+  ForwardBatch batch = DeviceView(num_tokens, num_seqs);
   for (size_t g = 0; g < groups_.size(); ++g) {
     AttentionBatch& attention = batch.attention[g];
-    attention.cu_seqlens_q = std::span(graph_cu_seqlens_).first(static_cast<size_t>(num_seqs) + 1);
+    attention.cu_seqlens_q = graph_cu_seqlens_;
     attention.seq_lens_upper = std::span(graph_seq_lens_).first(static_cast<size_t>(num_seqs));
     attention.host_plan = groups_[g].graph_plan;
     attention.fixed_launches = true;

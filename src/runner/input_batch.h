@@ -58,14 +58,15 @@ class InputBatch {
   void Clear();
   /// Appends positions [num_computed, num_computed + num_tokens) of `seq`.
   void Add(const RunnerSequence& seq, int num_tokens);
-  /// Appends sequences of one token that is computed to no effect, up to `num_seqs`.
-  void PadTo(int num_seqs);
+  /// Makes the batch one of so many tokens and sequences: the first one more sequence has the
+  /// tokens that are missing, which are computed to no effect, the others none.
+  void FillTo(int num_tokens, int num_seqs);
   void UploadTables(Backend& backend, Stream& stream) const;
   /// What was filled, as it will be on the device; valid until the next Clear.
   ForwardBatch View();
-  /// `num_seqs` sequences of one token each, all of them padding, at the addresses of a step of
-  /// theirs; valid as long as this batch, whose arrays it leaves alone.
-  ForwardBatch GraphView(int num_seqs);
+  /// Nothing but padding, at the addresses of a step filled up to so many tokens and sequences;
+  /// valid until the next call. Leaves the batch's arrays alone.
+  ForwardBatch GraphView(int num_tokens, int num_seqs);
 
   int num_tokens() const { return static_cast<int>(token_ids_.size()); }
   int num_seqs() const { return static_cast<int>(seq_lens_.size()); }
@@ -89,7 +90,7 @@ class InputBatch {
   StagedArray<int32_t> seq_lens_;
   std::vector<int32_t> cu_seqlens_;
   std::vector<Group> groups_;
-  std::vector<int32_t> graph_cu_seqlens_;  ///< [max seqs + 1]: 0, 1, 2, ...
+  std::vector<int32_t> graph_cu_seqlens_;  ///< of the last GraphView
   std::vector<int32_t> graph_seq_lens_;    ///< [max seqs]: zeros
 };
 

@@ -103,21 +103,36 @@ TEST_F(InputBatchTest, ATokenThatIsStillBeingDrawnIsNamedByItsSlot) {
   EXPECT_THAT(Values(forward.positions), ElementsAre(5));
 }
 
-TEST_F(InputBatchTest, PaddingWritesAndSeesNothing) {
+TEST_F(InputBatchTest, FillingWritesAndSeesNothing) {
   InputBatch& batch = Batch();
   batch.Add(Sequence(5, 4, {{2, 9}, {11, 12, 13}}), 1);
-  batch.PadTo(3);
+  batch.FillTo(3, 3);
   const ForwardBatch forward = Upload(batch);
   EXPECT_EQ(batch.num_tokens(), 3);
   EXPECT_THAT(Values(forward.token_ids), ElementsAre(504, 0, 0));
   EXPECT_THAT(Values(forward.positions), ElementsAre(4, 0, 0));
   for (const AttentionBatch& attention : forward.attention) {
-    EXPECT_THAT(attention.cu_seqlens_q, ElementsAre(0, 1, 2, 3));
+    EXPECT_THAT(attention.cu_seqlens_q, ElementsAre(0, 1, 3, 3));
     EXPECT_THAT(Values(attention.seq_lens), ElementsAre(5, 0, 0));
     EXPECT_THAT(attention.seq_lens_upper, ElementsAre(5, 0, 0));
     EXPECT_EQ(attention.block_tables.dim(0), 3);
   }
   EXPECT_THAT(Values(forward.attention[0].slot_mapping), ElementsAre(9 * 4, -1, -1));
+}
+
+TEST_F(InputBatchTest, AGraphsViewIsThatOfAFilledStep) {
+  InputBatch& batch = Batch();
+  batch.Add(Sequence(9, 3, {{7, 5, 6}, {1, 2, 3, 4, 8}}), 6);
+  batch.FillTo(8, 4);
+  const ForwardBatch step = batch.View();
+  const ForwardBatch graph = batch.GraphView(8, 4);
+  EXPECT_EQ(graph.token_ids.data, step.token_ids.data);
+  EXPECT_EQ(graph.token_ids.dim(0), step.token_ids.dim(0));
+  EXPECT_THAT(step.attention[1].cu_seqlens_q, ElementsAre(0, 6, 8, 8, 8));
+  EXPECT_THAT(graph.attention[1].cu_seqlens_q, ElementsAre(0, 8, 8, 8, 8));
+  EXPECT_TRUE(graph.attention[1].fixed_launches);
+  EXPECT_EQ(graph.attention[1].seq_lens.data, step.attention[1].seq_lens.data);
+  EXPECT_EQ(graph.attention[1].seq_lens.dim(0), 4);
 }
 
 }  // namespace

@@ -9,6 +9,9 @@
 namespace gale {
 namespace {
 
+/// Steps of more tokens keep the device busy for longer than their launches take.
+constexpr int kMaxGraphTokens = 512;
+
 /// At least two: one of them may be copied.
 int MaxLogitsRows(const Model& model, const StepLimits& limits) {
   const size_t row_bytes = static_cast<size_t>(model.vocab_size()) * sizeof(float);
@@ -96,7 +99,10 @@ ModelRunner::ModelRunner(Backend& backend, Model& model, std::span<KvGroupRuntim
       stream_(backend.CreateStream()),
       copy_stream_(backend.CreateStream()),
       graphs_(backend, *stream_, std::min(limits.max_seqs, limits.max_tokens),
-              [this](int rows, int slot) { EnqueueGraphStep(rows, slot); }) {}
+              [this](int rows, int slot) { EnqueueGraphStep(rows, slot); }),
+      layer_graphs_(
+          backend, *stream_, std::min(kMaxGraphTokens, limits.max_tokens),
+          [this](int rows, int slot) { EnqueueGraphLayers(rows, ChunkSeqs(rows), slot); }) {}
 
 Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(Backend& backend, Model& model,
                                                          std::span<KvGroupRuntime> groups,
@@ -163,6 +169,9 @@ void ModelRunner::Forward(const SchedulerOutput& plan) {
   CopyBlocks(*stream_, plan.copies, pool_, pool_);
   if (step.kind == StepKind::kFused) RunFused(step);
   if (step.kind == StepKind::kLayers) RunLayers(step.batch);
+  if (step.kind == StepKind::kGraph && !step.whole_graph) {
+    layer_graphs_.Launch(step.graph_bucket, SlotOf(step));
+  }
 }
 
 Status ModelRunner::BuildBatch(const SchedulerOutput& plan, Step& step) {
@@ -186,17 +195,31 @@ void ModelRunner::ChooseKind(Step& step) {
   if (step.all_drawn && fused_ != nullptr && num_tokens <= LogitsTile(step) &&
       fused_->Supports(step.batch.attention[0])) {
     step.kind = StepKind::kFused;
-  } else if (step.all_drawn && step.sampler.is_plain()) {
-    step.graph_bucket = graphs_.FindBucket(num_tokens);
-    if (step.graph_bucket > 0) {
-      step.kind = StepKind::kGraph;
-      step.input.PadTo(step.graph_bucket);
-      step.sampler.PadDrawsTo(step.graph_bucket);
-      step.batch = step.input.View();
-      for (AttentionBatch& attention : step.batch.attention) attention.fixed_launches = true;
-    }
+  } else {
+    ChooseGraph(step);
   }
   step.batch.last_tokens = tables_.last_tokens;
+}
+
+void ModelRunner::ChooseGraph(Step& step) {
+  const int num_tokens = step.input.num_tokens();
+  step.whole_graph = false;
+  step.graph_bucket = 0;
+  int num_seqs = 0;
+  if (step.all_drawn && step.sampler.is_plain()) {
+    step.graph_bucket = graphs_.FindBucket(num_tokens);
+    step.whole_graph = step.graph_bucket > 0;
+    num_seqs = step.graph_bucket;
+  } else if (num_tokens > step.input.num_seqs() && step.input.num_seqs() < limits_.max_seqs) {
+    step.graph_bucket = layer_graphs_.FindBucket(num_tokens);
+    num_seqs = ChunkSeqs(step.graph_bucket);
+  }
+  if (step.graph_bucket == 0) return;
+  step.kind = StepKind::kGraph;
+  step.input.FillTo(step.graph_bucket, num_seqs);
+  if (step.whole_graph) step.sampler.PadDrawsTo(step.graph_bucket);
+  step.batch = step.input.View();
+  for (AttentionBatch& attention : step.batch.attention) attention.fixed_launches = true;
 }
 
 /// Brings this rank's copy of the sequence up to the plan.
@@ -322,13 +345,17 @@ void ModelRunner::RunLayers(const ForwardBatch& batch) {
   model_.Forward(context_, batch, hidden);
 }
 
-/// What a graph is captured from: a whole decode step, from token ids to token ids.
-void ModelRunner::EnqueueGraphStep(int rows, int slot) {
-  Step& step = *steps_[static_cast<size_t>(slot)];
-  ForwardBatch batch = step.input.GraphView(rows);
+void ModelRunner::EnqueueGraphLayers(int rows, int num_seqs, int slot) {
+  ForwardBatch batch = steps_[static_cast<size_t>(slot)]->input.GraphView(rows, num_seqs);
   batch.last_tokens = tables_.last_tokens;
   for (size_t g = 0; g < groups_.size(); ++g) groups_[g].attention->Plan(batch.attention[g]);
   RunLayers(batch);
+}
+
+/// A whole decode step, from token ids to token ids.
+void ModelRunner::EnqueueGraphStep(int rows, int slot) {
+  EnqueueGraphLayers(rows, rows, slot);
+  Step& step = *steps_[static_cast<size_t>(slot)];
   for (int begin = 0; begin < rows; begin += max_logits_rows_) {
     const int end = std::min(rows, begin + max_logits_rows_);
     step.sampler.DrawTokens(backend_, *stream_, ComputeLogits(HiddenRows(begin, end)), begin,
@@ -340,13 +367,14 @@ void ModelRunner::Sample(const SamplingInputs& inputs) {
   Step& step = *current_;
   if (!step.status) return;
   // Graphs are captured without masks.
-  if (step.kind == StepKind::kGraph && !inputs.bitmasks.empty()) {
+  const bool whole_graph = step.kind == StepKind::kGraph && step.whole_graph;
+  if (whole_graph && !inputs.bitmasks.empty()) {
     step.kind = StepKind::kLayers;
     RunLayers(step.batch);
+  } else if (whole_graph) {
+    graphs_.Launch(step.graph_bucket, SlotOf(step));
   }
-  if (step.kind == StepKind::kGraph) {
-    graphs_.Launch(step.graph_bucket, static_cast<int>(step.number % steps_.size()));
-  } else {
+  if (!whole_graph || step.kind == StepKind::kLayers) {
     EnqueueDraws(step, inputs);
     EnqueueScores(step);
     step.status = step.pooled.Enqueue(backend_, *stream_, HiddenRows(0, step.input.num_tokens()));
@@ -440,12 +468,12 @@ Status ModelRunner::WaitFor(const Step& step) {
   if (lost_) return tl::unexpected(*lost_);
   // Where the device is always done before the host, there is no waiting to make use of.
   constexpr int kOverdue = 16;
-  graphs_.CaptureMissed(kOverdue);
+  CaptureMissed(kOverdue);
   const Clock::time_point begin = Clock::now();
   while (true) {
     GALE_ASSIGN_OR_RETURN(const bool passed, EndOf(step.number).HasPassed());
     if (passed) return {};
-    if (graphs_.CaptureMissed(1)) continue;
+    if (CaptureMissed(1)) continue;
     const auto waited = Clock::now() - begin;
     if (std::chrono::duration<double>(waited).count() > limits_.timeout_s) break;
     if (waited > kNapAfter) std::this_thread::sleep_for(kNap);

@@ -3,6 +3,7 @@
 // by an Executor.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -56,7 +57,9 @@ class ModelRunner {
   Result<ModelRunnerOutput> Collect(uint64_t step);
 
   /// Captures one graph of those that are still to be captured. False: there is none.
-  bool CaptureNextGraph() { return !lost_ && graphs_.CaptureNext(); }
+  bool CaptureNextGraph() {
+    return !lost_ && (graphs_.CaptureNext() || layer_graphs_.CaptureNext());
+  }
 
   /// The device has not answered in time. No step runs any more, and nothing that belongs to the
   /// device can be given back: the driver would wait for it.
@@ -93,8 +96,9 @@ class ModelRunner {
     StepKind kind = StepKind::kLayers;
     std::vector<SeqId> ids;
     ForwardBatch batch;
-    bool all_drawn = false;  ///< draw i is from row i, and there are no other rows
-    int graph_bucket = 0;    ///< of a kGraph: rows are padded to it
+    bool all_drawn = false;    ///< draw i is from row i, and there are no other rows
+    int graph_bucket = 0;      ///< of a kGraph: rows are padded to it
+    bool whole_graph = false;  ///< the graph holds head and draws too
   };
 
   ModelRunner(Backend& backend, Model& model, std::span<KvGroupRuntime> groups, FusedDecoder* fused,
@@ -108,10 +112,12 @@ class ModelRunner {
                   const TensorView& from);
   Status BuildBatch(const SchedulerOutput& plan, Step& step);
   void ChooseKind(Step& step);
+  void ChooseGraph(Step& step);
   void AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, size_t index, Step& step);
   void Upload(Step& step);
   void RunFused(const Step& step);
   void RunLayers(const ForwardBatch& batch);
+  void EnqueueGraphLayers(int rows, int num_seqs, int slot);
   void EnqueueGraphStep(int rows, int slot);
   TensorView HiddenRows(int64_t begin, int64_t end) const;
   TensorView Logits(int64_t begin, int64_t end) const;
@@ -121,8 +127,14 @@ class ModelRunner {
   TensorView ComputeLogits(const TensorView& hidden_rows);
   void EnqueueDraws(Step& step, const SamplingInputs& inputs);
   void EnqueueScores(Step& step);
+  /// Sequences of a graph for so many tokens, of which one sequence has two or more.
+  int ChunkSeqs(int num_tokens) const { return std::clamp(num_tokens - 1, 1, limits_.max_seqs); }
+  int SlotOf(const Step& step) const { return static_cast<int>(step.number % steps_.size()); }
   Event& EndOf(uint64_t step) { return *ends_[step % ends_.size()]; }
   Status WaitFor(const Step& step);
+  bool CaptureMissed(int num_missed) {
+    return graphs_.CaptureMissed(num_missed) || layer_graphs_.CaptureMissed(num_missed);
+  }
   ModelRunnerOutput ReadOutput(const Step& step);
   void ReadTimes(const Step& step, ModelRunnerOutput& output);
 
@@ -149,8 +161,9 @@ class ModelRunner {
   std::vector<int32_t> free_slots_;  ///< of tables_
   std::array<std::unique_ptr<Step>, 2> steps_;
   std::array<std::unique_ptr<Event>, 4> ends_;  ///< of the last steps
-  GraphRunner graphs_;
-  Step* current_ = nullptr;  ///< between Forward and Sample
+  GraphRunner graphs_;                          ///< of whole steps of one token a sequence
+  GraphRunner layer_graphs_;  ///< of the layers alone, for steps with a chunk of a prompt
+  Step* current_ = nullptr;   ///< between Forward and Sample
   std::optional<Error> lost_;
 };
 

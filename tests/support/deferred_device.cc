@@ -119,7 +119,8 @@ class DeferredLinear final : public LinearKernel {
   Stream& stream_;
 };
 
-/// The plan that travels through the caller's memory is the sequences' lengths.
+/// The plan that travels through the caller's memory says how tokens fall on sequences, and their
+/// lengths: [cu_seqlens_q | seq_lens_upper].
 class DeferredAttention final : public AttentionBackend {
  public:
   DeferredAttention(std::unique_ptr<AttentionBackend> inner, Stream& stream)
@@ -131,22 +132,27 @@ class DeferredAttention final : public AttentionBackend {
   }
   void BindCache(const KvCacheView& cache) override { inner_->BindCache(cache); }
   size_t PlanBytes(int, int max_seqs) const override {
-    return static_cast<size_t>(max_seqs) * sizeof(int32_t);
+    return (2 * static_cast<size_t>(max_seqs) + 1) * sizeof(int32_t);
   }
   void Plan(const AttentionBatch& batch) override {
     batch_ = batch;
+    const auto begins = std::as_bytes(batch.cu_seqlens_q);
     const auto lengths = std::as_bytes(batch.seq_lens_upper);
-    GALE_CHECK_LE(lengths.size(), batch.host_plan.size());
-    std::ranges::copy(lengths, batch.host_plan.begin());
+    GALE_CHECK_LE(begins.size() + lengths.size(), batch.host_plan.size());
+    std::ranges::copy(begins, batch.host_plan.begin());
+    std::ranges::copy(lengths, batch.host_plan.begin() + std::ssize(begins));
   }
   void WriteKv(Stream& stream, const KvWriteArgs& args) override {
     Enqueue(stream, [this, args] { inner_->WriteKv(stream_, args); });
   }
   void Run(Stream& stream, const AttentionArgs& args) override {
-    Enqueue(stream, [this, args, batch = batch_] {
-      for (int64_t s = 0; s < batch.seq_lens.dim(0); ++s) {
-        GALE_CHECK_EQ(static_cast<const int32_t*>(batch.device_plan)[s],
-                      batch.seq_lens.As<int32_t>()[s]);
+    Enqueue(stream, [this, args, batch = batch_]() mutable {
+      const auto num_seqs = static_cast<size_t>(batch.seq_lens.dim(0));
+      const auto* plan = static_cast<const int32_t*>(batch.device_plan);
+      batch.cu_seqlens_q = {plan, num_seqs + 1};
+      batch.seq_lens_upper = {plan + num_seqs + 1, num_seqs};
+      for (size_t s = 0; s < num_seqs; ++s) {
+        GALE_CHECK_EQ(batch.seq_lens_upper[s], batch.seq_lens.As<int32_t>()[s]);
       }
       inner_->Plan(batch);
       inner_->Run(stream_, args);
