@@ -39,48 +39,10 @@ struct PlanHeader {
 
 class TiledAttention final : public PagedAttention {
  public:
-<<<<<<< Updated upstream
   TiledAttention(const AttentionSpec& spec, int padded_dim)
       : PagedAttention(spec, padded_dim),
         on_tensor_cores_(spec.dtype == DType::kBf16 && spec.kv == DType::kBf16 &&
                          (!is_latent() || SuitsLatentKernel())) {}
-=======
-  explicit PagedAttention(const AttentionSpec& spec)
-      : spec_(spec), group_(spec.q_heads / spec.kv_heads) {
-    GALE_CHECK_EQ(spec.q_heads % spec.kv_heads, 0);
-    if (spec.kind == KvKind::kSlidingWindow) GALE_CHECK_GE(spec.window, 1);
-    layout_.kv_heads = spec.kv_heads;
-    layout_.head_dim = spec.head_dim;
-    layout_.value_dim = spec.value_dim();
-    layout_.padded_dim = is_latent() ? PaddedLatentDim(spec.head_dim) : PaddedDim(spec.head_dim);
-    layout_.rows_per_token = (is_latent() ? 1 : 2) * spec.kv_heads;
-    layout_.dtype = spec.kv;
-    on_tensor_cores_ = spec.dtype == DType::kBf16 && spec.kv == DType::kBf16 &&
-                       (!is_latent() || SuitsLatentKernel());
-  }
-
-  const KvLayout& layout() const override { return layout_; }
-
-  std::span<const int> BlockTokens() const override {
-    static constexpr std::array kAllowed = {16, 32, 64, 128, 256};
-    return kAllowed;
-  }
-
-  size_t BytesPerBlock(int block_tokens) const override {
-    return static_cast<size_t>(spec_.layers) * static_cast<size_t>(layout_.rows_per_token) *
-           static_cast<size_t>(block_tokens) * static_cast<size_t>(layout_.padded_dim) *
-           DTypeBytes(spec_.kv);
-  }
-
-  void BindCache(const KvCacheView& cache) override {
-    GALE_CHECK(std::has_single_bit(static_cast<unsigned>(cache.block_tokens)));
-    GALE_CHECK_GE(cache.blocks.dim(1), static_cast<int64_t>(BytesPerBlock(cache.block_tokens)));
-    GALE_CHECK_EQ(cache.blocks.strides[0] % 16, 0);
-    layout_.blocks = static_cast<char*>(cache.blocks.data);
-    layout_.block_bytes = cache.blocks.strides[0];
-    layout_.block_shift = std::countr_zero(static_cast<unsigned>(cache.block_tokens));
-  }
->>>>>>> Stashed changes
 
   size_t PlanBytes(int max_tokens, int max_seqs) const override {
     const int64_t tiles = int64_t{max_tokens} * group_ / RowsPerItem() + max_seqs;
@@ -95,14 +57,6 @@ class TiledAttention final : public PagedAttention {
     num_partials_ = 0;
     num_split_ = 0;
     any_whole_ = false;
-<<<<<<< Updated upstream
-=======
-    int64_t num_tiles = 0;
-    for (size_t s = 0; s < NumSequences(); ++s) {
-      num_tiles += (NumRows(s) + RowsPerItem() - 1) / RowsPerItem();
-    }
-    if (batch.fixed_launches) num_tiles = AllTokens();  // whatever sequences they belong to
->>>>>>> Stashed changes
     // Enough blocks as it is: four for each SM.
     split_ = on_tensor_cores_ && NumTiles() * spec_.kv_heads < kBlocksPerSm * Limits().num_sms;
     for (size_t s = 0; s < NumSequences(); ++s) {
@@ -168,12 +122,6 @@ class TiledAttention final : public PagedAttention {
     }
     return tiles;
   }
-<<<<<<< Updated upstream
-=======
-  int64_t AllTokens() const { return batch_.cu_seqlens_q.empty() ? 0 : batch_.cu_seqlens_q.back(); }
-  int NumTokens(size_t s) const { return batch_.cu_seqlens_q[s + 1] - batch_.cu_seqlens_q[s]; }
-  int NumRows(size_t s) const { return NumTokens(s) * group_; }
->>>>>>> Stashed changes
   int RowsPerItem() const {
     const bool is_wide = is_latent() || layout_.padded_dim > 128;
     return on_tensor_cores_ && is_wide ? kLatentRows : kFmaRows;
@@ -188,7 +136,8 @@ class TiledAttention final : public PagedAttention {
   void WritePlan() {
     const size_t items_end = sizeof(PlanHeader) + items_.size() * sizeof(AttentionItem);
     // A graph finds the counters at the end, whatever the number of items.
-    const auto num_split = static_cast<size_t>(batch_.fixed_launches ? AllTokens() : num_split_);
+    const size_t num_split =
+        batch_.fixed_launches ? NumSequences() : static_cast<size_t>(num_split_);
     const size_t counter_bytes =
         split_ ? num_split * static_cast<size_t>(spec_.kv_heads) * sizeof(int32_t) : 0;
     counters_offset_ = batch_.fixed_launches ? batch_.host_plan.size() - counter_bytes : items_end;
@@ -250,11 +199,7 @@ class TiledAttention final : public PagedAttention {
     if (batch_.fixed_launches) {
       const int64_t for_all_sms =
           (kBlocksPerSm * Limits().num_sms + spec_.kv_heads - 1) / spec_.kv_heads;
-<<<<<<< Updated upstream
       width = split_ ? for_all_sms : NumTiles();
-=======
-      width = split_ ? for_all_sms : AllTokens();
->>>>>>> Stashed changes
     }
     return dim3(static_cast<unsigned>(width), static_cast<unsigned>(spec_.kv_heads));
   }
