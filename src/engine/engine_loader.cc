@@ -135,8 +135,8 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
       .model = path,
       .format = config.load_format,
       .dtype = config.dtype,
-      .numerics = *parts.config.numerics,
       .quantize = config.quantize,
+      .numerics = *parts.config.numerics,
       .seed = config.seed,
       .on_declared = [&](const Model& declared, const WeightBytes& weights) -> Status {
         GALE_RETURN_IF_ERROR(planner.Decide(declared, weights));
