@@ -95,15 +95,18 @@ void OutputProcessor::Handle(Ended& event) {
 }
 
 void OutputProcessor::Handle(std::vector<SequenceUpdate>& step) {
-  std::vector<RequestId> changed;  // in the step's order, each once
+  std::vector<std::pair<RequestId, Record*>> changed;  // in the step's order, each once
+  now_s_ = NowSeconds();
   for (SequenceUpdate& update : step) {
     const auto found = records_.find(update.request->id);
     if (found == records_.end()) continue;
     Record& record = found->second;
     Apply(record, update);
-    if (!std::exchange(record.changed, true)) changed.push_back(found->first);
+    if (!std::exchange(record.changed, true)) changed.emplace_back(found->first, &record);
   }
-  for (const RequestId id : changed) Deliver(id, records_.at(id));
+  metrics_.NextTokens(token_gaps_s_);
+  token_gaps_s_.clear();
+  for (const auto& [id, record] : changed) Deliver(id, *record);
 }
 
 void OutputProcessor::Apply(Record& record, SequenceUpdate& update) {
@@ -123,15 +126,14 @@ void OutputProcessor::Apply(Record& record, SequenceUpdate& update) {
 
 void OutputProcessor::CountTokens(Record& record, Sample& sample, int num_tokens) {
   if (num_tokens == 0) return;
-  const double now_s = NowSeconds();
   record.generated_tokens += num_tokens;
   if (record.times.first_token_s == 0) {
-    record.times.first_token_s = now_s - record.added_s;
+    record.times.first_token_s = now_s_ - record.added_s;
     metrics_.FirstToken(record.times.first_token_s);
   } else if (sample.last_token_s > 0) {
-    metrics_.NextToken(now_s - sample.last_token_s);
+    token_gaps_s_.push_back(now_s_ - sample.last_token_s);
   }
-  sample.last_token_s = now_s;
+  sample.last_token_s = now_s_;
 }
 
 void OutputProcessor::ApplyTokens(Record& record, Sample& sample, SequenceUpdate& update) {

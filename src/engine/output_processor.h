@@ -99,6 +99,8 @@ class OutputProcessor {
   Hooks hooks_;
   RequestMetrics metrics_;
   std::unordered_map<RequestId, Record> records_;
+  double now_s_ = 0;                  ///< when the step that is being handled came
+  std::vector<double> token_gaps_s_;  ///< of that step
   BlockingQueue<Event> events_;
   std::thread thread_;
 };

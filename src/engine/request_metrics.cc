@@ -64,9 +64,9 @@ void RequestMetrics::FirstToken(double since_added_s) {
   metrics_.time_to_first_token.Observe(since_added_s);
 }
 
-void RequestMetrics::NextToken(double since_last_s) {
+void RequestMetrics::NextTokens(std::span<const double> gaps_s) {
   const std::lock_guard lock(mutex_);
-  metrics_.inter_token_latency.Observe(since_last_s);
+  for (const double gap_s : gaps_s) metrics_.inter_token_latency.Observe(gap_s);
 }
 
 void RequestMetrics::End(const Request& request, FinishReason reason, const RequestTimes& times,

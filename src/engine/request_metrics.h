@@ -3,6 +3,7 @@
 #pragma once
 
 #include <mutex>
+#include <span>
 
 #include "gale/engine_metrics.h"
 #include "request/sequence.h"
@@ -17,7 +18,8 @@ class RequestMetrics {
   explicit RequestMetrics(int max_model_len);
 
   void FirstToken(double since_added_s);
-  void NextToken(double since_last_s);
+  /// Seconds since each token's predecessor.
+  void NextTokens(std::span<const double> gaps_s);
   void End(const Request& request, FinishReason reason, const RequestTimes& times,
            int generated_tokens);
   /// Without step_tokens, which the engine thread counts.

@@ -28,7 +28,7 @@ TEST(RequestMetrics, SplitsARequestsTime) {
   Request request;
   request.prompt.assign(7, 1);
   metrics.FirstToken(3);
-  metrics.NextToken(0.5);
+  metrics.NextTokens(std::vector{0.5});
   metrics.End(request, FinishReason::kStop, {.queued_s = 1, .first_token_s = 3, .total_s = 8},
               /*generated_tokens=*/11);
   const EngineMetrics seen = metrics.Snapshot();
