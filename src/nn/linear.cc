@@ -4,8 +4,11 @@
 
 #include <fmt/format.h>
 
+#include "base/host_limits.h"
 #include "base/status_macros.h"
+#include "base/thread_pool.h"
 #include "tensor/ggml_block.h"
+#include "weights/float_convert.h"
 
 namespace gale {
 namespace {
@@ -24,18 +27,12 @@ ParamSpec MakeSpec(const std::vector<LinearPart>& parts, const QuantParam& param
 }
 
 /// Blocks as f32 numbers, for a device without a kernel for them.
-Result<RawParam> UnpackBlocks(Backend& backend, const LinearWeight& weight) {
-  const MemoryKind kind =
-      backend.info().is_host_memory ? MemoryKind::kDevice : MemoryKind::kPinnedHost;
-  RawParam param;
-  const auto elements = static_cast<size_t>(weight.out) * static_cast<size_t>(weight.in);
-  GALE_ASSIGN_OR_RETURN(param.storage, backend.Allocate(elements * sizeof(float), kind));
-  param.view = TensorView(param.storage.data(), DType::kF32, {weight.out, weight.in});
-  const auto* block = static_cast<const std::byte*>(weight.data.data);
-  for (size_t i = 0; i < elements; i += kGgmlBlockElements) {
-    DequantizeBlock(weight.format.ggml, block, param.view.As<float>() + i);
-    block += GgmlBlockBytes(weight.format.ggml);
-  }
+Result<RawParam> UnpackBlocks(BindContext& context, RawParam blocks, const LinearShape& shape) {
+  GALE_RETURN_IF_ERROR(context.BringToHost(blocks));
+  GALE_ASSIGN_OR_RETURN(RawParam param, context.AllocateHost(DType::kF32, {shape.out, shape.in}));
+  ThreadPool threads(AvailableCpus());
+  ConvertBlocks({static_cast<const std::byte*>(blocks.view.data), blocks.view.Bytes()},
+                blocks.blocks, param.view, threads);
   return param;
 }
 
@@ -82,7 +79,7 @@ Status Linear::BindParams(BindContext& context, const QuantScheme& scheme, GgmlT
     }
   }
   if (weight.format.code == BlockCode::kGgmlBlock && !FindKernel(context, weight)) {
-    GALE_ASSIGN_OR_RETURN(params[0], UnpackBlocks(context.backend, weight));
+    GALE_ASSIGN_OR_RETURN(params[0], UnpackBlocks(context, std::move(params[0]), shape_));
     weight = {{BlockCode::kNone, DType::kF32}, shape_.in, shape_.out, params[0].view};
   }
   GALE_RETURN_IF_ERROR(Bind(context, weight));
