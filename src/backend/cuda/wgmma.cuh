@@ -191,32 +191,6 @@ __device__ __forceinline__ void FenceAsyncShared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-/// The same as the first CopyBox to this place of every block in `blocks`, a mask of ranks; a
-/// barrier at `barrier`'s place counts it in each.
-__device__ __forceinline__ void CopyBoxToAll(void* shared_dst, const CUtensorMap& map, int column,
-                                             int row, uint64_t* barrier, uint32_t blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(SharedAddress(shared_dst)),
-      "l"(&map), "r"(column), "r"(row), "r"(SharedAddress(barrier)),
-      "h"(static_cast<uint16_t>(blocks))
-      : "memory");
-}
-
-/// Arrives at the barrier that block `rank` of the cluster has in this one's place. For threads
-/// that have only read what they release: a release over the cluster would wait for all their
-/// accesses.
-__device__ __forceinline__ void MbarrierArriveCluster(uint64_t* barrier, int rank) {
-  asm volatile(
-      "{\n"
-      ".reg .u32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
-      "}" ::"r"(SharedAddress(barrier)),
-      "r"(rank)
-      : "memory");
-}
-
 /// Four 8 x 8 matrices of 16-bit elements to shared memory, as registers of Wgmma's sums hold them;
 /// lane l gives the address of row l % 8 of matrix l / 8.
 __device__ __forceinline__ void StoreMatrices(void* row, uint32_t m0, uint32_t m1, uint32_t m2,
