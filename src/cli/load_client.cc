@@ -44,18 +44,20 @@ auto Into(boost::system::error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
 }
 
-/// The text of a chunk's first choice, of either endpoint.
-std::string_view ChunkText(const json::object& chunk) {
+/// Whether a chunk brings its first choice tokens: as text, of either endpoint, or as ids where the
+/// server knows `return_token_ids`.
+bool HasTokens(const json::object& chunk) {
   const json::value* choices = chunk.if_contains("choices");
-  if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return {};
+  if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return false;
   const json::object* choice = choices->get_array()[0].if_object();
-  if (choice == nullptr) return {};
+  if (choice == nullptr) return false;
+  const json::value* ids = choice->if_contains("token_ids");
+  if (ids != nullptr && ids->is_array() && !ids->get_array().empty()) return true;
   const json::value* delta = choice->if_contains("delta");
   const json::value* text = delta != nullptr && delta->is_object()
                                 ? delta->get_object().if_contains("content")
                                 : choice->if_contains("text");
-  if (text == nullptr || !text->is_string()) return {};
-  return {text->get_string().data(), text->get_string().size()};
+  return text != nullptr && text->is_string() && !text->get_string().empty();
 }
 
 /// One reply's events, as they come.
@@ -88,7 +90,7 @@ class ReplyReader {
       result_.prompt_tokens = usage->get_object().at("prompt_tokens").to_number<int>(error);
       result_.output_tokens = usage->get_object().at("completion_tokens").to_number<int>(error);
     }
-    if (!ChunkText(chunk).empty()) result_.texts_s.push_back(now_s);
+    if (HasTokens(chunk)) result_.texts_s.push_back(now_s);
   }
 
   LoadResult& result_;

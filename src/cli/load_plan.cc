@@ -160,6 +160,7 @@ std::vector<LoadRequest> MakeRequests(const std::vector<PlannedRequest>& plan,
     json::object body = {
         {"model", style.model}, {"stream", true},     {"stream_options", {{"include_usage", true}}},
         {"temperature", 0},     {"ignore_eos", true}, {"max_tokens", OutputTokens(planned, style)}};
+    body["return_token_ids"] = true;  // they count, whatever text they make
     if (style.chat) {
       body["messages"] = json::array{json::object{{"role", "user"}, {"content", Words(tokens)}}};
     } else {
