@@ -1,9 +1,11 @@
 // The persistent decoder kernel behind FusedDecoder: what it supports, its buffers, its launch.
 #include <algorithm>
 #include <bit>
+#include <vector>
 
 #include "backend/cuda/fused_decoder_kernel.cuh"
 #include "backend/cuda/ops.h"
+#include "backend/cuda/tensor_map.h"
 #include "base/status_macros.h"
 
 namespace gale::cuda {
@@ -20,6 +22,29 @@ FusedKernel FindKernel(int head_dim, int rows) {
     return rows == 1 ? FusedDecodeKernel<128, 1> : FusedDecodeKernel<128, kFusedMaxRows>;
   }
   return nullptr;
+}
+
+/// The two maps of a weight: `planes` matrices of n rows one after another, whose tiles have rows
+/// of each (kFusedMaps).
+Status AppendMaps(const TensorView& weight, int planes, std::vector<CUtensorMap>& maps) {
+  const auto rows = static_cast<cuuint64_t>(weight.dim(0) / planes);
+  const auto columns = static_cast<cuuint64_t>(weight.dim(1));
+  const auto row_bytes = columns * sizeof(bf16);
+  const auto sms = static_cast<cuuint64_t>(Limits().num_sms);
+  const auto most = static_cast<cuuint32_t>((rows + sms - 1) / sms);
+  const cuuint32_t whole = 16 / static_cast<cuuint32_t>(planes);
+  const cuuint64_t dims[] = {columns, rows, static_cast<cuuint64_t>(planes), 1};
+  const cuuint64_t strides[] = {row_bytes, rows * row_bytes, weight.dim(0) * row_bytes};
+  for (const cuuint32_t height : {std::min(whole, most), most % whole}) {
+    const cuuint32_t box[] = {fused::kBoxColumns, std::max<cuuint32_t>(height, 1),
+                              static_cast<cuuint32_t>(planes), 1};
+    // Lines of L2 that are promoted come at nine tenths of the rate.
+    if (!EncodeTensorMap(weight.data, dims, strides, box, &maps.emplace_back(),
+                         CU_TENSOR_MAP_L2_PROMOTION_NONE)) {
+      return MakeError(ErrorCode::kDevice, "cuda: the driver makes no tensor map of a weight");
+    }
+  }
+  return {};
 }
 
 /// residual[r] = embedding[ids[r]] (~slot: of last_tokens[slot]) with the tag of a layer before the
@@ -55,27 +80,34 @@ class CudaFusedDecoder final : public FusedDecoder {
     params_.attention_scale = decoder.attention.scale;
     params_.rotary_dim = static_cast<int>(2 * decoder.inv_freq.dim(0));
     params_.final_norm = decoder.final_norm.As<const bf16>();
-    params_.lm_head = decoder.lm_head.As<const bf16>();
     params_.inv_freq = decoder.inv_freq.As<const float>();
     head_dim_ = decoder.attention.head_dim;
     for (int i = 0; i < params_.num_layers; ++i) {
       const DecoderLayerWeights& layer = decoder.layers[i];
       params_.layers[i] = {.input_norm = layer.input_norm.As<const bf16>(),
-                           .qkv = layer.qkv.As<const bf16>(),
                            .qkv_bias = layer.qkv_bias.As<const bf16>(),
                            .q_norm = layer.q_norm.As<const bf16>(),
                            .k_norm = layer.k_norm.As<const bf16>(),
-                           .o = layer.o.As<const bf16>(),
-                           .mlp_norm = layer.mlp_norm.As<const bf16>(),
-                           .gate_up = layer.gate_up.As<const bf16>(),
-                           .down = layer.down.As<const bf16>()};
+                           .mlp_norm = layer.mlp_norm.As<const bf16>()};
     }
   }
 
-  Status Prepare() {
+  Status Prepare(const DecoderDescription& decoder) {
     const StepBuffers most = Layout(nullptr, kFusedMaxRows, kFusedMaxSplits);
     GALE_ASSIGN_OR_RETURN(buffer_, Allocate(most.bytes, MemoryKind::kDevice));
-    return {};
+    std::vector<CUtensorMap> maps;
+    for (const DecoderLayerWeights& layer : decoder.layers) {
+      GALE_RETURN_IF_ERROR(AppendMaps(layer.qkv, 1, maps));
+      GALE_RETURN_IF_ERROR(AppendMaps(layer.o, 1, maps));
+      GALE_RETURN_IF_ERROR(AppendMaps(layer.gate_up, 2, maps));
+      GALE_RETURN_IF_ERROR(AppendMaps(layer.down, 1, maps));
+    }
+    GALE_RETURN_IF_ERROR(AppendMaps(decoder.lm_head, 1, maps));
+    const size_t bytes = maps.size() * sizeof(CUtensorMap);
+    GALE_ASSIGN_OR_RETURN(maps_, Allocate(bytes, MemoryKind::kDevice));
+    params_.maps = static_cast<const CUtensorMap*>(maps_.data());
+    return ToStatus(cudaMemcpy(maps_.data(), maps.data(), bytes, cudaMemcpyHostToDevice),
+                    "tensor maps of the fused decoder");
   }
 
   bool Supports(const AttentionBatch& batch) const override {
@@ -193,6 +225,7 @@ class CudaFusedDecoder final : public FusedDecoder {
   int head_dim_ = 0;
   FusedParams params_{};
   Buffer buffer_;
+  Buffer maps_;
 };
 
 bool IsPlainBf16(const TensorView& weight) { return weight.dtype == DType::kBf16; }
@@ -213,14 +246,14 @@ Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(const DecoderDescriptio
   // Every SM has a part in every phase: that is how one knows that all have gone on.
   const bool is_wide =
       std::min({decoder.hidden, decoder.intermediate, q_width}) >= Limits().num_sms;
-  if (Limits().major < 9 || FindKernel(attention.head_dim, 1) == nullptr || !is_bf16 ||
-      !is_aligned || !is_wide || attention.kind != KvKind::kFull ||
+  if (Limits().major < 9 || !HasTensorMaps() || FindKernel(attention.head_dim, 1) == nullptr ||
+      !is_bf16 || !is_aligned || !is_wide || attention.kind != KvKind::kFull ||
       decoder.layers.size() > kFusedMaxLayers) {
     return nullptr;
   }
   auto fused = std::make_unique<CudaFusedDecoder>(decoder);
   if (!fused->Fits()) return nullptr;
-  GALE_RETURN_IF_ERROR(fused->Prepare());
+  GALE_RETURN_IF_ERROR(fused->Prepare(decoder));
   return fused;
 }
 

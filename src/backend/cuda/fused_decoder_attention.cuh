@@ -7,7 +7,7 @@
 
 namespace gale::cuda::fused {
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 /// A consumer thread's way through rows of `width` columns, four columns at a time, without a
 /// division.
@@ -38,7 +38,7 @@ class RowWalk {
 };
 
 /// What attention needs of every row, once a step: cosine and sine of its position, how much of its
-/// sequence is cached. Called by the consumers.
+/// sequence is cached, where its key and value go. Called by the consumers.
 __device__ inline void PrepareRows(const FusedParams& p, const SharedLayout& s) {
   for (int i = threadIdx.x; i < p.rows * 64; i += kConsumers) {
     const int pair = i % 64;
@@ -49,23 +49,27 @@ __device__ inline void PrepareRows(const FusedParams& p, const SharedLayout& s) 
     }
     s.rope[i] = {cosine, sine};
   }
-  if (threadIdx.x < p.rows) s.cached[threadIdx.x] = p.positions[p.row_first[threadIdx.x]];
+  if (threadIdx.x < p.rows) {
+    s.cached[threadIdx.x] = p.positions[p.row_first[threadIdx.x]];
+    s.slots[threadIdx.x] = p.slot_mapping[threadIdx.x];
+  }
   NamedBarrierSync(kConsumerBarrier, kConsumers);
 }
 
 /// One head's vector: lane holds elements lane + 32 i. Norm (if any), then rotary embedding.
 template <int kHeadDim>
-__device__ inline void NormAndRotate(const FusedParams& p, const bf16* norm, const float2* rope,
+__device__ inline void NormAndRotate(const FusedParams& p, bool has_norm,
+                                     const bf16 (&norm)[kHeadDim / 32], const float2* rope,
                                      float (&x)[kHeadDim / 32]) {
   constexpr int kPerLane = kHeadDim / 32;
   const int lane = threadIdx.x & 31;
-  if (norm != nullptr) {
+  if (has_norm) {
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) sum += x[i] * x[i];
     const float scale = rsqrtf(WarpSum(sum) / kHeadDim + p.norm_eps);
 #pragma unroll
-    for (int i = 0; i < kPerLane; ++i) x[i] *= scale * __bfloat162float(norm[lane + 32 * i]);
+    for (int i = 0; i < kPerLane; ++i) x[i] *= scale * __bfloat162float(norm[i]);
   }
 #pragma unroll
   for (int i = 0; i < kPerLane / 2; ++i) {
@@ -189,17 +193,24 @@ __device__ inline void PrepareHeads(const FusedParams& p, const FusedLayer& laye
     const int row = is_query ? item.row : p.row_first[item.row] + task - 1;
     const float* raw = p.qkv_out + static_cast<int64_t>(row) * qkv_width +
                        (is_query ? item.head : p.q_heads + item.kv_head) * kHeadDim + lane;
+    // Asked for before the wait: under the stream of weights an answer takes a microsecond.
+    const bf16* norm = is_query ? layer.q_norm : layer.k_norm;
+    bf16 norm_weights[kPerLane] = {};
+    if (norm != nullptr) {
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i) norm_weights[i] = norm[lane + 32 * i];
+    }
     // The value lies kv_heads heads behind its key; both are asked for at once.
     float x[kPerLane];
     float v[kPerLane];
     LoadTaggedStrided(x, v, tag, raw, is_query ? raw : raw + p.kv_heads * kHeadDim);
-    NormAndRotate<kHeadDim>(p, is_query ? layer.q_norm : layer.k_norm, s.rope + row * 64, x);
+    NormAndRotate<kHeadDim>(p, norm != nullptr, norm_weights, s.rope + row * 64, x);
     if (is_query) {
 #pragma unroll
       for (int i = 0; i < kPerLane; ++i) s.q[lane + 32 * i] = x[i] * p.attention_scale * kLog2E;
       continue;
     }
-    const int slot = p.slot_mapping[row];
+    const int slot = s.slots[row];
     const int64_t head_stride = int64_t{kHeadDim} << p.block_shift;
     bf16* k_cache =
         reinterpret_cast<bf16*>(p.kv + (slot >> p.block_shift) * p.kv_block_bytes) +

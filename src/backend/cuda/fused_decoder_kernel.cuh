@@ -1,7 +1,8 @@
 // The whole decoder as one persistent kernel, for steps of a few rows of bf16 models.
-// One block per SM. Producer warps stream this SM's share of every weight matrix, in the order of
-// use, through a ring in shared memory; they never wait for an activation, so memory stays busy
-// while the eight consumer warps wait for other SMs: the ring holds about 5 us of HBM time.
+// One block per SM. A producer warp streams this SM's share of every weight matrix, in the order of
+// use, through a ring in shared memory; it never waits for an activation, so memory stays busy
+// while the eight consumer warps wait for other SMs: the ring holds about 5 us of HBM time, and two
+// stages more wait in the consumers' registers.
 //
 // Phases per layer:
 //   1 norm + QKV (+ bias)   2 qk-norm + RoPE + KV write + attention   3 output projection +
@@ -19,7 +20,7 @@
 namespace gale::cuda {
 namespace fused {
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 /// input[r] = residual[r] * weight in bf16, for all rows; the division by the row's RMS follows
 /// where the products are summed (InverseRms), which saves a pass. Ends with a consumer barrier.
@@ -113,46 +114,55 @@ __device__ inline float InverseRms(const FusedParams& p, const SharedLayout& s, 
 template <int kHeadDim, int kRows>
 __global__ void __launch_bounds__(fused::kThreads, 1)
     FusedDecodeKernel(const __grid_constant__ FusedParams p) {
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   using namespace fused;
-  extern __shared__ __align__(128) uint8_t shared_memory[];
+  extern __shared__ __align__(1024) uint8_t shared_memory[];
   SharedLayout s;
   MakeLayout(shared_memory, p, kHeadDim, static_cast<int>(gridDim.x), &s);
   const int sum_columns = SumColumns(p, kHeadDim);
   const OwnedParts parts(p, kHeadDim);
   if (threadIdx.x == 0) {
+    *s.is_waiting = 0;
     for (int i = 0; i < p.ring_stages; ++i) {
-      MbarrierInit(&s.full[i], kProducerWarps * 32);
+      MbarrierInit(&s.full[i], 1);
       MbarrierInit(&s.empty[i], kConsumerWarps);
     }
+    FenceBarrierInit();
   }
+  for (int l = threadIdx.x; l < p.num_layers; l += kThreads) s.layers[l] = p.layers[l];
   __syncthreads();
   LaunchDependents();
 
   if (threadIdx.x >= kConsumers) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    if (threadIdx.x >= kConsumers + 32) return;
     RingCursor cursor;
+    int streamed = 0;
     const auto stream = [&](const RowSlice& slice) {
-      StreamSlice(slice, s, p.ring_stages, cursor);
+      StreamSlice(slice, s, p.ring_stages, cursor, streamed);
     };
+    PrefetchLayer(p, s, parts, 0);
+    const CUtensorMap* maps = p.maps;
     for (int l = 0; l < p.num_layers; ++l) {
-      const FusedLayer& layer = p.layers[l];
-      PrefetchVectors(p, parts, l + 1);
-      stream(parts.qkv.Plain(layer.qkv, p.hidden));
-      stream(parts.hidden.Plain(layer.o, parts.q_width));
-      stream(parts.mlp.GateUp(layer.gate_up, p.intermediate, p.hidden));
-      const RowSlice down = parts.hidden.Plain(layer.down, p.intermediate);
+      PrefetchLayer(p, s, parts, l + 1);
+      stream(parts.Qkv(maps));
+      stream(parts.Out(maps + kFusedMaps));
+      stream(parts.GateUp(maps + 2 * kFusedMaps));
+      const RowSlice down = parts.Down(maps + 3 * kFusedMaps);
       for (int begin = 0; begin < p.intermediate; begin += sum_columns) {
         stream(down.Columns(begin, min(begin + sum_columns, p.intermediate)));
       }
+      maps += kFusedMatrices * kFusedMaps;
     }
-    stream(parts.vocab.Plain(p.lm_head, p.hidden));
+    stream(parts.Head(maps));
     return;
   }
 
-  // With the producers' 40 these are the registers of the launch: 168 for each of 384 threads.
+  // With the producer's 40 these are the registers of the launch: 168 for each of 384 threads.
   asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
   RingCursor cursor;
+  int meetings = 0;
+  HeldStages held;
   WaitForPrerequisites();
   const int input_columns = InputColumns(p, kHeadDim);
   const int row_bytes = InputRowBytes(p, kHeadDim);
@@ -168,7 +178,6 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
   const bool has_more_items = FindItem(p, s, static_cast<int>(blockIdx.x + gridDim.x)).row >= 0;
   CachedRows<kHeadDim> cache;
   if (first_item.row >= 0) cache.Locate(p, first_item);
-  // The thread that merges an element is the same in both phases that add to the residual.
   const auto add_to_residual = [&](const RowSlice& slice, float* published, uint32_t tag,
                                    bool is_last) {
     return [&, published, tag, is_last, first = slice.first, count = slice.count](
@@ -186,62 +195,74 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
       }
     };
   };
+  // What comes before a product: the ring's first stages of it, then the wait for its input.
+  const auto begin_wait = [&](const RowSlice& slice) {
+    if (threadIdx.x == 0) *s.is_waiting = 1;
+    held.Take(slice, s, p.ring_stages, cursor);
+  };
+  const auto end_wait = [&] {
+    if (threadIdx.x == 0) *s.is_waiting = 0;
+  };
+  const auto multiply = [&](const RowSlice& slice, int first_column, const auto& emit) {
+    MultiplySlice<kRows>(slice, first_column, row_bytes, p, s, cursor, meetings, held, emit);
+  };
   for (int l = 0; l < p.num_layers; ++l) {
-    const FusedLayer& layer = p.layers[l];
+    const FusedLayer layer = s.layers[l];
     const uint32_t tag = l & 1;
     if (first_item.row >= 0) cache.Load(p, first_item, l);
     {
+      const RowSlice slice = parts.Qkv();
+      const bool has_bias =
+          layer.qkv_bias != nullptr && static_cast<int>(threadIdx.x) < slice.count;
+      const bf16 bias =
+          has_bias ? layer.qkv_bias[slice.first + threadIdx.x] : __float2bfloat16(0.0F);
+      begin_wait(slice);
       LoadNormed<kRows>(p, p.mlp_residual, tag ^ 1, layer.input_norm, row_bytes, s);
-      const RowSlice slice = parts.qkv.Plain(layer.qkv, p.hidden);
-      MultiplySlice(slice, 0, row_bytes, p, s, cursor,
-                    [&](int group, int row, int column, float low, float high) {
-                      float* out =
-                          p.qkv_out + static_cast<int64_t>(column) * parts.qkv_width + slice.first;
-                      const float scale = InverseRms(p, s, column);
-                      const auto emit = [&](int i, float sum) {
-                        if (i >= slice.count) return;
-                        const float bias = layer.qkv_bias == nullptr
-                                               ? 0.0F
-                                               : __bfloat162float(layer.qkv_bias[slice.first + i]);
-                        StoreTagged(&out[i], sum * scale + bias, tag);
-                      };
-                      emit(group * 16 + row, low);
-                      emit(group * 16 + row + 8, high);
-                    });
+      end_wait();
+      if (static_cast<int>(threadIdx.x) < slice.count) s.bias[threadIdx.x] = __bfloat162float(bias);
+      multiply(slice, 0, [&](int group, int row, int column, float low, float high) {
+        float* out = p.qkv_out + static_cast<int64_t>(column) * parts.qkv_width + slice.first;
+        const float scale = InverseRms(p, s, column);
+        const int i = group * 16 + row;
+        if (i < slice.count) StoreTagged(&out[i], low * scale + s.bias[i], tag);
+        if (i + 8 < slice.count) StoreTagged(&out[i + 8], high * scale + s.bias[i + 8], tag);
+      });
     }
-    if (first_item.row >= 0) Attend<kHeadDim>(p, layer, l, first_item, cache, s);
-    if (has_more_items) {
-      for (int index = static_cast<int>(blockIdx.x + gridDim.x);;
-           index += static_cast<int>(gridDim.x)) {
-        const AttentionItem item = FindItem(p, s, index);
-        if (item.row < 0) break;
-        CachedRows<kHeadDim> more;
-        more.Locate(p, item);
-        more.Load(p, item, l);
-        Attend<kHeadDim>(p, layer, l, item, more, s);
+    {
+      const RowSlice slice = parts.Out();
+      begin_wait(slice);
+      if (first_item.row >= 0) Attend<kHeadDim>(p, layer, l, first_item, cache, s);
+      if (has_more_items) {
+        for (int index = static_cast<int>(blockIdx.x + gridDim.x);;
+             index += static_cast<int>(gridDim.x)) {
+          const AttentionItem item = FindItem(p, s, index);
+          if (item.row < 0) break;
+          CachedRows<kHeadDim> more;
+          more.Locate(p, item);
+          more.Load(p, item, l);
+          Attend<kHeadDim>(p, layer, l, item, more, s);
+        }
       }
-    }
-    {
       LoadAttention<kHeadDim>(p, tag, row_bytes, s);
-      const RowSlice slice = parts.hidden.Plain(layer.o, parts.q_width);
-      MultiplySlice(slice, 0, row_bytes, p, s, cursor,
-                    add_to_residual(slice, p.attention_residual, tag, true));
+      end_wait();
+      multiply(slice, 0, add_to_residual(slice, p.attention_residual, tag, true));
     }
     {
+      const RowSlice slice = parts.GateUp();
+      begin_wait(slice);
       LoadNormed<kRows>(p, p.attention_residual, tag, layer.mlp_norm, row_bytes, s);
-      const RowSlice slice = parts.mlp.GateUp(layer.gate_up, p.intermediate, p.hidden);
-      MultiplySlice(
-          slice, 0, row_bytes, p, s, cursor,
-          [&](int group, int row, int column, float gate, float up) {
-            const int i = group * 8 + row;
-            if (i >= slice.count) return;
-            const float scale = InverseRms(p, s, column);
-            gate *= scale;
-            StoreTagged(&p.mlp_act[static_cast<int64_t>(column) * p.intermediate + slice.first + i],
-                        gate / (1.0F + __expf(-gate)) * up * scale, tag);
-          });
+      end_wait();
+      multiply(slice, 0, [&](int group, int row, int column, float gate, float up) {
+        const int i = group * 8 + row;
+        if (i >= slice.count) return;
+        const float scale = InverseRms(p, s, column);
+        gate *= scale;
+        StoreTagged(&p.mlp_act[static_cast<int64_t>(column) * p.intermediate + slice.first + i],
+                    gate / (1.0F + __expf(-gate)) * up * scale, tag);
+      });
     }
-    const RowSlice down = parts.hidden.Plain(layer.down, p.intermediate);
+    const RowSlice down = parts.Down();
+    begin_wait(down.Columns(0, min(sum_columns, p.intermediate)));
     int loaded = 0;  // columns of the activations that have been in shared memory
     int first_loaded = 0;
     for (int begin = 0; begin < p.intermediate; begin += sum_columns) {
@@ -250,21 +271,24 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
         first_loaded = begin;
         loaded = min(begin + input_columns, p.intermediate);
         LoadActivations(p, tag, begin, loaded, row_bytes, s);
+        end_wait();
       }
-      MultiplySlice(down.Columns(begin, end), begin - first_loaded, row_bytes, p, s, cursor,
-                    add_to_residual(down, p.mlp_residual, tag, end == p.intermediate));
+      multiply(down.Columns(begin, end), begin - first_loaded,
+               add_to_residual(down, p.mlp_residual, tag, end == p.intermediate));
+      held.count = 0;
     }
   }
+  const RowSlice slice = parts.Head();
+  begin_wait(slice);
   LoadNormed<kRows>(p, p.mlp_residual, (p.num_layers - 1) & 1, p.final_norm, row_bytes, s);
-  const RowSlice slice = parts.vocab.Plain(p.lm_head, p.hidden);
-  MultiplySlice(slice, 0, row_bytes, p, s, cursor,
-                [&](int group, int row, int column, float low, float high) {
-                  float* out = p.logits + static_cast<int64_t>(column) * p.vocab + slice.first;
-                  const float scale = InverseRms(p, s, column);
-                  const int i = group * 16 + row;
-                  if (i < slice.count) out[i] = low * scale;
-                  if (i + 8 < slice.count) out[i + 8] = high * scale;
-                });
+  end_wait();
+  multiply(slice, 0, [&](int group, int row, int column, float low, float high) {
+    float* out = p.logits + static_cast<int64_t>(column) * p.vocab + slice.first;
+    const float scale = InverseRms(p, s, column);
+    const int i = group * 16 + row;
+    if (i < slice.count) out[i] = low * scale;
+    if (i + 8 < slice.count) out[i + 8] = high * scale;
+  });
 #endif
 }
 

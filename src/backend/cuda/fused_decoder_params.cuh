@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <cuda.h>
 #include <cuda_bf16.h>
 
 namespace gale::cuda {
@@ -15,17 +16,22 @@ constexpr int kFusedMaxRows = 4;       // more rows of activations take longer t
 constexpr int kFusedSplitTokens = 64;  // cached positions of one attention work item
 constexpr int kFusedMaxSplits = 64;
 
+/// A layer's small vectors. Its weights are known by their tensor maps.
 struct FusedLayer {
   const bf16* input_norm;  // [hidden]
-  const bf16* qkv;         // [(q_heads + 2 kv_heads) * head_dim, hidden]
   const bf16* qkv_bias;    // [(q_heads + 2 kv_heads) * head_dim] or null
   const bf16* q_norm;      // [head_dim] or null
   const bf16* k_norm;      // [head_dim] or null
-  const bf16* o;           // [hidden, q_heads * head_dim]
   const bf16* mlp_norm;    // [hidden]
-  const bf16* gate_up;     // [2 * intermediate, hidden], gates first
-  const bf16* down;        // [hidden, intermediate]
 };
+
+/// Weights of a layer, in the order of use: QKV [(q_heads + 2 kv_heads) * head_dim, hidden], output
+/// projection [hidden, q_heads * head_dim], gates and ups [2, intermediate, hidden], down
+/// [hidden, intermediate].
+constexpr int kFusedMatrices = 4;
+/// Tensor maps of a matrix: of a tile of 16 rows (eight pairs of gate and up), and of the lower
+/// tile that an SM's share ends with.
+constexpr int kFusedMaps = 2;
 
 struct FusedParams {
   FusedLayer layers[kFusedMaxLayers];
@@ -33,9 +39,9 @@ struct FusedParams {
   int group;  // q_heads / kv_heads
   float norm_eps, attention_scale;
   int rotary_dim;
-  const bf16* final_norm;  // [hidden]
-  const bf16* lm_head;     // [vocab, hidden]
-  const float* inv_freq;   // [rotary_dim / 2]
+  const bf16* final_norm;   // [hidden]
+  const float* inv_freq;    // [rotary_dim / 2]
+  const CUtensorMap* maps;  // [layers][kFusedMatrices][kFusedMaps], then the head's [kFusedMaps]
 
   // This step. Row r is token r; rows of one sequence are consecutive.
   int rows;
@@ -64,11 +70,13 @@ namespace fused {
 
 constexpr int kConsumerWarps = 8;
 constexpr int kConsumers = kConsumerWarps * 32;
+/// One warp asks for weights. The other three are there because registers change hands by four.
 constexpr int kProducerWarps = 4;
 constexpr int kThreads = kConsumers + kProducerWarps * 32;
-constexpr int kSliceK = 512;                      // columns of one stage
-constexpr int kStageRowBytes = kSliceK * 2 + 64;  // padded: 16-byte reads of 8 rows hit all banks
-constexpr int kStageBytes = 16 * kStageRowBytes;
+constexpr int kBoxColumns = 64;                        // of a copy: 128 bytes, swizzled
+constexpr int kBoxBytes = 16 * kBoxColumns * 2;        // at most 16 rows
+constexpr int kSliceK = kConsumerWarps * kBoxColumns;  // columns of a stage, a box for each warp
+constexpr int kStageBytes = kConsumerWarps * kBoxBytes;
 constexpr int kMaxStages = 16;
 constexpr int kConsumerBarrier = 1;
 
@@ -87,13 +95,19 @@ __host__ __device__ inline int SumColumns(const FusedParams& p, int head_dim) {
 /// Columns of the input that one row of shared memory holds: as many sums as a fair share of the
 /// memory allows, at least one.
 __host__ __device__ inline int InputColumns(const FusedParams& p, int head_dim) {
-  constexpr int kShareBytes = 48 << 10;
+  constexpr int kShareBytes = 24 << 10;
   const int columns = SumColumns(p, head_dim);
   const int widest = max(p.intermediate, max(p.hidden, p.q_heads * head_dim));
   return min(columns * max(1, kShareBytes / (2 * p.rows * columns)), widest);
 }
 
-/// Bytes of one such row, padded like the stages.
+/// Tiles whose sums the warps put down before they meet to add them up.
+__host__ __device__ constexpr int SumTiles(int rows) {
+  constexpr int kTilesOfOneRow = 9;
+  return (kTilesOfOneRow + rows - 1) / rows;
+}
+
+/// Bytes of one such row, padded so that rows lie in different banks.
 __host__ __device__ inline int InputRowBytes(const FusedParams& p, int head_dim) {
   return InputColumns(p, head_dim) * 2 + 64;
 }
@@ -104,9 +118,9 @@ __host__ __device__ inline int OwnedHidden(const FusedParams& p, int blocks) {
 }
 
 struct SharedLayout {
-  uint8_t* ring;
+  uint8_t* ring;       // [ring_stages][kConsumerWarps][rows of a tile][128 bytes]
   uint8_t* input;      // [rows][InputRowBytes]: what the current linear phase multiplies, bf16
-  float* reduce;       // [2][kConsumerWarps][32][2]: two tiles' sums, or a head's output, by warp
+  float* reduce;       // [2][SumTiles][rows][kConsumerWarps][8][2], or a head's output by warp
   float* q;            // [head_dim]
   float* new_k;        // [kFusedMaxRows][head_dim]
   float* new_v;        // [kFusedMaxRows][head_dim]
@@ -114,7 +128,11 @@ struct SharedLayout {
   float* residual;     // [rows][OwnedHidden]: this SM's part of the residual stream
   float* row_sums;     // [kFusedMaxRows][kConsumerWarps]
   float2* head_stats;  // [kConsumerWarps]: maximum and sum
+  float* bias;         // [this SM's rows of QKV]
   int* cached;         // [kFusedMaxRows]: positions of the row's sequence before this step
+  int* slots;          // [kFusedMaxRows]: where the row's key and value go
+  int* is_waiting;     // the consumers wait for other SMs
+  FusedLayer* layers;  // [num_layers]: constant memory would be read anew in every layer
   uint64_t* full;      // [kMaxStages]
   uint64_t* empty;     // [kMaxStages]
 };
@@ -129,7 +147,8 @@ __host__ __device__ inline int MakeLayout(uint8_t* base, const FusedParams& p, i
   };
   take(&s->ring, p.ring_stages * kStageBytes);
   take(&s->input, p.rows * InputRowBytes(p, head_dim));
-  take(&s->reduce, kConsumerWarps * max(2 * 32 * 2, head_dim) * 4);
+  const int sums = 2 * SumTiles(p.rows) * p.rows * kConsumerWarps * 16;
+  take(&s->reduce, max(sums, kConsumerWarps * head_dim) * 4);
   take(&s->q, head_dim * 4);
   take(&s->new_k, kFusedMaxRows * head_dim * 4);
   take(&s->new_v, kFusedMaxRows * head_dim * 4);
@@ -137,7 +156,12 @@ __host__ __device__ inline int MakeLayout(uint8_t* base, const FusedParams& p, i
   take(&s->residual, p.rows * OwnedHidden(p, blocks) * 4);
   take(&s->row_sums, kFusedMaxRows * kConsumerWarps * 4);
   take(&s->head_stats, kConsumerWarps * 8);
+  const int qkv_width = (p.q_heads + 2 * p.kv_heads) * head_dim;
+  take(&s->bias, (qkv_width + blocks - 1) / blocks * 4);
   take(&s->cached, kFusedMaxRows * 4);
+  take(&s->slots, kFusedMaxRows * 4);
+  take(&s->is_waiting, 4);
+  take(&s->layers, p.num_layers * static_cast<int>(sizeof(FusedLayer)));
   take(&s->full, kMaxStages * 8);
   take(&s->empty, kMaxStages * 8);
   return offset;

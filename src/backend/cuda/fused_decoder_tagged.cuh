@@ -15,7 +15,7 @@ __device__ inline float Tag(float value, uint32_t tag) {
   return __uint_as_float((__float_as_uint(value) & ~1U) | tag);
 }
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 __device__ inline void StoreTagged(float* address, float value, uint32_t tag) {
   asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(address), "f"(Tag(value, tag))
