@@ -368,13 +368,16 @@ Status BindAll(const ParamBuilder& builder, BindContext context, const WeightPro
   for (const ParamGroup& group : builder.groups()) {
     for (const ParamSpec& spec : group.specs) total_bytes += SpecBytes(spec);
   }
+  const Checkpoint* checkpoint = context.store.checkpoint.get();
+  // Beside a GPU the host has memory enough, and the threads that read files want its locks.
+  const bool releases = checkpoint != nullptr && context.backend.info().is_host_memory;
   uint64_t done_bytes = 0;
   for (const ParamGroup& group : builder.groups()) {
     GALE_ASSIGN_OR_RETURN(std::vector<RawParam> params, read(group));
     for (const ParamSpec& spec : group.specs) done_bytes += SpecBytes(spec);
     GALE_RETURN_IF_ERROR(context.stream.Synchronize());
     GALE_RETURN_IF_ERROR(group.bind(context, std::move(params)));
-    if (context.store.checkpoint) ReleasePages(group, *context.store.checkpoint);
+    if (releases) ReleasePages(group, *checkpoint);
     if (progress) progress(done_bytes, total_bytes);
   }
   return context.stream.Synchronize();
