@@ -425,6 +425,31 @@ class Lifecycle(unittest.TestCase):
                                      (400, "context_length_exceeded"))
                     self.assertEqual(server.post("/v1/embeddings", {"input": ""}).status, 400)
 
+    def test_evicted_prefixes_come_back_from_the_host(self):
+        def cached_again(*flags):
+            # Two sequences of full length fit.
+            with Server("--max-model-len", 256, "--max-num-seqs", 2, "--kv-cache-memory", "160K",
+                        *flags) as server:
+                def ask(token):
+                    prompt = [token + i % 3 for i in range(200)]
+                    answer = server.post("/v1/completions", {"prompt": prompt, "max_tokens": 8,
+                                                             "ignore_eos": True, "temperature": 0})
+                    self.assertEqual(answer.status, 200, answer.body)
+                    details = answer.json()["usage"]["prompt_tokens_details"]
+                    return answer.json()["choices"][0]["text"], details["cached_tokens"]
+                first, none = ask(10)
+                self.assertEqual(none, 0)
+                for token in range(20, 60, 4):
+                    ask(token)
+                again, cached = ask(10)
+                self.assertEqual(again, first)
+                moved = sum(value for name, value in server.stats().items()
+                            if name.startswith("gale_kv_blocks_swapped_in_total"))
+                self.assertEqual(moved > 0, cached > 0)
+                return cached
+        self.assertEqual(cached_again(), 0)
+        self.assertEqual(cached_again("--kv-host-memory", "8M"), 192)
+
     def test_deadlines(self):
         body = {"prompt": "a", "max_tokens": 400, "ignore_eos": True}
         with Server("--request-timeout", 1e-6) as server:
