@@ -129,10 +129,13 @@ class LoadedCublasLt final : public CublasLt {
     void* library = file.empty() ? nullptr : dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
     Functions functions;
     if (library == nullptr || !functions.FindIn(library)) return nullptr;
-    return std::make_unique<LoadedCublasLt>(functions);
+    cublasLtHandle_t handle = nullptr;
+    if (functions.create(&handle) != CUBLAS_STATUS_SUCCESS) return nullptr;
+    return std::make_unique<LoadedCublasLt>(functions, handle);
   }
 
-  explicit LoadedCublasLt(const Functions& functions) : lt_(functions) {}
+  LoadedCublasLt(const Functions& functions, cublasLtHandle_t handle)
+      : lt_(functions), handle_(handle) {}
 
   bool Run(CudaStream& stream, const LinearArgs& args) override {
     const auto aligned = [](const TensorView& view) {
@@ -145,7 +148,6 @@ class LoadedCublasLt final : public CublasLt {
     if (!takes) return false;
     const Product product(lt_, args);
     const std::lock_guard lock(mutex_);
-    if (handle_ == nullptr && lt_.create(&handle_) != CUBLAS_STATUS_SUCCESS) return false;
     const cublasLtMatmulAlgo_t* kernel = FindKernel(args);
     void* workspace = kernel == nullptr ? nullptr : stream.Scratch(kWorkspaceBytes);
     if (workspace == nullptr) return false;
@@ -262,8 +264,8 @@ class LoadedCublasLt final : public CublasLt {
   }
 
   Functions lt_;
+  cublasLtHandle_t handle_;  // until the process ends
   std::mutex mutex_;
-  cublasLtHandle_t handle_ = nullptr;
   std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> kernels_;
 };
 
