@@ -94,7 +94,8 @@ void ProbeRead(Context& context, const TensorView& memory) {
   const size_t share = memory.Bytes() / threads / kChunkBytes * kChunkBytes;
   const Loops loops = FastestLoops();
   context.pool.ParallelFor(static_cast<int64_t>(threads), [&](int64_t task, int) {
-    loops.read(memory.As<std::byte>() + static_cast<size_t>(task) * share, share);
+    loops.read(static_cast<const std::byte*>(memory.data) + static_cast<size_t>(task) * share,
+               share);
   });
 }
 
