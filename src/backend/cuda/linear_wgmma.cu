@@ -122,12 +122,10 @@ bool TilesTake(const LinearArgs& args, const TensorView& out) {
 }  // namespace
 
 bool SuitsWgmma(const LinearArgs& args) {
-  if (Limits().major != 9 || !HasTensorMaps() || !RowsArePacks(args.x)) return false;
-  // Where x is small, many blocks that read their weights straight into registers hide one kernel's
-  // end behind the next one's start (docs/performance.md).
-  constexpr int64_t kManyOutputs = 16384;
-  const int64_t rows = args.x.dim(0);
-  return rows > 16 || (rows > 8 && args.weight->out >= kManyOutputs);
+  // Up to eight rows are small enough that blocks read their weights straight into registers
+  // (docs/performance.md).
+  constexpr int64_t kFewRows = 8;
+  return Limits().major == 9 && HasTensorMaps() && RowsArePacks(args.x) && args.x.dim(0) > kFewRows;
 }
 
 bool SuitsCublasLt(const LinearArgs& args) {
@@ -137,10 +135,11 @@ bool SuitsCublasLt(const LinearArgs& args) {
   // Our kernels start before the one before them has ended, and let the next one do so, which
   // counts where layers are small; and where tiles fill the device, theirs are no faster
   // (docs/performance.md).
-  if (rows <= 16 || rows * outputs <= 1 << 16) return false;
+  if (rows <= 8) return false;
   if (rows <= 32) return outputs > 2048 && outputs < 16384;
   constexpr double kBusy = 0.9;
-  return rows < 2048 || ChooseTile(rows, outputs).busy < kBusy || !TilesTake(args, args.out);
+  return rows * outputs > 1 << 16 &&
+         (rows < 2048 || ChooseTile(rows, outputs).busy < kBusy || !TilesTake(args, args.out));
 }
 
 void RunWgmma(CudaStream& stream, const LinearArgs& args) {
