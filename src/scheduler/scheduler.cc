@@ -176,16 +176,21 @@ void Scheduler::ScheduleRunning(SchedulerOutput& plan) {
   decode_reserve_ = 0;
   StepLoad decodes;
   int chunk_begin = 0;
+  int num_decodes = 0;
+  size_t num_prompts = waiting_.size();
   for (const Sequence* seq : running_) {
     const SequenceWork work = WorkOf(*seq);
     if (work.is_decode) {
+      ++num_decodes;
       decode_reserve_ += work.num_tokens;
       decodes.AddDecode(work.num_tokens, seq->num_launched());
-    } else if (work.num_tokens > 0 && chunk_begin == 0) {
-      chunk_begin = seq->num_launched();
+    } else if (work.num_tokens > 0) {
+      if (++num_prompts; chunk_begin == 0) chunk_begin = seq->num_launched();
     }
   }
-  LimitChunks(decodes, chunk_begin);
+  if (num_decodes > 0) {
+    LimitChunks(decodes, static_cast<double>(num_prompts) / num_decodes, chunk_begin);
+  }
   // Serving may preempt from the end of running_; forks come in behind their sample 0.
   for (size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence& seq = running_[i];
@@ -207,11 +212,13 @@ int64_t Scheduler::RoomToKeep() const {
   return room;
 }
 
-/// Leaves prompts as much of the budget as keeps the step from taking much longer than its decodes.
-void Scheduler::LimitChunks(const StepLoad& decodes, int chunk_begin) {
+/// Leaves prompts as much of the budget as keeps the step from taking much longer than its decodes;
+/// in proportion more where more sequences wait for their first token than for their next one.
+void Scheduler::LimitChunks(const StepLoad& decodes, double prompts_per_decode, int chunk_begin) {
   constexpr int kLeastChunk = 16;  // smaller ones compute too little for what a step costs anyway
-  if (config_.max_step_stretch == 0 || decodes.num_tokens == 0 || !step_times_.is_ready()) return;
-  const double bound_s = config_.max_step_stretch * step_times_.Predict(decodes);
+  if (config_.max_step_stretch == 0 || !step_times_.is_ready()) return;
+  const double stretch = 1 + (config_.max_step_stretch - 1) * std::max(prompts_per_decode, 1.0);
+  const double bound_s = stretch * step_times_.Predict(decodes);
   const int chunk = step_times_.ChunkTokens(decodes, chunk_begin, bound_s);
   budget_ = std::min(budget_, decode_reserve_ + std::max(chunk, kLeastChunk));
 }

@@ -99,7 +99,7 @@ class Scheduler {
   int64_t RoomToKeep() const;
   SequenceWork WorkOf(const Sequence& seq) const { return NextWork(seq, config_.num_draft_tokens); }
   void ScheduleRunning(SchedulerOutput& plan);
-  void LimitChunks(const StepLoad& decodes, int chunk_begin);
+  void LimitChunks(const StepLoad& decodes, double prompts_per_decode, int chunk_begin);
   void Serve(SchedulerOutput& plan, Sequence& seq, SequenceWork work, int chunk_budget);
   void ForkSamples(Sequence& parent);
   bool MakeRoom(Sequence& seq, int num_new);

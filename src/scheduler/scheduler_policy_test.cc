@@ -216,6 +216,8 @@ TEST_F(SchedulerTest, ChunksLeaveDecodesTheirPace) {
   for (int i = 0; i < 7; ++i) EXPECT_EQ(Tokens(step())[2], 127);  // nothing is known of chunks yet
   // A decode takes 1,020 us; as much again is room for 51 tokens.
   EXPECT_NEAR(Tokens(step())[2], 51, 2);
+  Add(3, 50, 1);
+  EXPECT_NEAR(Tokens(step())[2], 102, 4);  // two wait for their first token, one for its next
   scheduler_->Finish(1, FinishReason::kStop);
   EXPECT_EQ(Tokens(step())[2], 128);  // nobody waits for the next token
 }
