@@ -64,13 +64,17 @@ class HopperAttention final : public PagedAttention {
         static_cast<cuuint64_t>(slabs), static_cast<cuuint64_t>(cache.blocks.dim(0))};
     const std::array<cuuint64_t, 3> strides = {row_bytes, kSwizzledRow,
                                                static_cast<cuuint64_t>(layout_.block_bytes)};
-    const auto encode = [&](int rows, int box_slabs, CUtensorMap* map) {
+    const auto encode = [&](int rows, int box_slabs, CUtensorMapL2promotion promotion) {
       const std::array<cuuint32_t, 4> box = {64, static_cast<cuuint32_t>(rows),
                                              static_cast<cuuint32_t>(box_slabs), 1};
-      GALE_CHECK(EncodeTensorMap(layout_.blocks, dims, strides, box, map));
+      CUtensorMap map;
+      GALE_CHECK(EncodeTensorMap(layout_.blocks, dims, strides, box, &map, promotion));
+      return map;
     };
-    encode(kDecodePositions, slabs, &decode_map_);
-    encode(std::min(cache.block_tokens, TilePositions()), 1, &tile_map_);
+    // Decode reads whole lines once: for L2 to read more than is asked for only costs time.
+    decode_map_ = encode(kDecodePositions, slabs, CU_TENSOR_MAP_L2_PROMOTION_NONE);
+    tile_map_ = encode(std::min(cache.block_tokens, TilePositions()), 1,
+                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B);
   }
 
   size_t PlanBytes(int max_tokens, int max_seqs) const override {

@@ -112,10 +112,9 @@ __device__ __forceinline__ bool FinishesLast(int32_t* counter, int parts, int ba
                                              int* flag) {
   NamedBarrierSync(barrier, threads);
   if (threadIdx.x == 0) {
-    __threadfence();  // the results, which the barrier orders before this, before the count
-    *flag = atomicAdd(counter, 1) == parts - 1;
+    // The results, which the barrier orders before this, before the count; what follows after it.
+    *flag = AddAcquireRelease(counter, 1) == parts - 1;
     if (*flag) *counter = 0;  // for the next layer
-    __threadfence();
   }
   NamedBarrierSync(barrier, threads);
   return *flag;

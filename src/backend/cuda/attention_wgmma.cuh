@@ -79,6 +79,7 @@ struct AttentionWork {
     const int first = p.FirstVisible(Position(p, 0)) / Tile::kPositions;
     const int last = Position(p, Rows(p, Tile::kRows) - 1);
     const int count = last < 0 ? 0 : last / Tile::kPositions + 1 - first;
+    if (tile.num_parts == 1) return {first, first + count};
     return {first + count * tile.part / tile.num_parts,
             first + count * (tile.part + 1) / tile.num_parts};
   }
@@ -190,8 +191,8 @@ __device__ __forceinline__ void CopyTiles(const CUtensorMap& map, const Attentio
       uint8_t* dst = tiles + ring.stage * Tile::kTileBytes + begin * kSwizzledRow;
 #pragma unroll
       for (int slab = 0; slab < Tile::kSlabs; ++slab) {
-        CopyBox(dst + slab * Tile::kTileSlab, map, {0, now_row, slab, now_block}, &full[ring.stage],
-                kEvictNormal);
+        CopyBox(dst + slab * Tile::kTileSlab, map, {0, now_row, slab, now_block},
+                &full[ring.stage]);
       }
     }
     ring.Advance();
@@ -317,6 +318,7 @@ class Multiplier {
       } else {
         StorePart(work, rows, o);
       }
+      __syncwarp();
       Release(&shared_.q_empty[q_ring_.stage]);
       q_ring_.Advance();
     }
@@ -331,21 +333,23 @@ class Multiplier {
   __device__ void AwaitTurn() const { NamedBarrierSync(kTurn + group_, Tile::kConsumers); }
   __device__ void PassTurn() const { NamedBarrierArrive(kTurn + 1 - group_, Tile::kConsumers); }
   __device__ void SyncGroup() const { NamedBarrierSync(kGroup + group_, 128); }
+  /// After a wait for products, which the whole warp takes part in.
   __device__ void Release(uint64_t* barrier) const {
-    __syncwarp();
     if (lane_ == 0) MbarrierArrive(barrier);
   }
 
   /// s = queries * keys^T, begun.
   __device__ __forceinline__ void MultiplyKeys(float (&s)[kPositions / 2]) const {
-    const uint8_t* q =
-        queries_ + q_ring_.stage * Tile::kQueryBytes + group_ * (Tile::kGroupRows * kSwizzledRow);
-    const uint8_t* k = keys_ + k_ring_.stage * Tile::kTileBytes;
+    const uint64_t q = SwizzledMatrix(
+        queries_ + q_ring_.stage * Tile::kQueryBytes + group_ * (Tile::kGroupRows * kSwizzledRow),
+        0);
+    const uint64_t k = SwizzledMatrix(keys_ + k_ring_.stage * Tile::kTileBytes, 0);
     WgmmaFence();
 #pragma unroll
     for (int d = 0; d < kDim; d += 16) {
-      Wgmma<kPositions>(s, SwizzledMatrix(q + d / 64 * Tile::kQuerySlab, d % 64),
-                        SwizzledMatrix(k + d / 64 * Tile::kTileSlab, d % 64), d > 0 ? 1 : 0);
+      const int column = d % 64 * 2;  // bytes
+      Wgmma<kPositions>(s, FurtherOn(q, d / 64 * Tile::kQuerySlab + column),
+                        FurtherOn(k, d / 64 * Tile::kTileSlab + column), d > 0 ? 1 : 0);
     }
     WgmmaCommit();
   }
@@ -353,11 +357,11 @@ class Multiplier {
   /// o = weights * values, added to what was there if `accumulate`, begun.
   __device__ __forceinline__ void MultiplyValues(const uint32_t (&w)[kPositions / 4],
                                                  bool accumulate, float (&o)[kDim / 2]) const {
-    const uint8_t* v = values_ + v_ring_.stage * Tile::kTileBytes;
+    const uint64_t v = SwizzledTranspose(values_ + v_ring_.stage * Tile::kTileBytes, 0, kPositions);
     WgmmaFence();
 #pragma unroll
     for (int at = 0; at < kPositions; at += 16) {
-      WgmmaRegisters<kDim>(o, &w[at / 4], SwizzledTranspose(v, at, kPositions),
+      WgmmaRegisters<kDim>(o, &w[at / 4], FurtherOn(v, at * kSwizzledRow),
                            at > 0 || accumulate ? 1 : 0);
     }
     WgmmaCommit();

@@ -37,6 +37,17 @@ __device__ __forceinline__ void NamedBarrierArrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+/// What stood there before. Orders this thread's accesses, and those that it has seen, for others
+/// of the device that do the same.
+__device__ __forceinline__ int32_t AddAcquireRelease(int32_t* address, int32_t value) {
+  int32_t before;
+  asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(address), "r"(value)
+               : "memory");
+  return before;
+}
+
 /// d += a * b; a is 16x16 (row), b is 16x8 (column), d is 16x8 in f32.
 __device__ __forceinline__ void MmaBf16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
                                         uint32_t a3, uint32_t b0, uint32_t b1) {

@@ -23,6 +23,11 @@ __device__ __forceinline__ uint64_t SwizzledMatrix(const void* tile, int k) {
   return (address & 0x3FFFF) >> 4 | kGroupBytes >> 4 << 32 | kSwizzle128 << 62;
 }
 
+/// The descriptor of what lies `bytes` (a multiple of 16) further on in shared memory.
+__device__ __forceinline__ uint64_t FurtherOn(uint64_t matrix, int bytes) {
+  return matrix + static_cast<uint64_t>(bytes / 16);
+}
+
 /// The transpose of a matrix of any number of 64-column parts: rows `row` to row + 15 (a multiple
 /// of 16) of parts that are `rows` rows long each and laid out as above, one after the other.
 __device__ __forceinline__ uint64_t SwizzledTranspose(const void* parts, int row, int rows) {
@@ -166,14 +171,22 @@ __device__ __forceinline__ void CopyBox(void* shared_dst, const CUtensorMap& map
       : "memory");
 }
 
-/// How L2 keeps what is copied (the encodings that createpolicy makes).
-constexpr uint64_t kEvictNormal = 0x1000000000000000;
+/// L2 gives up first what is copied so (an encoding that createpolicy makes).
 constexpr uint64_t kEvictFirst = 0x12F0000000000000;
 
 /// Where a box of a map of four dimensions begins, from the innermost on.
 struct BoxPlace {
   int x, y, z, w;
 };
+
+__device__ __forceinline__ void CopyBox(void* shared_dst, const CUtensorMap& map,
+                                        const BoxPlace& place, uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
+      "[%1, {%2, %3, %4, %5}], [%6];" ::"r"(SharedAddress(shared_dst)),
+      "l"(&map), "r"(place.x), "r"(place.y), "r"(place.z), "r"(place.w), "r"(SharedAddress(barrier))
+      : "memory");
+}
 
 __device__ __forceinline__ void CopyBox(void* shared_dst, const CUtensorMap& map,
                                         const BoxPlace& place, uint64_t* barrier, uint64_t policy) {
