@@ -150,7 +150,7 @@ void Scheduler::EndCancelledAndLate() {
 /// Running sequences whose turn is over take their next one, and where places are lacking, let
 /// those who wait and come before them then have theirs.
 void Scheduler::EndTurns() {
-  if (!lacks_place_) return;
+  if (!lacks_place_ || waiting_.empty()) return;
   std::vector<Sequence*> over;
   for (Sequence* seq : running_) {
     if (shares_.IsOver(*seq) && !seq->is_held) over.push_back(seq);

@@ -183,6 +183,24 @@ TEST_F(SchedulerTest, ALongAnswerGivesWayAndGoesOnLater) {
   EXPECT_LE(scheduler_->stats().prompt_tokens, computed);  // its prompt was still there
 }
 
+TEST_F(SchedulerTest, ATurnMayEndWhenNobodyWaitsAnyMore) {
+  Options options;
+  options.scheduler.max_num_seqs = 1;
+  options.scheduler.max_model_len = 600;
+  options.scheduler.fairness = Fairness::kTurns;
+  for (int num_steps = 60; num_steps < 70; ++num_steps) {
+    Create(options);
+    tokens_.clear();
+    reasons_.clear();
+    Add(1, 8, 200);
+    const auto other = Add(2, 8, 10);
+    for (int i = 0; i < num_steps; ++i) Step();
+    other->cancelled = true;
+    while (scheduler_->HasWork()) Step();
+    EXPECT_THAT(tokens_[1], SizeIs(200));
+  }
+}
+
 TEST_F(SchedulerTest, NobodyGivesWayWhereWhatItHasComputedWouldBeLost) {
   Options options;
   options.scheduler.max_num_seqs = 1;
