@@ -22,7 +22,9 @@
 #include "base/status_macros.h"
 #include "gale/model_info.h"
 #include "op/decoder_step.h"
+#include "tensor/ggml_quantize.h"
 #include "weights/dummy_weights.h"
+#include "weights/param_builder.h"
 
 namespace gale::bench {
 namespace {
@@ -44,7 +46,8 @@ rows; "fused" by the back end's fused decoder, "ops" one op after the other.
   --backend=NAME   cpu, cuda or auto (default cpu)
   --threads=N      of the CPU (default: all this process may use)
   --runs=N         samples of each op, at least 5 (default 7); median and range are shown
-  --batch-invariant  linear layers whose sums do not depend on the number of rows (a GPU's need not)
+  --batch-invariant  linear layers and attention whose sums do not depend on what else is in the
+                   batch (a GPU's need not)
   --filter=TEXT    only ops whose name contains TEXT
   --models=A,B     presets for the decoder lines (default on a GPU: qwen2.5-1.5b,llama3-8b)
   --json[=FILE]    as JSON: to FILE beside the table, or to standard output instead of it
@@ -58,7 +61,7 @@ struct Options {
   int threads = 0;
   int runs = 7;
   std::string filter;
-  Numerics numerics = Numerics::kFast;  ///< of linear layers
+  Numerics numerics = Numerics::kFast;  ///< of linear layers and attention
   std::vector<std::string> models;
   bool json = false;      ///< to standard output, in place of the table
   std::string json_file;  ///< beside the table
@@ -112,6 +115,18 @@ class Tensors {
     numbers_.Fill({.name = name, .seed = 1, .mean = mean, .std = std}, view);
     return view;
   }
+  /// As LinearWeight has them; on a device with host memory.
+  TensorView MakeBlocks(GgmlType type, int64_t rows, int64_t columns, float std) {
+    const TensorView numbers = Make(DType::kF32, {rows, columns}, std);
+    TensorView blocks(nullptr, DType::kU8, {rows, GgmlRowBytes(type, columns)});
+    blocks.data = Allocate(blocks.Bytes());
+    for (int64_t i = 0; i < rows * columns; i += kGgmlBlockElements) {
+      QuantizeBlock(
+          type, numbers.As<float>() + i,
+          static_cast<std::byte*>(blocks.data) + i / kGgmlBlockElements * GgmlBlockBytes(type));
+    }
+    return BlockRows(blocks, columns);
+  }
   template <class T>
   TensorView Array(DType dtype, const std::vector<T>& values, std::initializer_list<int64_t> dims) {
     const TensorView view(Allocate(values.size() * sizeof(T)), dtype, dims);
@@ -160,8 +175,13 @@ class Bench {
         QkvRope(dtype, tokens);
         GatedActivation(dtype, tokens, 8192);
       }
-      Attention(dtype, 1, 4096);
-      Attention(dtype, 512, 512);
+      Attention(dtype, {"1 of 4096", 16, 8, {4096}, 1});
+      Attention(dtype, {"512 of 512", 16, 8, {512}, 512});
+    }
+    if (backend_.info().is_host_memory) {
+      Attention(DType::kBf16, {"1 of 32k", 12, 2, {32768}, 1});
+    } else {
+      LargeAttention();
     }
     for (const int64_t rows : {1, 16}) {
       for (const bool filtered : {false, true}) Sampling(rows, 151936, filtered);
@@ -177,6 +197,7 @@ class Bench {
     DType dtype;
     int64_t in;
     int64_t out;
+    GgmlType blocks = GgmlType::kNone;  ///< in place of elements; activations are `dtype`
   };
 
   /// On the CPU small ones; on a GPU those of Qwen2.5-1.5B and Llama-3-8B too.
@@ -185,7 +206,13 @@ class Bench {
                                        {DType::kF32, 2048, 8192},
                                        {DType::kBf16, 2048, 2048},
                                        {DType::kBf16, 2048, 8192}};
-    if (backend_.info().is_host_memory) return shapes;
+    if (backend_.info().is_host_memory) {
+      for (const GgmlType blocks : {GgmlType::kNone, GgmlType::kQ8_0, GgmlType::kQ4_0}) {
+        shapes.push_back({DType::kBf16, 1536, 17920, blocks});
+        shapes.push_back({DType::kBf16, 8960, 1536, blocks});
+      }
+      return shapes;
+    }
     for (const auto& [in, out] : {std::pair(1536, 2048),
                                   {1536, 17920},
                                   {8960, 1536},
@@ -312,19 +339,25 @@ class Bench {
   }
 
   void Linear(const LinearShape& shape, int64_t rows) {
-    const auto [dtype, in, out] = shape;
+    const auto [dtype, in, out, blocks] = shape;
+    const bool is_plain = blocks == GgmlType::kNone;
     const std::string name =
-        fmt::format("linear {} {} x {} -> {}", DTypeName(dtype), rows, in, out);
+        fmt::format("linear {} {} x {} -> {}", is_plain ? DTypeName(dtype) : GgmlTypeName(blocks),
+                    rows, in, out);
     if (!Wanted(name)) return;
     Tensors tensors(backend_, *stream_, numbers_);
-    const QuantFormat format{BlockCode::kNone, dtype};
+    const QuantFormat format = is_plain ? QuantFormat{BlockCode::kNone, dtype}
+                                        : QuantFormat{BlockCode::kGgmlBlock, DType::kU8, blocks};
     const LinearKernel* kernel = backend_.FindLinear({format, in, out, dtype, options_.numerics});
-    const double bytes = static_cast<double>(in * out) * static_cast<double>(DTypeBytes(dtype));
+    const double bytes =
+        is_plain ? static_cast<double>(in * out) * static_cast<double>(DTypeBytes(dtype))
+                 : static_cast<double>(GgmlRowBytes(blocks, in) * out);
     const int copies = Copies(bytes, rows);
     std::vector<PackedLinear> packed;
     for (int i = 0; i < copies; ++i) {
+      const float std = 1 / std::sqrt(static_cast<float>(in));
       const TensorView weight =
-          tensors.Make(dtype, {out, in}, 1 / std::sqrt(static_cast<float>(in)));
+          is_plain ? tensors.Make(dtype, {out, in}, std) : tensors.MakeBlocks(blocks, out, in, std);
       Check(stream_->Synchronize());  // Prepare has its own stream
       packed.push_back(Must(kernel->Prepare({format, in, out, weight})));
     }
@@ -481,48 +514,85 @@ class Bench {
             [&](int) { backend_.GatedActivation(*stream_, args); }});
   }
 
-  /// One sequence, its last `queries` positions, 16 query heads on 8 kv heads of 128.
-  void Attention(DType dtype, int queries, int positions) {
-    const std::string name =
-        fmt::format("attention {} {} of {}", DTypeName(dtype), queries, positions);
+  /// Sequences of so many positions, of which the last `queries` of each ask. Heads of 128.
+  struct AttentionShape {
+    std::string name;
+    int q_heads;
+    int kv_heads;
+    std::vector<int> positions;
+    int queries;
+  };
+
+  /// Llama-3-8B's: decode of even and of very uneven lengths, and prompts.
+  void LargeAttention() {
+    constexpr DType kType = DType::kBf16;
+    std::vector<int> uneven(31, 4096);
+    uneven.push_back(131072);
+    Attention(kType, {"64 x 1 of 4096", 32, 8, std::vector<int>(64, 4096), 1});
+    Attention(kType, {"1 of 128k, 31 x 1 of 4096", 32, 8, uneven, 1});
+    Attention(kType, {"1 of 32k", 32, 8, {32768}, 1});
+    Attention(kType, {"256 x 1 of 128", 32, 8, std::vector<int>(256, 128), 1});
+    Attention(kType, {"8192 of 8192", 32, 8, {8192}, 8192});
+    Attention(kType, {"16 x 1024 of 1024", 32, 8, std::vector<int>(16, 1024), 1024});
+    Attention(kType, {"2048 of 32k", 32, 8, {32768}, 2048});
+    Attention(kType, {"64 of 4096", 32, 8, {4096}, 64});
+  }
+
+  void Attention(DType dtype, const AttentionShape& shape) {
+    const std::string name = fmt::format("attention {} {}", DTypeName(dtype), shape.name);
     if (!Wanted(name)) return;
     constexpr int kBlockTokens = 16;
+    constexpr int kHeadDim = 128;
     Tensors tensors(backend_, *stream_, numbers_);
-    const double layer_bytes = 2.0 * 8 * 128 * positions * static_cast<double>(DTypeBytes(dtype));
-    const int layers = Copies(layer_bytes, queries);
+    const auto sequences = std::ssize(shape.positions);
+    const int queries = static_cast<int>(sequences) * shape.queries;
+    const int longest = std::ranges::max(shape.positions);
+    const int64_t width = longest / kBlockTokens;
+    std::vector<int32_t> table(static_cast<size_t>(sequences * width));
+    std::vector<int32_t> slots;
+    std::vector<int32_t> cu_seqlens = {0};
+    int32_t blocks = 0;
+    double pairs = 0;
+    for (int64_t s = 0; s < sequences; ++s) {
+      const int positions = shape.positions[static_cast<size_t>(s)];
+      for (int i = 0; i < positions / kBlockTokens; ++i) {
+        table[static_cast<size_t>(s * width + i)] = blocks++;
+      }
+      for (int i = 0; i < shape.queries; ++i) {
+        slots.push_back(blocks * kBlockTokens - shape.queries + i);
+      }
+      cu_seqlens.push_back(cu_seqlens.back() + shape.queries);
+      pairs += shape.queries * (positions - shape.queries + (shape.queries + 1) / 2.0);
+    }
+    const double layer_bytes = 2.0 * shape.kv_heads * kHeadDim * blocks * kBlockTokens *
+                               static_cast<double>(DTypeBytes(dtype));
+    const int layers = Copies(layer_bytes, shape.queries);
     const AttentionSpec spec{.layers = layers,
-                             .q_heads = 16,
-                             .kv_heads = 8,
-                             .head_dim = 128,
+                             .q_heads = shape.q_heads,
+                             .kv_heads = shape.kv_heads,
+                             .head_dim = kHeadDim,
                              .scale = 0.088F,
                              .dtype = dtype,
-                             .kv = dtype};
+                             .kv = dtype,
+                             .numerics = options_.numerics};
     const auto attention = backend_.CreateAttention(spec);
-    const int64_t blocks = positions / kBlockTokens;
     const auto block_bytes = static_cast<int64_t>(attention->BytesPerBlock(kBlockTokens));
     TensorView pool =
         tensors.Make(dtype, {blocks, block_bytes / static_cast<int64_t>(DTypeBytes(dtype))});
     pool = TensorView(pool.data, DType::kU8, {blocks, block_bytes});
     attention->BindCache({pool, kBlockTokens});
-    std::vector<int32_t> table(static_cast<size_t>(blocks));
-    for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
-    std::vector<int32_t> slots(static_cast<size_t>(queries));
-    for (int i = 0; i < queries; ++i) slots[static_cast<size_t>(i)] = positions - queries + i;
-    const std::vector<int32_t> cu_seqlens = {0, queries};
-    const std::vector<int32_t> upper = {positions};
-    std::vector<std::byte> plan(attention->PlanBytes(queries, 1));
+    std::vector<std::byte> plan(attention->PlanBytes(queries, static_cast<int>(sequences)));
     const TensorView device_plan = tensors.Array(DType::kU8, plan, {std::ssize(plan)});
     attention->Plan({.cu_seqlens_q = cu_seqlens,
-                     .seq_lens_upper = upper,
-                     .seq_lens = tensors.Ints({positions}, {1}),
-                     .block_tables = tensors.Ints(table, {1, blocks}),
+                     .seq_lens_upper = shape.positions,
+                     .seq_lens = tensors.Ints(shape.positions, {sequences}),
+                     .block_tables = tensors.Ints(table, {sequences, width}),
                      .slot_mapping = tensors.Ints(slots, {queries}),
                      .host_plan = plan,
                      .device_plan = device_plan.data});
     backend_.Copy(*stream_, device_plan.data, plan.data(), plan.size());
     const TensorView q = tensors.Make(dtype, {queries, spec.q_heads, spec.head_dim});
     const TensorView out = tensors.Make(dtype, {queries, spec.q_heads, spec.head_dim});
-    const double pairs = queries * (positions - queries + (queries + 1) / 2.0);
     Report({name, layer_bytes + static_cast<double>(q.Bytes() + out.Bytes()),
             4.0 * pairs * spec.q_heads * spec.head_dim,
             [&](int round) { attention->Run(*stream_, {round % layers, q, out}); }});
@@ -570,7 +640,7 @@ class Bench {
 
   /// One sequence, a draft of eight tokens, and batches.
   void Decoders(const std::string& preset) {
-    if (!Wanted("decoder " + preset)) return;
+    if (!Wanted("decoder " + preset) && !options_.filter.starts_with("decoder " + preset)) return;
     const LoadedModel loaded = Must(LoadModel({.model = preset,
                                                .format = LoadFormat::kDummy,
                                                .dtype = ModelDType::kBf16,

@@ -89,6 +89,13 @@ double StepWeightBytes(const LlmEngine& engine, double tokens) {
   auto weights = static_cast<double>(info.num_parameters);
   weights -= static_cast<double>(info.expert_parameters) * (1 - ShareOfExperts(info, tokens));
   if (!info.tied_embeddings) weights -= static_cast<double>(info.vocab_size) * info.hidden_size;
+  const LoadQuantization quantize = engine.config().quantize;
+  if (quantize != LoadQuantization::kNone) {
+    // Blocks of 32, the head's of 8 bits in any case; norms and routers are too few to count apart.
+    const double head = static_cast<double>(info.vocab_size) * info.hidden_size;
+    const double block_bytes = quantize == LoadQuantization::kInt8 ? 34 : 18;
+    return ((weights - head) * block_bytes + head * 34) / 32;
+  }
   return weights * (stored < 2 ? stored : ElementBytes(engine));
 }
 
