@@ -38,7 +38,7 @@ constexpr int kDecodePositions = 16;  // of a tile
 
 template <int kDim>
 struct DecodeTile {
-  static constexpr int kWarps = kDim > 128 ? 4 : 8;
+  static constexpr int kWarps = kDim > 64 ? 4 : 8;
   static constexpr int kCopyWarps = 2;
   static constexpr int kConsumers = kWarps * kWarp;
   static constexpr int kThreads = kConsumers + (kCopyWarps + 1) * kWarp;
@@ -48,7 +48,7 @@ struct DecodeTile {
   static constexpr int kStageBytes = 2 * kKeyBytes;
   // Enough on its way to fill the time that memory takes. A multiple of kWarps and kCopyWarps: a
   // stage is always the same warps', which thus never mistake its parity.
-  static constexpr int kStages = ((kDim > 128 ? 128 : 64) << 10) / kStageBytes;
+  static constexpr int kStages = ((kDim > 128 ? 128 : 96) << 10) / kStageBytes;
   static constexpr int kPitch = kDim + 8;  // elements of a row of queries, or of sums to merge
   static constexpr int kSegments = 2;      // whose queries are there or on their way
   static constexpr int kQueryElements = kDecodeRows * kPitch;
