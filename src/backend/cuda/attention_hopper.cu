@@ -16,7 +16,7 @@ namespace gale::cuda {
 namespace {
 
 constexpr int kTileRows = WgmmaAttention<64>::kRows;
-constexpr int kMinDecodeShare = 16;                    // tiles; two for each warp
+constexpr int kMinDecodeShare = 16;                    // tiles; two or more for each warp
 constexpr size_t kMaxPartialBytes = size_t{32} << 20;  // else tiles of rows are not cut into parts
 
 /// Rounds up to what a region of the plan begins at.
