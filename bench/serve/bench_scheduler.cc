@@ -49,7 +49,7 @@ std::vector<double> Measure(const Load& load, bool prefix_cache, Fairness fairne
                        .max_model_len = load.steps + 200,
                        .fairness = fairness,
                        .first_turn_tokens = load.steps + 200,
-                       .max_step_stretch = 3.4},
+                       .max_step_stretch = 3.6},
                       kv);
   for (int i = 0; i < load.running + load.waiting; ++i) {
     scheduler.Add(MakeRequest(static_cast<RequestId>(i + 1), load.steps + 100));

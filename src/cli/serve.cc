@@ -190,7 +190,7 @@ certificates again.)";
 void AddServeCommand(CLI::App& app, Action& action) {
   auto options = std::make_shared<ServeOptions>();
   options->engine.take_turns = true;
-  options->engine.max_step_stretch = 3.4;
+  options->engine.max_step_stretch = 3.6;
   CLI::App* command = app.add_subcommand("serve", "Serve a model through OpenAI's HTTP API");
   AddModelArgument(*command, options->engine.model);
   AddHttpFlags(*command, *options);

@@ -38,10 +38,12 @@ void FairShares::Join(Sequence& child, const Sequence& parent) {
 }
 
 void FairShares::Charge(Sequence& seq, int32_t begin, int32_t end) {
-  const int32_t num_new = end - std::max(begin, seq.turn.num_charged);
+  begin = std::max(begin, seq.turn.num_charged);
+  const int32_t num_new = end - begin;
   if (fairness_ == Fairness::kNone || num_new <= 0) return;
   seq.turn.num_charged = end;
-  clients_.at(LineOf(seq)).served += num_new;
+  const int32_t of_prompt = std::clamp(seq.num_prompt - begin, 0, num_new);
+  clients_.at(LineOf(seq)).served += kPromptToken * of_prompt + (num_new - of_prompt);
   num_served_ += num_new;
 }
 

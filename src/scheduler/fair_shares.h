@@ -15,9 +15,9 @@ enum class Fairness {
   kTurns,   ///< and between the sequences of each, turn by turn
 };
 
-/// Between clients: virtual token counters (arXiv:2401.00588). Whoever has been served less goes
-/// first; who has been away comes back with the least count of those who are there, and so has
-/// saved nothing up.
+/// Between clients: virtual token counters (arXiv:2401.00588), a prompt's token a quarter of a
+/// generated one. Whoever has been served less goes first; who has been away comes back with the
+/// least count of those who are there, and so has saved nothing up.
 ///
 /// Between the sequences of one client, with kTurns: skip-join multi-level feedback (FastServe,
 /// arXiv:2305.05920). Nobody knows how long an answer will be; one that has used up its turn gets
@@ -42,7 +42,7 @@ class FairShares {
   void NextTurn(Sequence& seq);
   void Leave(const Sequence& seq);
 
-  /// Tokens that the sequence's client has had; 0 with kNone.
+  /// What the sequence's client has had, in generated tokens; 0 with kNone.
   double Served(const Sequence& seq) const;
   /// The line that the sequence waits in: its client's, or with kNone one for all.
   const std::string& LineOf(const Sequence& seq) const;

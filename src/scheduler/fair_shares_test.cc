@@ -91,8 +91,8 @@ TEST_F(FairSharesTest, WhoWasAwaySavesNothingUp) {
 }
 
 TEST_F(FairSharesTest, SharesAreEqualWhateverTheRequestsSizes) {
-  for (int i = 0; i < 40; ++i) Arrive("big");
-  for (int i = 0; i < 400; ++i) Arrive("small");
+  for (int i = 0; i < 40; ++i) Arrive("big", 0);
+  for (int i = 0; i < 400; ++i) Arrive("small", 0);
   std::map<std::string, int> served;
   for (int i = 0; i < 220; ++i) {
     Sequence& seq = line_.front();
@@ -104,13 +104,21 @@ TEST_F(FairSharesTest, SharesAreEqualWhateverTheRequestsSizes) {
 }
 
 TEST_F(FairSharesTest, WhatIsComputedAgainIsChargedOnce) {
-  Sequence& a = Arrive("a");
+  Sequence& a = Arrive("a", 0);
   const Sequence& b = Arrive("b");
   shares_.Charge(a, 0, 30);
   shares_.Charge(a, 0, 20);
   shares_.Charge(a, 20, 40);
   EXPECT_EQ(shares_.Served(a), 40);
   EXPECT_EQ(shares_.Served(b), 0);
+}
+
+TEST_F(FairSharesTest, APromptsTokenCountsAQuarterOfAGeneratedOne) {
+  Sequence& a = Arrive("a", 40);
+  shares_.Charge(a, 0, 30);
+  EXPECT_EQ(shares_.Served(a), 7.5);
+  shares_.Charge(a, 30, 50);
+  EXPECT_EQ(shares_.Served(a), 20);
 }
 
 TEST_F(FairSharesTest, WithoutTurnsAnAnswerIsNeverOver) {
