@@ -176,7 +176,8 @@ class CudaFusedDecoder final : public FusedDecoder {
   }
 
  private:
-  static constexpr int kMinStages = 4;  // fewer cannot cover the way from one phase to the next
+  // The producer waits for the stage so many before, which must still have its place.
+  static constexpr int kMinStages = fused::kStagesInFlight;
 
   struct StepBuffers {
     float* mlp_residual;

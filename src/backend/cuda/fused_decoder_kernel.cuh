@@ -1,8 +1,8 @@
 // The whole decoder as one persistent kernel, for steps of a few rows of bf16 models.
 // One block per SM. A producer warp streams this SM's share of every weight matrix, in the order of
 // use, through a ring in shared memory; it never waits for an activation, so memory stays busy
-// while the eight consumer warps wait for other SMs: the ring holds about 5 us of HBM time, and three
-// stages more wait in the consumers' registers.
+// while the eight consumer warps wait for other SMs: the ring holds about 5 us of HBM time, and
+// three stages more wait in the consumers' registers.
 //
 // Phases per layer:
 //   1 norm + QKV (+ bias)   2 qk-norm + RoPE + KV write + attention   3 output projection +

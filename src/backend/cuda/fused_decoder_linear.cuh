@@ -127,11 +127,6 @@ __device__ inline void PrefetchLayer(const FusedParams& p, const SharedLayout& s
   prefetch(2, s.layers[layer].qkv_bias, owned.qkv_width);
 }
 
-/// Stages on their way at once. Five keep the memory busy. While consumers wait for other SMs there
-/// are two: a full memory system answers them after three times as long.
-constexpr int kStagesInFlight = 5;
-constexpr int kStagesInFlightWaiting = 2;
-
 /// Copies this SM's rows into the ring, stage by stage. Called by the producer warp; `streamed`
 /// counts the stages of the step.
 __device__ inline void StreamSlice(const RowSlice& slice, const SharedLayout& s, int ring_stages,

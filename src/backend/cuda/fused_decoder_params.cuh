@@ -78,6 +78,10 @@ constexpr int kBoxBytes = 16 * kBoxColumns * 2;        // at most 16 rows
 constexpr int kSliceK = kConsumerWarps * kBoxColumns;  // columns of a stage, a box for each warp
 constexpr int kStageBytes = kConsumerWarps * kBoxBytes;
 constexpr int kMaxStages = 16;
+/// Stages on their way at once. Five keep the memory busy. While consumers wait for other SMs there
+/// are two: a full memory system answers them after three times as long.
+constexpr int kStagesInFlight = 5;
+constexpr int kStagesInFlightWaiting = 2;
 constexpr int kConsumerBarrier = 1;
 
 /// Work items that a row's positions of one head are cut into.

@@ -58,20 +58,6 @@ __device__ __forceinline__ void MmaBf16(float (&d)[4], uint32_t a0, uint32_t a1,
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/// Asynchronous copy of 16 aligned bytes, past L1.
-__device__ __forceinline__ void CopyAsync16(void* shared_dst, const void* src) {
-  asm volatile(
-      "cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(SharedAddress(shared_dst)),
-      "l"(src)
-      : "memory");
-}
-
-/// Waits until no more than kPending calls of this are left whose copies have not landed.
-template <int kPending>
-__device__ __forceinline__ void AwaitCopiesBut() {
-  asm volatile("cp.async.commit_group;\ncp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
-
 #if __CUDA_ARCH__ >= 900 || !defined(__CUDA_ARCH__)
 
 __device__ __forceinline__ void MbarrierInit(uint64_t* barrier, uint32_t arrivals) {
