@@ -1,8 +1,5 @@
 // Who gives way to whom: preemption, turns, deadlines, held sequences; and chunks by the clock.
-#include <algorithm>
-#include <functional>
 #include <map>
-#include <memory>
 #include <numeric>
 #include <utility>
 #include <vector>

@@ -1,10 +1,6 @@
 #include "scheduler/scheduler.h"
 
-#include <algorithm>
-#include <functional>
-#include <map>
 #include <memory>
-#include <numeric>
 #include <utility>
 #include <vector>
 
