@@ -97,8 +97,17 @@ struct LinearWeight {
   int64_t in = 0;
   int64_t out = 0;
   /// [out, in], where Copy can read it; outlives a packed weight that borrows it. Of ggml's blocks
-  /// u8 [out, in] whose rows lie GgmlRowBytes apart: only whole rows are to be addressed.
+  /// u8 [out, in] whose rows lie GgmlRowBytes apart: only whole rows are to be addressed. Of
+  /// kScaled u8 [out, in * CodeBits / 8], contiguous.
   TensorView data;
+  // The rest with BlockCode::kScaled, in host memory, contiguous.
+  /// [ceil(out / block.out), ceil(in / block.in)] of format.scale.
+  TensorView scales = {};
+  /// u8 like `scales`: the code that stands for 0 (with has_zeros).
+  TensorView zeros = {};
+  /// i32 [in]: column i of `data` meets input permutation[i] (with has_permutation).
+  TensorView permutation = {};
+  float activation_scale = 0;  ///< with ActivationCode::kTensor
 };
 
 /// A weight as one device's kernel wants it. Owns what it does not borrow from the LinearWeight.
@@ -141,7 +150,7 @@ struct BatchedLinearArgs {
 struct LinearKey {
   QuantFormat format;
   int64_t in = 0;
-  int64_t out = 0;  ///< of all groups
+  int64_t out = 0;                  ///< of all groups
   DType activation = DType::kBf16;  ///< bf16 rows may meet ggml's blocks rounded to 8 bits, 32 at a
                                     ///< time; f32 rows as they are
   Numerics numerics = Numerics::kBatchInvariant;

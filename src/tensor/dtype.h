@@ -7,10 +7,11 @@
 
 namespace gale {
 
-enum class DType : uint8_t { kF32, kF16, kBf16, kI8, kU8, kI32, kI64, kU64 };
+enum class DType : uint8_t { kF32, kF16, kBf16, kF8E4M3, kI8, kU8, kI32, kI64, kU64 };
 
 constexpr size_t DTypeBytes(DType dtype) {
   switch (dtype) {
+    case DType::kF8E4M3:
     case DType::kI8:
     case DType::kU8: return 1;
     case DType::kF16:
@@ -28,6 +29,7 @@ constexpr std::string_view DTypeName(DType dtype) {
     case DType::kF32: return "f32";
     case DType::kF16: return "f16";
     case DType::kBf16: return "bf16";
+    case DType::kF8E4M3: return "f8_e4m3";
     case DType::kI8: return "i8";
     case DType::kU8: return "u8";
     case DType::kI32: return "i32";

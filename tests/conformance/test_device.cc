@@ -8,6 +8,7 @@
 
 #include "tensor/bf16.h"
 #include "tensor/f16.h"
+#include "tensor/f8.h"
 
 namespace gale::test {
 namespace {
@@ -41,6 +42,7 @@ void Encode(DType dtype, double value, unsigned char* out) {
     case DType::kF32: return Put(static_cast<float>(value), out);
     case DType::kF16: return Put(ToF16(value), out);
     case DType::kBf16: return Put(ToBf16(static_cast<float>(value)), out);
+    case DType::kF8E4M3: return Put(ToF8E4M3(static_cast<float>(value)), out);
     case DType::kI8: return Put(static_cast<int8_t>(value), out);
     case DType::kU8: return Put(static_cast<uint8_t>(value), out);
     case DType::kI32: return Put(static_cast<int32_t>(value), out);
@@ -54,6 +56,7 @@ double Decode(DType dtype, const unsigned char* in) {
     case DType::kF32: return Take<float>(in);
     case DType::kF16: return ToFloat(Take<F16>(in));
     case DType::kBf16: return ToFloat(Take<Bf16>(in));
+    case DType::kF8E4M3: return ToFloat(Take<F8E4M3>(in));
     case DType::kI8: return Take<int8_t>(in);
     case DType::kU8: return Take<uint8_t>(in);
     case DType::kI32: return Take<int32_t>(in);
@@ -82,6 +85,7 @@ double Roundoff(DType dtype) {
   switch (dtype) {
     case DType::kBf16: return 0x1p-8;
     case DType::kF16: return 0x1p-11;
+    case DType::kF8E4M3: return 0x1p-4;
     default: return 0x1p-24;
   }
 }

@@ -1,0 +1,105 @@
+#include "quant/dequantize.h"
+
+#include <array>
+
+#include "base/check.h"
+#include "tensor/bf16.h"
+#include "tensor/f16.h"
+#include "tensor/f8.h"
+#include "tensor/ggml_block.h"
+
+namespace gale {
+namespace {
+
+/// The quantiles of N(0, 1) that QLoRA chose, divided by the largest (arXiv 2305.14314, appendix
+/// E).
+constexpr std::array kNf4 = {-1.0F,
+                             -0.6961928009986877F,
+                             -0.5250730514526367F,
+                             -0.39491748809814453F,
+                             -0.28444138169288635F,
+                             -0.18477343022823334F,
+                             -0.09105003625154495F,
+                             0.0F,
+                             0.07958029955625534F,
+                             0.16093020141124725F,
+                             0.24611230194568634F,
+                             0.33791524171829224F,
+                             0.44070982933044434F,
+                             0.5626170039176941F,
+                             0.7229568362236023F,
+                             1.0F};
+
+float FloatAt(const TensorView& view, int64_t i) {
+  switch (view.dtype) {
+    case DType::kF32: return view.As<float>()[i];
+    case DType::kF16: return ToFloat(view.As<F16>()[i]);
+    case DType::kBf16: return ToFloat(view.As<Bf16>()[i]);
+    default: break;
+  }
+  GALE_CHECK(false && "not a float dtype");
+  return 0;
+}
+
+int CodeAt(const uint8_t* codes, CodeType type, int64_t i) {
+  if (CodeBits(type) == 8) return codes[i];
+  return i % 2 == 0 ? codes[i / 2] & 15 : codes[i / 2] >> 4;
+}
+
+float Value(CodeType type, int code) {
+  switch (type) {
+    case CodeType::kUInt4:
+    case CodeType::kUInt8: return static_cast<float>(code);
+    case CodeType::kInt8: return static_cast<float>(static_cast<int8_t>(code));
+    case CodeType::kF8E4M3: return ToFloat(F8E4M3{static_cast<uint8_t>(code)});
+    case CodeType::kNf4: return kNf4[static_cast<size_t>(code)];
+  }
+  return 0;
+}
+
+int ImpliedZero(CodeType type) {
+  if (type == CodeType::kUInt4) return 8;
+  return type == CodeType::kUInt8 ? 128 : 0;
+}
+
+void DequantizeScaled(const LinearWeight& weight, int64_t row, std::span<float> out) {
+  const QuantFormat& format = weight.format;
+  const int64_t block_out = format.block.out == 0 ? weight.out : format.block.out;
+  const int64_t block_in = format.block.in == 0 ? weight.in : format.block.in;
+  const int64_t first_block = row / block_out * ((weight.in + block_in - 1) / block_in);
+  const uint8_t* codes =
+      weight.data.As<const uint8_t>() + row * weight.in * CodeBits(format.codes) / 8;
+  for (int64_t i = 0; i < weight.in; ++i) {
+    const int64_t block = first_block + i / block_in;
+    const int zero =
+        format.has_zeros ? weight.zeros.As<const uint8_t>()[block] : ImpliedZero(format.codes);
+    const int64_t input = format.has_permutation ? weight.permutation.As<const int32_t>()[i] : i;
+    out[static_cast<size_t>(input)] =
+        FloatAt(weight.scales, block) *
+        (Value(format.codes, CodeAt(codes, format.codes, i)) - static_cast<float>(zero));
+  }
+}
+
+}  // namespace
+
+void DequantizeRow(const LinearWeight& weight, int64_t row, std::span<float> out) {
+  GALE_CHECK_EQ(std::ssize(out), weight.in);
+  switch (weight.format.code) {
+    case BlockCode::kNone:
+      for (int64_t i = 0; i < weight.in; ++i) {
+        out[static_cast<size_t>(i)] = FloatAt(weight.data, row * weight.data.strides[0] + i);
+      }
+      return;
+    case BlockCode::kGgmlBlock: {
+      const auto* block = weight.data.As<const std::byte>() + row * weight.data.strides[0];
+      for (int64_t i = 0; i < weight.in; i += kGgmlBlockElements) {
+        DequantizeBlock(weight.format.ggml, block, &out[static_cast<size_t>(i)]);
+        block += GgmlBlockBytes(weight.format.ggml);
+      }
+      return;
+    }
+    case BlockCode::kScaled: return DequantizeScaled(weight, row, out);
+  }
+}
+
+}  // namespace gale
