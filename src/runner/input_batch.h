@@ -16,7 +16,8 @@ namespace gale {
 struct StepLimits {
   int max_tokens = 0;  ///< of one step, over all sequences
   int max_seqs = 0;
-  int max_model_len = 0;  ///< positions of one sequence
+  int max_model_len = 0;     ///< positions of one sequence
+  int max_draft_tokens = 0;  ///< speculated on in one step, of one sequence
   /// Bounds the f32 logits; steps that want more rows take them in tiles. The default is 110 rows
   /// of the largest vocabularies (152k): a batch of decodes mostly fits.
   size_t logits_bytes = size_t{64} << 20;

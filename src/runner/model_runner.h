@@ -17,18 +17,11 @@
 #include "runner/executor.h"
 #include "runner/graph_runner.h"
 #include "runner/input_batch.h"
+#include "runner/kv_group_runtime.h"
 #include "runner/pooled_states.h"
 #include "runner/sampler.h"
 
 namespace gale {
-
-/// One group of layers with its attention and its view of the block pool.
-struct KvGroupRuntime {
-  std::unique_ptr<AttentionBackend> attention;
-  int block_tokens = 0;
-  size_t bytes_per_block = 0;
-  KvCacheView cache;  ///< once the pool is bound
-};
 
 /// Forward, Sample and Collect, each once a step and in step order; Forward n + 1 and Sample n + 1
 /// may come before Collect n, so that the device goes from step to step without the host. What the

@@ -35,7 +35,7 @@ class Layout {
 size_t LayOut(const StepLimits& limits, int vocab_size, void* base, SequenceTables& tables) {
   Layout layout(base);
   const int64_t slots = limits.max_seqs;
-  tables.last_tokens = layout.Take(DType::kI32, {slots});
+  tables.last_tokens = layout.Take(DType::kI32, {slots * (1 + limits.max_draft_tokens)});
   tables.mirostat_mu = layout.Take(DType::kF32, {slots});
   // One more: the last token of a full context is drawn, though nothing follows it.
   tables.history = layout.Take(DType::kI32, {slots, int64_t{limits.max_model_len} + 1});
@@ -130,6 +130,8 @@ size_t SequenceTables::DeviceBytes(const StepLimits& limits, int vocab_size) {
 Status SequenceTables::Allocate(Backend& backend, const StepLimits& limits, int vocab_size) {
   GALE_ASSIGN_OR_RETURN(memory_,
                         backend.Allocate(DeviceBytes(limits, vocab_size), MemoryKind::kDevice));
+  num_slots_ = limits.max_seqs;
+  max_draft_tokens_ = limits.max_draft_tokens;
   LayOut(limits, vocab_size, memory_.data(), *this);
   return {};
 }

@@ -26,13 +26,20 @@ class SequenceTables {
   /// steps that used the slot before. `sources` live until the device has passed it.
   void Upload(Backend& backend, Stream& stream, const RunnerSequence& seq, Sources& sources) const;
 
-  TensorView last_tokens;  ///< i32 [slots]
+  /// Where the drafts of a slot are that a step has guessed on the device.
+  int32_t DraftIndex(int32_t slot, int32_t draft) const {
+    return num_slots_ + slot * max_draft_tokens_ + draft;
+  }
+
+  TensorView last_tokens;  ///< i32 [slots * (1 + max drafts)]: the last ones, then the drafts
   TensorView history;      ///< i32 [slots, capacity]: prompt, then drawn tokens
   TensorView edits;        ///< i32 [slots, kLogitsEditWords]
   TensorView allowed;      ///< i32 [slots, mask words]
   TensorView mirostat_mu;  ///< f32 [slots]
 
  private:
+  int32_t num_slots_ = 0;
+  int32_t max_draft_tokens_ = 0;
   Buffer memory_;
 };
 

@@ -13,11 +13,10 @@
 
 namespace gale {
 
-/// Speculated tokens of a sequence. Empty tokens with num_tokens > 0: they are on the device.
+/// So many tokens of a sequence are to be guessed by the runner's proposer, and checked; it may have
+/// fewer. runner/speculative/README.md.
 struct Draft {
   int32_t num_tokens = 0;
-  std::vector<TokenId> tokens;
-  std::vector<int16_t> parent;  ///< empty = a chain
 };
 
 enum class LogitsRows : uint8_t { kNone, kLast, kAll };
@@ -71,6 +70,8 @@ struct SchedulerOutput {
 
 struct SeqOutput {
   SeqId id = 0;
+  int32_t num_drafted = 0;  ///< drafts that were checked; all of tokens but the last are such
+  int32_t next_grade = 0;   ///< of the next draft, DraftProposer::Grade; 0: there would be none
   std::vector<TokenId> tokens;                    ///< sampled or accepted; empty for a prompt chunk
   std::vector<PositionLogprobs> logprobs;         ///< one per token, when asked for
   std::vector<PositionLogprobs> prompt_logprobs;  ///< of the prompt tokens that these rows predict
@@ -89,6 +90,7 @@ struct ModelRunnerOutput {
   std::vector<SeqOutput> seqs;  ///< in the order of SchedulerOutput::seqs
   StepKind kind = StepKind::kLayers;
   double device_s = 0;  ///< from the step's begin to its end
+  double draft_s = 0;   ///< of it, until the drafts were there
   /// How long the device had nothing to do before this step, which was launched before the step
   /// before had been collected.
   std::optional<double> idle_s = {};
