@@ -101,7 +101,7 @@ struct LinearWeight {
   /// kScaled u8 [out, in * CodeBits / 8], contiguous.
   TensorView data;
   // The rest with BlockCode::kScaled, in host memory, contiguous.
-  /// [ceil(out / block.out), ceil(in / block.in)] of format.scale.
+  /// f32 [ceil(out / block.out), ceil(in / block.in)].
   TensorView scales = {};
   /// u8 like `scales`: the code that stands for 0 (with has_zeros).
   TensorView zeros = {};
@@ -189,6 +189,10 @@ class Backend {
 
   /// Null when this back end has no kernel for the key. The kernel lives as long as the back end.
   virtual const LinearKernel* FindLinear(const LinearKey& key) const = 0;
+  /// Whether Embedding reads tables of such blocks.
+  virtual bool EmbedsBlocks(GgmlType type) const {
+    return type == GgmlType::kQ4_0 || type == GgmlType::kQ8_0;
+  }
   /// Null when this back end has no attention for heads of these sizes.
   virtual std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) = 0;
   /// Null when this back end does not fuse such a decoder. Its weights outlive it.

@@ -75,7 +75,7 @@ void DequantizeScaled(const LinearWeight& weight, int64_t row, std::span<float> 
         format.has_zeros ? weight.zeros.As<const uint8_t>()[block] : ImpliedZero(format.codes);
     const int64_t input = format.has_permutation ? weight.permutation.As<const int32_t>()[i] : i;
     out[static_cast<size_t>(input)] =
-        FloatAt(weight.scales, block) *
+        weight.scales.As<const float>()[block] *
         (Value(format.codes, CodeAt(codes, format.codes, i)) - static_cast<float>(zero));
   }
 }
@@ -90,14 +90,10 @@ void DequantizeRow(const LinearWeight& weight, int64_t row, std::span<float> out
         out[static_cast<size_t>(i)] = FloatAt(weight.data, row * weight.data.strides[0] + i);
       }
       return;
-    case BlockCode::kGgmlBlock: {
-      const auto* block = weight.data.As<const std::byte>() + row * weight.data.strides[0];
-      for (int64_t i = 0; i < weight.in; i += kGgmlBlockElements) {
-        DequantizeBlock(weight.format.ggml, block, &out[static_cast<size_t>(i)]);
-        block += GgmlBlockBytes(weight.format.ggml);
-      }
-      return;
-    }
+    case BlockCode::kGgmlBlock:
+      return DequantizeBlocks(weight.format.ggml,
+                              weight.data.As<const std::byte>() + row * weight.data.strides[0],
+                              out);
     case BlockCode::kScaled: return DequantizeScaled(weight, row, out);
   }
 }

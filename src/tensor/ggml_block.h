@@ -1,20 +1,26 @@
-// The blocks of ggml's quantized types: 32 elements that share a scale d in front of them, in f16
-// or, of MXFP4, as an exponent.
-//   Q8_0  34 bytes: d, then 32 signed bytes q;                             element i is d * q[i]
-//   Q4_0  18 bytes: d, then 16 bytes, whose low halves are q[0..15] and high halves q[16..31];
-//                   element i is d * (q[i] - 8)
-//   MXFP4 17 bytes: e, d being 2^(e - 127), then 16 bytes like Q4_0's, of numbers of one sign, two
-//                   exponent and one mantissa bits;                element i is d * e2m1(q[i])
-// A row of a matrix is a whole number of blocks. Products of d and q are exact in f32.
-// Layer L1a. Source: ggml's definitions of block_q4_0, block_q8_0 and block_mxfp4; OCP Microscaling
-// Formats 1.0.
+// The blocks of ggml's quantized types: 32 or 256 elements whose scales lie with them, so that a
+// row of a matrix is a whole number of blocks. Scales d and minimums m are f16, codes q small
+// integers. Of 32 elements; codes of 4 bits are 16 bytes, whose low halves are q[0..15], high
+// halves q[16..31]:
+//   Q8_0   34 bytes: d, q signed bytes;                       element i is d * q[i]
+//   Q4_0   18 bytes: d, q;                                    d * (q[i] - 8)
+//   Q4_1   20 bytes: d, m, q;                                 d * q[i] + m
+//   Q5_0   22 bytes: d, the fifth bits as 32 bits, the rest;  d * (q[i] - 16)
+//   Q5_1   24 bytes: d, m, the same;                          d * q[i] + m
+//   IQ4_NL 18 bytes: d, q;                                    d * kIq4[q[i]]
+//   MXFP4  17 bytes: e, q;              2^(e - 127) * e2m1(q[i]): a sign, two exponent, one
+//   mantissa
+// Of 256 elements, the scales of 16 or 32 of them being integers times one or two f16
+// (ggml_block.cc has where their bits lie): Q2_K 84 bytes, Q3_K 110, Q4_K 144, Q5_K 176, Q6_K 210,
+// IQ4_XS 136. Products of scales and codes are exact in f32; a minimum's addition rounds once.
+// Layer L1a. Source: ggml's block_q4_0 and so on; OCP Microscaling Formats 1.0.
 #pragma once
 
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string_view>
 
 #include "tensor/f16.h"
@@ -22,62 +28,53 @@
 
 namespace gale {
 
+/// Of the types that have 32, which kernels with code of their own for Q8_0 and Q4_0 count in.
 inline constexpr int64_t kGgmlBlockElements = 32;
+inline constexpr int64_t kGgmlSuperBlockElements = 256;
 inline constexpr int64_t kGgmlScaleBytes = 2;
 
-constexpr int64_t GgmlBlockBytes(GgmlType type) {
-  switch (type) {
-    case GgmlType::kQ4_0: return kGgmlScaleBytes + kGgmlBlockElements / 2;
-    case GgmlType::kQ8_0: return kGgmlScaleBytes + kGgmlBlockElements;
-    case GgmlType::kMxfp4: return 1 + kGgmlBlockElements / 2;
-    case GgmlType::kNone: break;
-  }
-  return 0;
-}
+struct GgmlTypeInfo {
+  GgmlType type;
+  std::string_view name;  ///< in GGUF files
+  int64_t elements;       ///< of a block
+  int64_t bytes;
+};
+inline constexpr std::array kGgmlTypes = {
+    GgmlTypeInfo{GgmlType::kQ4_0, "Q4_0", 32, 18},
+    GgmlTypeInfo{GgmlType::kQ8_0, "Q8_0", 32, 34},
+    GgmlTypeInfo{GgmlType::kMxfp4, "MXFP4", 32, 17},
+    GgmlTypeInfo{GgmlType::kQ4_1, "Q4_1", 32, 20},
+    GgmlTypeInfo{GgmlType::kQ5_0, "Q5_0", 32, 22},
+    GgmlTypeInfo{GgmlType::kQ5_1, "Q5_1", 32, 24},
+    GgmlTypeInfo{GgmlType::kIq4Nl, "IQ4_NL", 32, 18},
+    GgmlTypeInfo{GgmlType::kQ2K, "Q2_K", 256, 84},
+    GgmlTypeInfo{GgmlType::kQ3K, "Q3_K", 256, 110},
+    GgmlTypeInfo{GgmlType::kQ4K, "Q4_K", 256, 144},
+    GgmlTypeInfo{GgmlType::kQ5K, "Q5_K", 256, 176},
+    GgmlTypeInfo{GgmlType::kQ6K, "Q6_K", 256, 210},
+    GgmlTypeInfo{GgmlType::kIq4Xs, "IQ4_XS", 256, 136},
+};
 
-/// Of `elements`, a multiple of kGgmlBlockElements.
+/// Of kNone one element of no bytes.
+constexpr GgmlTypeInfo GgmlInfo(GgmlType type) {
+  for (const GgmlTypeInfo& info : kGgmlTypes) {
+    if (info.type == type) return info;
+  }
+  return {GgmlType::kNone, "none", 1, 0};
+}
+constexpr int64_t GgmlBlockElements(GgmlType type) { return GgmlInfo(type).elements; }
+constexpr int64_t GgmlBlockBytes(GgmlType type) { return GgmlInfo(type).bytes; }
+constexpr std::string_view GgmlTypeName(GgmlType type) { return GgmlInfo(type).name; }
+
+/// Of `elements`, a multiple of a block's.
 constexpr int64_t GgmlRowBytes(GgmlType type, int64_t elements) {
-  return elements / kGgmlBlockElements * GgmlBlockBytes(type);
-}
-
-constexpr std::string_view GgmlTypeName(GgmlType type) {
-  switch (type) {
-    case GgmlType::kQ4_0: return "Q4_0";
-    case GgmlType::kQ8_0: return "Q8_0";
-    case GgmlType::kMxfp4: return "MXFP4";
-    case GgmlType::kNone: break;
-  }
-  return "none";
-}
-
-inline void DequantizeMxfp4(const std::byte* block, float* out) {
-  constexpr std::array kHalves = {0.0F, 1.0F, 2.0F, 3.0F, 4.0F, 6.0F, 8.0F, 12.0F};
-  constexpr int64_t kHalf = kGgmlBlockElements / 2;
-  const float half_scale = std::ldexp(1.0F, static_cast<int>(block[0]) - 128);
-  for (int64_t i = 0; i < kGgmlBlockElements; ++i) {
-    const int byte = static_cast<int>(block[1 + i % kHalf]);
-    const int code = i < kHalf ? byte & 15 : byte >> 4;
-    const float magnitude = half_scale * kHalves[static_cast<size_t>(code & 7)];
-    out[i] = code > 7 ? -magnitude : magnitude;
-  }
+  return elements / GgmlBlockElements(type) * GgmlBlockBytes(type);
 }
 
 /// One block's elements in f32.
-inline void DequantizeBlock(GgmlType type, const std::byte* block, float* out) {
-  if (type == GgmlType::kMxfp4) return DequantizeMxfp4(block, out);
-  F16 scale;
-  std::memcpy(&scale, block, sizeof(scale));
-  const float d = ToFloat(scale);
-  const std::byte* q = block + kGgmlScaleBytes;
-  constexpr int64_t kHalf = kGgmlBlockElements / 2;
-  for (int64_t i = 0; i < kGgmlBlockElements; ++i) {
-    if (type == GgmlType::kQ8_0) {
-      out[i] = d * static_cast<float>(static_cast<int8_t>(q[i]));
-    } else {
-      const int byte = static_cast<int>(q[i % kHalf]);
-      out[i] = d * static_cast<float>((i < kHalf ? byte & 15 : byte >> 4) - 8);
-    }
-  }
-}
+void DequantizeBlock(GgmlType type, const std::byte* block, float* out);
+
+/// Of blocks that follow one another. out.size() is a multiple of a block's elements.
+void DequantizeBlocks(GgmlType type, const std::byte* blocks, std::span<float> out);
 
 }  // namespace gale

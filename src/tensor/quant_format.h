@@ -10,12 +10,27 @@ namespace gale {
 
 enum class BlockCode : uint8_t {
   kNone,       ///< plain elements of `data`
-  kGgmlBlock,  ///< rows of blocks, each 32 elements of one scale (see ggml_block.h)
+  kGgmlBlock,  ///< rows of blocks, each 32 or 256 elements with their scales (see ggml_block.h)
   kScaled,     ///< codes beside their scales: element = scale * (Value(code) - zero)
 };
 
 /// ggml's names of its block types.
-enum class GgmlType : uint8_t { kNone, kQ4_0, kQ8_0, kMxfp4 };
+enum class GgmlType : uint8_t {
+  kNone,
+  kQ4_0,
+  kQ8_0,
+  kMxfp4,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kIq4Nl,
+  kQ2K,
+  kQ3K,
+  kQ4K,
+  kQ5K,
+  kQ6K,
+  kIq4Xs,
+};
 
 /// What a code of kScaled stands for. Codes of 4 bits lie two in a byte, the first in its low half.
 enum class CodeType : uint8_t {
@@ -53,8 +68,7 @@ struct QuantFormat {
   // The rest with kScaled.
   CodeType codes = CodeType::kUInt4;
   ScaleBlock block = {};
-  DType scale = DType::kF32;  ///< or kF16, kBf16
-  bool has_zeros = false;     ///< else all are 0 or, of kUInt4 and kUInt8, the middle: 8 or 128
+  bool has_zeros = false;  ///< else all are 0 or, of kUInt4 and kUInt8, the middle: 8 or 128
   bool has_permutation = false;
   ActivationCode activation = ActivationCode::kNone;
 

@@ -54,11 +54,12 @@ void ConvertRange(const std::byte* source, DType dtype, const TensorView& out, i
 /// Blocks [begin, end).
 void ConvertBlockRange(const std::byte* source, GgmlType type, const TensorView& out, int64_t begin,
                        int64_t end) {
-  std::array<float, kGgmlBlockElements> elements;
+  const int64_t block_elements = GgmlBlockElements(type);
+  std::array<float, kGgmlSuperBlockElements> elements;
   for (int64_t b = begin; b < end; ++b) {
     DequantizeBlock(type, source + b * GgmlBlockBytes(type), elements.data());
-    for (int64_t i = 0; i < kGgmlBlockElements; ++i) {
-      StoreFloat(elements[static_cast<size_t>(i)], out, b * kGgmlBlockElements + i);
+    for (int64_t i = 0; i < block_elements; ++i) {
+      StoreFloat(elements[static_cast<size_t>(i)], out, b * block_elements + i);
     }
   }
 }
@@ -71,7 +72,7 @@ int64_t CheckedElements(std::span<const std::byte> source, DType dtype, const Te
 }
 
 int64_t CheckedBlocks(std::span<const std::byte> source, GgmlType type, const TensorView& out) {
-  const int64_t blocks = out.NumElements() / kGgmlBlockElements;
+  const int64_t blocks = out.NumElements() / GgmlBlockElements(type);
   GALE_CHECK_EQ(source.size(), static_cast<size_t>(blocks * GgmlBlockBytes(type)));
   return blocks;
 }
@@ -98,10 +99,10 @@ void ConvertBlocks(std::span<const std::byte> source, GgmlType type, const Tenso
 void ConvertBlocks(std::span<const std::byte> source, GgmlType type, const TensorView& out,
                    ThreadPool& threads) {
   const int64_t blocks = CheckedBlocks(source, type, out);
-  constexpr int64_t kBlocksOfTask = kChunk / kGgmlBlockElements;
-  threads.ParallelFor((blocks + kBlocksOfTask - 1) / kBlocksOfTask, [&](int64_t task, int) {
-    const int64_t begin = task * kBlocksOfTask;
-    ConvertBlockRange(source.data(), type, out, begin, std::min(blocks, begin + kBlocksOfTask));
+  const int64_t of_task = kChunk / GgmlBlockElements(type);
+  threads.ParallelFor((blocks + of_task - 1) / of_task, [&](int64_t task, int) {
+    const int64_t begin = task * of_task;
+    ConvertBlockRange(source.data(), type, out, begin, std::min(blocks, begin + of_task));
   });
 }
 

@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/status_macros.h"
 #include "tensor/ggml_block.h"
@@ -58,6 +59,12 @@ bool MergeLatentHeads(const CheckpointTensor& values, CheckpointTensor& keys) {
   return true;
 }
 
+std::vector<std::string_view> KnownBlockNames() {
+  std::vector<std::string_view> names;
+  for (const GgmlTypeInfo& info : kGgmlTypes) names.push_back(info.name);
+  return names;
+}
+
 }  // namespace
 
 std::optional<DType> GgufDType(std::string_view type_name) {
@@ -68,8 +75,8 @@ std::optional<DType> GgufDType(std::string_view type_name) {
 }
 
 GgmlType GgufBlocks(std::string_view type_name) {
-  for (const GgmlType type : {GgmlType::kQ4_0, GgmlType::kQ8_0, GgmlType::kMxfp4}) {
-    if (type_name == GgmlTypeName(type)) return type;
+  for (const GgmlTypeInfo& info : kGgmlTypes) {
+    if (type_name == info.name) return info.type;
   }
   return GgmlType::kNone;
 }
@@ -125,9 +132,10 @@ Result<CheckpointTensor> GgufModel::Entry(const GgufArchitecture& architecture,
   if (entry.dtype || entry.blocks != GgmlType::kNone) return entry;
   return MakeError(
       ErrorCode::kUnsupported,
-      fmt::format("{}: {}: expected elements of type F32, F16, BF16, Q8_0, Q4_0 or MXFP4, got {} "
-                  "(not supported yet); take the model's Q8_0, BF16 or F16 file",
-                  parts[0].source(), tensor.name, tensor.type_name));
+      fmt::format("{}: {}: expected elements of type F32, F16, BF16, {}, got {} (not supported); "
+                  "take a file of the model in one of those",
+                  parts[0].source(), tensor.name, fmt::join(KnownBlockNames(), ", "),
+                  tensor.type_name));
 }
 
 Result<std::vector<CheckpointTensor>> GgufModel::Tensors() const {

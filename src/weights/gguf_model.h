@@ -41,8 +41,8 @@ struct GgufModel {
   Result<HfConfig> Config(std::span<const std::string> known_architectures) const;
 
   /// All tensors but those of the rotary embedding, which are part of the configuration; the
-  /// experts' one by one. Errors: kUnsupported for element types other than F32, F16, BF16, Q8_0,
-  /// Q4_0 and MXFP4; kDataCorrupt.
+  /// experts' one by one. Errors: kUnsupported for element types other than F32, F16, BF16 and
+  /// those of kGgmlTypes; kDataCorrupt.
   Result<std::vector<CheckpointTensor>> Tensors() const;
 
  private:

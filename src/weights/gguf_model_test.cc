@@ -157,7 +157,8 @@ TEST(GgufModel, RefusesElementTypesWithoutCode) {
   EXPECT_EQ(checkpoint.error().code, ErrorCode::kUnsupported);
   EXPECT_THAT(checkpoint.error().message,
               testing::HasSubstr("output_norm.weight: expected elements of type F32, F16, BF16, "
-                                 "Q8_0, Q4_0 or MXFP4, got I32 (not supported yet)"));
+                                 "Q4_0, Q8_0, MXFP4, Q4_1, Q5_0, Q5_1, IQ4_NL, Q2_K, Q3_K, "
+                                 "Q4_K, Q5_K, Q6_K, IQ4_XS, got I32 (not supported)"));
 }
 
 TEST(GgufModel, RefusesShardsThatDoNotBelongTogether) {

@@ -374,26 +374,39 @@ def write_quantized(folder):
         (folder / f"{name}.gguf").write_bytes(gguf_file(metadata_of(config), tensors))
 
 
-def write_block(file, kind, block):
-    values = quants.dequantize(block.reshape(1, -1), GGMLQuantizationType[kind])
-    file.write(f"{kind} {block.tobytes().hex()} "
-               f"{values.astype(numpy.float32).tobytes().hex()}\n")
+def fnv1a(values):
+    """Of the numbers' bits in f32; a zero has no sign."""
+    values = values.astype(numpy.float32) + numpy.float32(0)
+    hash = 0xCBF29CE484222325
+    for byte in values.tobytes():
+        hash = (hash ^ byte) * 0x100000001B3 % 2**64
+    return hash
+
+
+# Of each type the bytes of a block, and where among them its numbers in f16 begin.
+BLOCKS = {
+    "Q4_0": (18, [0]), "Q8_0": (34, [0]), "Q4_1": (20, [0, 2]), "Q5_0": (22, [0]),
+    "Q5_1": (24, [0, 2]), "IQ4_NL": (18, [0]), "Q2_K": (84, [80, 82]), "Q3_K": (110, [108]),
+    "Q4_K": (144, [0, 2]), "Q5_K": (176, [0, 2]), "Q6_K": (210, [208]), "IQ4_XS": (136, [0]),
+    "MXFP4": (17, []),
+}
 
 
 def write_blocks(path):
-    """Lines of a type, a block of random bytes with a telling scale, and its values, in hex."""
+    """Lines of a type, a block of random bytes with telling scales, and the hash of its values."""
     random = numpy.random.default_rng(5)
     scales = numpy.array([1, -0.37, 0, 65504, 6e-8, -3e-5, 0.011, 2.5], numpy.float16)
+    exponents = [0, 1, 2, 100, 127, 128, 200, 250]
     with open(path, "w") as file:
-        for kind, size in (("Q4_0", 16), ("Q8_0", 32)):
-            for scale in scales:
-                block = numpy.concatenate([numpy.array([scale]).view(numpy.uint8),
-                                           random.integers(0, 256, size, numpy.uint8)])
-                write_block(file, kind, block)
-        for exponent in (0, 1, 2, 100, 127, 128, 200, 250):
-            block = numpy.concatenate([numpy.array([exponent], numpy.uint8),
-                                       random.integers(0, 256, 16, numpy.uint8)])
-            write_block(file, "MXFP4", block)
+        for kind, (size, places) in BLOCKS.items():
+            for i in range(8):
+                block = random.integers(0, 256, size, numpy.uint8)
+                for j, place in enumerate(places):
+                    block[place : place + 2] = scales[[(i + 3 * j) % 8]].view(numpy.uint8)
+                if kind == "MXFP4":
+                    block[0] = exponents[i]
+                values = quants.dequantize(block.reshape(1, -1), GGMLQuantizationType[kind])
+                file.write(f"{kind} {block.tobytes().hex()} {fnv1a(values):016x}\n")
 
 
 def byte_level_tokenizer(path, pre):

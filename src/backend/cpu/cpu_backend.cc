@@ -101,10 +101,15 @@ class CpuBackend final : public Backend {
     }
     const bool is_float =
         format.data == DType::kF32 || format.data == DType::kBf16 || format.data == DType::kF16;
-    const bool weight = is_plain ? is_float : key.in % kGgmlBlockElements == 0;
+    const bool is_blocks = format.code == BlockCode::kGgmlBlock &&
+                           (format.ggml == GgmlType::kQ4_0 || format.ggml == GgmlType::kQ8_0) &&
+                           key.in % kGgmlBlockElements == 0;
+    const bool weight = is_plain ? is_float : is_blocks;
     const bool activation = key.activation == DType::kF32 || key.activation == DType::kBf16;
     return weight && activation ? rows_.get() : nullptr;
   }
+
+  bool EmbedsBlocks(GgmlType) const override { return true; }
 
   std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) override {
     return cpu::CreateAttention(context_, spec);

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "backend/cpu/ops.h"
+#include "tensor/ggml_block.h"
 
 namespace gale::cpu {
 namespace {
@@ -21,7 +22,8 @@ void CopyRow(Context& context, const EmbeddingArgs& args, int64_t src_row, int64
   if (is_plain) {
     context.kernels.to_f32(RowAt(src, src_row), src.dtype, row, n);
   } else {
-    context.kernels.unpack_blocks(RowAt(src, src_row), args.blocks, row, n);
+    DequantizeBlocks(args.blocks, static_cast<const std::byte*>(RowAt(src, src_row)),
+                     {row, static_cast<size_t>(n)});
   }
   for (int64_t i = 0; i < n; ++i) row[i] *= args.scale;
   context.kernels.from_f32(row, RowAt(dst, dst_row), dst.dtype, n);

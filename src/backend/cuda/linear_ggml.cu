@@ -246,7 +246,10 @@ class GgmlLinear final : public LinearKernel {
 const LinearKernel* FindGgmlLinear(const LinearKey& key) {
   static const GgmlLinear kernel;
   const bool activation = key.activation == DType::kF32 || key.activation == DType::kBf16;
-  return activation && !key.grouped && key.in % kBlock == 0 ? &kernel : nullptr;
+  const GgmlType type = key.format.ggml;
+  const bool weight =
+      (type == GgmlType::kQ4_0 || type == GgmlType::kQ8_0) && key.in % kBlock == 0;
+  return weight && activation && !key.grouped ? &kernel : nullptr;
 }
 
 }  // namespace gale::cuda
