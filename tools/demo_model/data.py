@@ -60,6 +60,8 @@ def write_ids(corpus: Path, tokenizer_file: Path, cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     for index, group in enumerate(sources.GROUPS):
         encoded = tokenizer.encode_batch_fast(list(sources.documents(corpus, group)))
+        if not encoded:
+            continue  # a pack without this group
         parts = [np.array(one.ids + [end], dtype=np.uint16) for one in encoded]
         np.save(cache / f"ids{index}.npy", np.concatenate(parts))
         np.save(cache / f"starts{index}.npy", np.cumsum([0] + [len(part) for part in parts]))
@@ -67,10 +69,11 @@ def write_ids(corpus: Path, tokenizer_file: Path, cache: Path) -> None:
 
 def read_groups(cache: Path) -> tuple[list[TextGroup], list[float]]:
     """The text groups as ids, and the chance of each to give a row."""
+    present = [(index, group) for index, group in enumerate(sources.GROUPS) if (cache / f"ids{index}.npy").exists()]
     groups = [TextGroup(np.load(cache / f"ids{index}.npy", mmap_mode="r"),
                         np.load(cache / f"starts{index}.npy"), group.short_documents)
-              for index, group in enumerate(sources.GROUPS)]
-    return groups, [len(text.ids) * group.weight for text, group in zip(groups, sources.GROUPS)]
+              for index, group in present]
+    return groups, [len(text.ids) * group.weight for text, (_, group) in zip(groups, present)]
 
 
 def passage_document(rng: random.Random, passages: list[tuple[str, list[tuple[str, list[str]]]]]) -> list[Segment]:

@@ -68,10 +68,14 @@ def passage_questions(path: Path) -> Iterator[tuple[str, list[tuple[str, list[st
             for qa in record["qas"]]
 
 
-def pack(corpus: Path, evaluation: Path, out: Path) -> None:
-    """Writes what is read, and nothing else, as `corpus/...` and `eval/...` into one .tar.xz file."""
+def pack(corpus: Path, evaluation: Path, names: list[str], out: Path) -> None:
+    """Writes what is read of the named groups (none: of all), and nothing else, as `corpus/...` and `eval/...`.
+
+    `out` becomes one .tar.xz file.
+    """
+    groups = [group for group in GROUPS if not names or group.name in names]
     with tarfile.open(out, "w:xz", preset=6) as archive:
-        for path in [path for group in GROUPS for path in files(corpus, group)] + [corpus / QUESTIONS]:
+        for path in [path for group in groups for path in files(corpus, group)] + [corpus / QUESTIONS]:
             archive.add(path, f"corpus/{path.relative_to(corpus)}")
         for name in EVALUATION:
             archive.add(evaluation / name, f"eval/{name}")
@@ -83,9 +87,11 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--eval", type=Path, help="with --pack: the folder of the held-out texts")
     parser.add_argument("--pack", type=Path, help="write all texts into this .tar.xz file")
+    parser.add_argument("--groups", nargs="*", choices=[group.name for group in GROUPS], default=[],
+                        help="with --pack: only these groups' texts")
     arguments = parser.parse_args()
     if arguments.pack:
-        return pack(arguments.corpus, arguments.eval, arguments.pack)
+        return pack(arguments.corpus, arguments.eval, arguments.groups, arguments.pack)
     for group in GROUPS:
         texts = list(documents(arguments.corpus, group))
         print(f"{group.name}: {len(files(arguments.corpus, group))} files, {len(texts)} documents, "
