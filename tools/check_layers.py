@@ -42,7 +42,7 @@ MAY_INCLUDE = {
     # above it
     "text": set(),
     "grammar": {"text"},
-    "eval": set(),
+    "eval": COMPUTE,
     "quantize": COMPUTE,
     "engine": CONTROL | COMPUTE | {"runner", "text", "grammar"},
     # frontends: the public API only; the command line starts the server

@@ -25,6 +25,7 @@ void AddCompletionCommand(CLI::App& app, Action& action);
 void AddVersionCommand(CLI::App& app, Action& action);
 void AddEvalPerplexityCommand(CLI::App& eval, Action& action);
 void AddEvalLogprobsCommand(CLI::App& eval, Action& action);
+void AddEvalCompareCommand(CLI::App& eval, Action& action);
 void AddBenchLatencyCommand(CLI::App& bench, Action& action);
 void AddBenchLoadCommand(CLI::App& bench, Action& action);
 void AddBenchThroughputCommand(CLI::App& bench, Action& action);

@@ -95,14 +95,17 @@ void PrintMemory(const MemoryReport& memory) {
 
 }  // namespace
 
-void AddEngineFlags(CLI::App& command, EngineConfig& config) {
-  if (command.get_option_no_throw("--model") == nullptr) AddModelArgument(command, config.model);
+void AddDeviceFlags(CLI::App& command, EngineConfig& config) {
   command
       .add_option("--device", config.device,
                   fmt::format("Where to run: auto, {}", fmt::join(SupportedDevices(), ", ")))
       ->type_name("NAME")
       ->capture_default_str()
       ->group(kGroup);
+  AddCount(command, "--threads", config.threads, "CPU threads; 0 = all this process may use");
+}
+
+void AddPrecisionFlags(CLI::App& command, EngineConfig& config) {
   AddChoice<ModelDType>(
       command, "--dtype", config.dtype,
       {{"auto", ModelDType::kAuto}, {"f32", ModelDType::kF32}, {"bf16", ModelDType::kBf16}},
@@ -114,12 +117,17 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
        {"int4", LoadQuantization::kInt4}},
       "Weights of linear layers as 8-bit or 4-bit numbers, made while the model loads, 32 to a "
       "scale; the output head has 8 bits either way (default none)");
+}
+
+void AddEngineFlags(CLI::App& command, EngineConfig& config) {
+  if (command.get_option_no_throw("--model") == nullptr) AddModelArgument(command, config.model);
+  AddDeviceFlags(command, config);
+  AddPrecisionFlags(command, config);
   AddChoice<LoadFormat>(
       command, "--load-format", config.load_format,
       {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}},
       "dummy: seeded random weights of the model's shapes, to measure speed and memory without a "
       "checkpoint; the model may then be a config.json or a preset too (default auto)");
-  AddCount(command, "--threads", config.threads, "CPU threads; 0 = all this process may use");
   command
       .add_option_function<std::string>(
           "--max-model-len",

@@ -10,8 +10,13 @@
 
 namespace gale::cli {
 
-/// Binds the model (see model_argument.h; unless the command has a --model already), --device,
-/// --dtype, ... to `config`, which must outlive the parsing.
+/// --device and --threads.
+void AddDeviceFlags(CLI::App& command, EngineConfig& config);
+/// --dtype, --quantize: in what numbers a model computes and remembers.
+void AddPrecisionFlags(CLI::App& command, EngineConfig& config);
+
+/// Binds the model (see model_argument.h; unless the command has a --model already), the
+/// flags above and all others to `config`, which must outlive the parsing.
 void AddEngineFlags(CLI::App& command, EngineConfig& config);
 
 /// What LoadEngine says on standard error beside its progress bar.

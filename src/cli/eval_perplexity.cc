@@ -16,6 +16,7 @@
 #include "cli/output_queue.h"
 #include "cli/standard_io.h"
 #include "cli/whole_number.h"
+#include "gale/eval.h"
 
 namespace gale::cli {
 namespace {
@@ -33,27 +34,6 @@ struct PerplexityOptions {
   EngineConfig engine;
 };
 
-/// Tokens [begin, end) are one prompt; those in [scored_begin, end) count.
-struct Window {
-  size_t begin = 0;
-  size_t scored_begin = 0;
-  size_t end = 0;
-};
-
-/// Windows of at most `window` tokens, `stride` apart, that cover `num_tokens`. Each token is
-/// scored once, in the first window that holds it; a window's first token has no prefix and is not
-/// scored there (so at stride = window one token per window is left out).
-std::vector<Window> CutWindows(size_t num_tokens, size_t window, size_t stride) {
-  std::vector<Window> windows;
-  size_t scored_end = 0;
-  for (size_t begin = 0; scored_end < num_tokens; begin += stride) {
-    const size_t end = std::min(begin + window, num_tokens);
-    windows.push_back({begin, std::max(scored_end, begin + 1), end});
-    scored_end = end;
-  }
-  return windows;
-}
-
 struct Score {
   double nll = 0;  ///< nats, summed
   size_t num_tokens = 0;
@@ -61,9 +41,9 @@ struct Score {
 };
 
 Result<Score> ScoreWindows(LlmEngine& engine, const std::vector<TokenId>& tokens,
-                           const std::vector<Window>& windows) {
+                           const std::vector<TextWindow>& windows) {
   std::vector<RequestParams> requests;
-  for (const Window& window : windows) {
+  for (const TextWindow& window : windows) {
     RequestParams& request = requests.emplace_back();
     request.prompt = std::vector<TokenId>(tokens.begin() + static_cast<ptrdiff_t>(window.begin),
                                           tokens.begin() + static_cast<ptrdiff_t>(window.end));
@@ -75,7 +55,7 @@ Result<Score> ScoreWindows(LlmEngine& engine, const std::vector<TokenId>& tokens
   const auto start = std::chrono::steady_clock::now();
   const Status status = RunAll(engine, requests, [&](size_t index, Reply reply) -> Status {
     if (reply.last.error) return tl::unexpected(*reply.last.error);
-    const Window& window = windows[index];
+    const TextWindow& window = windows[index];
     for (size_t i = window.scored_begin; i < window.end; ++i) {
       score.nll -= reply.last.prompt_logprobs.at(i - window.begin - 1).chosen.logprob;
     }
@@ -109,7 +89,7 @@ Status EvalPerplexity(const PerplexityOptions& options) {
                     "and stride <= window",
                     window, stride, context));
   }
-  const std::vector<Window> windows =
+  const std::vector<TextWindow> windows =
       CutWindows(tokens.size(), static_cast<size_t>(window), static_cast<size_t>(stride));
   const Result<Score> score = ScoreWindows(**engine, tokens, windows);
   if (!score) return tl::unexpected(score.error());

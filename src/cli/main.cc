@@ -40,6 +40,7 @@ void AddCommands(CLI::App& app, Action& action) {
   CLI::App* eval = app.add_subcommand("eval", "Measure what a model predicts");
   AddEvalPerplexityCommand(*eval, action);
   AddEvalLogprobsCommand(*eval, action);
+  AddEvalCompareCommand(*eval, action);
   CLI::App* bench = app.add_subcommand("bench", "Measure speed");
   AddBenchLatencyCommand(*bench, action);
   AddBenchThroughputCommand(*bench, action);

@@ -74,6 +74,37 @@ class Perplexity(unittest.TestCase):
         self.assertIn("2 <= window <= 32768", run.err)
 
 
+class Compare(unittest.TestCase):
+    def test_perplexities_are_those_of_eval_perplexity(self):
+        window = ["--window", 32, "--stride", 16]
+        compared = gale("eval", "compare", TINY, TINY, "--text", TEXT, "--json", *window,
+                        "--device", "cpu", "--dtype", "f32", "--worst", 3)
+        self.assertEqual(compared.code, 0, compared.err)
+        figures = compared.json()
+        for dtype, side in ("auto", "base"), ("f32", "quant"):
+            alone = gale("eval", "perplexity", "--text", TEXT, "--json", *window, "--model", TINY,
+                         "--dtype", dtype).json()
+            self.assertEqual(figures["scored_tokens"], alone["scored_tokens"])
+            self.assertAlmostEqual(figures[side]["nll_per_token"], alone["nll_per_token"], places=6)
+        self.assertGreater(figures["kl"]["mean"], 0)  # bf16 against f32
+        self.assertLess(figures["kl"]["max"], 1e-2)
+        self.assertEqual(len(figures["worst"]), 3)
+        self.assertAlmostEqual(figures["worst"][0]["kl"], figures["kl"]["max"], places=6)
+
+    def test_table_and_errors(self):
+        run = gale("eval", "compare", TINY, TINY, "--text", TEXT, "--quantize", "int4",
+                   "--worst", 1)
+        self.assertEqual(run.code, 0, run.err)
+        self.assertEqual([line.split("  ")[0] for line in run.out.splitlines()[:3]],
+                         ["perplexity", "KL divergence", "top-1 agreement"])
+        run = gale("eval", "compare", TINY, TINY, "--text", TEXT, "--stride", 64, "--window", 32)
+        self.assertEqual(run.code, 1)
+        self.assertIn("stride <= window", run.err)
+        run = gale("eval", "compare", TINY, ROOT / "models/gale-tales-10m", "--text", TEXT)
+        self.assertEqual(run.code, 1)
+        self.assertIn("different vocabularies", run.err)
+
+
 class Logprobs(unittest.TestCase):
     def test_equal_transformers(self):
         golden = GOLDEN["logprobs"]
