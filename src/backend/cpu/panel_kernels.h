@@ -25,17 +25,19 @@ struct PanelStretch {
   int64_t units = 0;
   float* out = nullptr;  ///< [rows, kPanelColumns], added to
   int64_t out_stride = 0;
-  int64_t ahead = 0;       ///< bytes from a unit to the one that is asked into the cache
-  int64_t first_line = 0;  ///< of that unit this call asks for lines [first_line, end_line)
-  int64_t end_line = 0;
+  const std::byte* ahead = nullptr;  ///< what to ask into L1 meanwhile, in order
+  int64_t ahead_lines = 0;           ///< of it beside each unit
 
-  /// One of `parts` equal parts of the lines. In small parts between products: a burst would wait
-  /// for memory while no products run, and products then run while no lines are on their way.
-  GALE_INLINE void Prefetch(const std::byte* unit, int64_t part, int64_t parts) const {
-    const int64_t lines = end_line - first_line;
-    const int64_t end = lines * (part + 1) / parts;
-    for (int64_t line = lines * part / parts; line < end; ++line) {
-      __builtin_prefetch(unit + ahead + (first_line + line) * kLineBytes);
+  /// One of `parts` equal parts of a unit's lines, and of those that lie kFarAhead on into L2: more
+  /// can be on their way to L2 than to L1. In small parts between products: a burst would wait for
+  /// memory while no products run, and products then run while no lines are on their way.
+  GALE_INLINE void Prefetch(int64_t unit, int64_t part, int64_t parts) const {
+    constexpr int64_t kFarAhead = int64_t{16} << 10;
+    const std::byte* first = ahead + unit * ahead_lines * kLineBytes;
+    const int64_t end = ahead_lines * (part + 1) / parts;
+    for (int64_t line = ahead_lines * part / parts; line < end; ++line) {
+      __builtin_prefetch(first + line * kLineBytes + kFarAhead, 0, 2);
+      __builtin_prefetch(first + line * kLineBytes);
     }
   }
 };
@@ -48,8 +50,10 @@ constexpr int TileVecs(int rows, int operand_registers) {
   return vecs;
 }
 
-/// Rows of the largest tile.
+/// Rows of the tiles that many rows are cut into.
 inline constexpr int kPanelTileRows = kRegisters == 32 && kPairRegisters == 1 ? 6 : 4;
+/// Rows that are still one tile, so that weights are unpacked once.
+inline constexpr int kMaxTileRows = kPanelTileRows == 6 ? 8 : 4;
 
 struct Bf16Panel {
   static constexpr cpu::PanelKind kKind = cpu::PanelKind::kBf16;
@@ -66,7 +70,7 @@ struct Bf16Panel {
     const std::byte* x = s.x;
     const std::byte* unit = s.panel;
     for (int64_t i = 0; i < s.units; ++i) {
-      s.Prefetch(unit, 0, 1);
+      s.Prefetch(i, 0, 1);
       Pairs weights[V];
       for (int v = 0; v < V; ++v) weights[v] = LoadPairs(unit + (column + v * kLanes) * 4);
       for (int r = 0; r < R; ++r) {
@@ -106,15 +110,15 @@ struct IntPanel {
     const std::byte* x = s.x;
     const std::byte* unit = s.panel;
     for (int64_t i = 0; i < s.units; ++i) {
-      Group<R, V>(s, x, unit, column);
+      Group<R, V>(s, i, x, unit, column);
       x += kOperandBytes;
       unit += cpu::PanelUnitBytes(kKind);
     }
   }
 
   template <int R, int V>
-  GALE_INLINE static void Group(const PanelStretch& s, const std::byte* x, const std::byte* unit,
-                                int64_t column) {
+  GALE_INLINE static void Group(const PanelStretch& s, int64_t i, const std::byte* x,
+                                const std::byte* unit, int64_t column) {
     const auto* scales = reinterpret_cast<const F16*>(unit) + column;
     const std::byte* codes = unit + cpu::kPanelColumns * sizeof(F16);
     const auto group = [&](int r) -> const cpu::QuantizedGroup& {
@@ -127,7 +131,7 @@ struct IntPanel {
     }
 #pragma GCC unroll 8
     for (int quad = 0; quad < kQuads; ++quad) {
-      s.Prefetch(unit, quad, kQuads);
+      s.Prefetch(i, quad, kQuads);
       Ints weights[V];
       for (int v = 0; v < V; ++v) weights[v] = Codes(codes, quad, column + v * kLanes);
       for (int r = 0; r < R; ++r) {
@@ -146,18 +150,21 @@ struct IntPanel {
   }
 };
 
-/// All columns of one panel for R rows, as many at a time as fit the registers. The passes share
-/// the lines to prefetch of each unit with the tiles of other rows: `tile` of `tiles`.
+/// All columns of one panel for R rows, as many at a time as fit the registers. The passes of all
+/// tiles, of which this one is `tile` of `tiles`, ask for the next stretch's lines one after the
+/// other: the processor's own prefetching follows a stream, but not a stride.
 template <class Panel, int R>
 void RunTile(PanelStretch s, int64_t tile, int64_t tiles) {
   constexpr int kVecs = TileVecs(R, Panel::kOperandRegisters);
   constexpr int64_t kPasses = kPanelVecs / kVecs;
   constexpr int64_t kLines = cpu::PanelUnitBytes(Panel::kKind) / kLineBytes;
   const int64_t calls = tiles * kPasses;
+  const int64_t lines = (kLines + calls - 1) / calls;
+  const std::byte* next = s.ahead;
   for (int64_t pass = 0; pass < kPasses; ++pass) {
     const int64_t call = tile * kPasses + pass;
-    s.first_line = kLines * call / calls;
-    s.end_line = kLines * (call + 1) / calls;
+    s.ahead = next + call * lines * s.units * kLineBytes;
+    s.ahead_lines = call * lines < kLines ? lines : 0;
     Panel::template Tile<R, kVecs>(s, pass * kVecs * kLanes);
   }
 }
@@ -171,9 +178,11 @@ void RunTileOf(int64_t rows, const PanelStretch& s, int64_t tile, int64_t tiles)
     case 4: return RunTile<Panel, 4>(s, tile, tiles);
     default: break;
   }
-  if constexpr (kPanelTileRows > 4) {
+  if constexpr (kMaxTileRows > 4) {
     if (rows == 5) return RunTile<Panel, 5>(s, tile, tiles);
-    RunTile<Panel, 6>(s, tile, tiles);
+    if (rows == 6) return RunTile<Panel, 6>(s, tile, tiles);
+    if (rows == 7) return RunTile<Panel, 7>(s, tile, tiles);
+    RunTile<Panel, 8>(s, tile, tiles);
   }
 }
 
@@ -183,8 +192,9 @@ template <class Panel>
 void MultiplyPanels(const PanelBlock& block) {
   constexpr int64_t kUnitBytes = cpu::PanelUnitBytes(Panel::kKind);
   const int64_t units = block.k / cpu::PanelUnitElements(Panel::kKind);
-  const int64_t tiles = (block.rows + kPanelTileRows - 1) / kPanelTileRows;
-  const int64_t stretch_bytes = tiles <= 4 ? int64_t{16} << 10 : int64_t{128} << 10;
+  const int64_t tile_rows = block.rows <= kMaxTileRows ? kMaxTileRows : kPanelTileRows;
+  const int64_t tiles = (block.rows + tile_rows - 1) / tile_rows;
+  const int64_t stretch_bytes = tiles <= 4 ? int64_t{8} << 10 : int64_t{128} << 10;
   const int64_t stretch = stretch_bytes / kUnitBytes;
   const auto* panel = static_cast<const std::byte*>(block.panels);
   for (int64_t r = 0; r < block.rows; ++r) {
@@ -204,7 +214,7 @@ void MultiplyPanels(const PanelBlock& block) {
                           .units = count,
                           .out = block.out + row * block.out_stride + p * cpu::kPanelColumns,
                           .out_stride = block.out_stride,
-                          .ahead = count * kUnitBytes},
+                          .ahead = panel + (first + count) * kUnitBytes},
                          tile, tiles);
       }
     }
