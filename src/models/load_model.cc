@@ -10,8 +10,11 @@
 namespace gale {
 namespace {
 
-/// The checkpoint's own dtype: config.json's word, else that of its first tensor, else bf16.
+/// The checkpoint's own dtype: config.json's word, else that of its first tensor, else bf16. What
+/// is quantized says float16 because kernels elsewhere compute in it; its weights are no float16,
+/// and models that are trained in bf16 overflow it.
 DType CheckpointDType(const HfConfig& config, const Checkpoint* checkpoint) {
+  if (config.quant_method != "none" && config.dtype != DType::kF32) return DType::kBf16;
   if (config.dtype) return *config.dtype;
   if (checkpoint != nullptr && !checkpoint->tensors().empty()) {
     return checkpoint->tensors().front().dtype.value_or(DType::kBf16);
@@ -19,16 +22,21 @@ DType CheckpointDType(const HfConfig& config, const Checkpoint* checkpoint) {
   return DType::kBf16;
 }
 
-/// The quantization scheme's name. What is quantized already stays as it is.
-Result<std::string_view> QuantMethod(LoadQuantization quantize, const std::string& checkpoint) {
-  if (quantize == LoadQuantization::kNone) return checkpoint;
-  if (checkpoint != "none") {
+/// What reads the checkpoint's linear layers. What is quantized already stays as it is.
+Result<std::unique_ptr<const QuantScheme>> MakeScheme(const LoadOptions& options,
+                                                      const HfConfig& config,
+                                                      const Checkpoint* checkpoint) {
+  if (options.quantize != LoadQuantization::kNone && config.quant_method != "none") {
     return MakeError(ErrorCode::kInvalidArgument,
                      fmt::format("quantize: expected a plain checkpoint, got one whose weights are "
                                  "in the format {}; leave --quantize out",
-                                 checkpoint));
+                                 config.quant_method));
   }
-  return quantize == LoadQuantization::kInt8 ? "int8-on-load" : "int4-on-load";
+  if (options.quantize != LoadQuantization::kNone) return MakeOnLoadScheme(options.quantize);
+  GALE_ASSIGN_OR_RETURN(std::unique_ptr<const QuantScheme> scheme,
+                        MakeQuantScheme(config, checkpoint));
+  if (checkpoint == nullptr) scheme = MakeDummyScheme(std::move(scheme));
+  return scheme;
 }
 
 }  // namespace
@@ -37,9 +45,6 @@ Result<LoadedModel> LoadModel(const LoadOptions& options, Backend& backend,
                               const std::function<void(uint64_t, uint64_t)>& progress) {
   GALE_ASSIGN_OR_RETURN(ModelSource source, ReadModelSource(options.model));
   GALE_ASSIGN_OR_RETURN(const ModelFactory factory, FindModel(source.config.architecture));
-  GALE_ASSIGN_OR_RETURN(const std::string_view method,
-                        QuantMethod(options.quantize, source.config.quant_method));
-  GALE_ASSIGN_OR_RETURN(const QuantScheme* scheme, FindQuantScheme(method));
   std::unique_ptr<const Checkpoint> checkpoint;
   if (options.format == LoadFormat::kAuto) {
     if (source.folder.empty()) {
@@ -50,6 +55,8 @@ Result<LoadedModel> LoadModel(const LoadOptions& options, Backend& backend,
     }
     GALE_ASSIGN_OR_RETURN(checkpoint, Checkpoint::Open(source.folder));
   }
+  GALE_ASSIGN_OR_RETURN(const std::unique_ptr<const QuantScheme> scheme,
+                        MakeScheme(options, source.config, checkpoint.get()));
   if (options.max_model_len > 0) {
     source.config.rope.context = options.max_model_len;
     if (source.config.sliding_rope) source.config.sliding_rope->context = options.max_model_len;

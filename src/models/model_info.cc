@@ -22,9 +22,8 @@ uint64_t KvBytesPerPosition(const AttentionSpec& spec) {
 /// they stand for.
 Status CountDeclared(const HfConfig& config, DType dtype, ModelInfo& info) {
   GALE_ASSIGN_OR_RETURN(const ModelFactory factory, FindModel(config.architecture));
-  GALE_ASSIGN_OR_RETURN(const QuantScheme* scheme, FindQuantScheme("none"));
   ParamBuilder builder(dtype, Numerics::kBatchInvariant);
-  const std::unique_ptr<Model> model = factory(config, *scheme, builder);
+  const std::unique_ptr<Model> model = factory(config, PlainScheme(), builder);
   info.num_parameters = builder.NumParameters();
   for (const AttentionGroup& group : model->attention_groups()) {
     const uint64_t bytes = KvBytesPerPosition(group.spec);

@@ -17,8 +17,7 @@ TEST(ModelRegistry, HoldsEveryArchitecture) {
                 "GlmForCausalLM", "GptOssForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
                 "MixtralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM",
                 "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"}));
-  EXPECT_EQ(QuantSchemeNames(),
-            (std::vector<std::string>{"gguf", "int4-on-load", "int8-on-load", "none"}));
+  EXPECT_EQ(QuantSchemeNames(), (std::vector<std::string>{"awq", "fp8", "gguf", "gptq", "none"}));
 }
 
 TEST(ModelRegistry, NamesWhatItKnows) {
@@ -29,14 +28,17 @@ TEST(ModelRegistry, NamesWhatItKnows) {
       "GPT2LMHeadModel is not supported yet; this build runs DeepseekV2ForCausalLM, "
       "DeepseekV3ForCausalLM, "))
       << factory.error().message;
-  EXPECT_EQ(FindQuantScheme("awq").error().message,
-            "quantization method \"awq\" is not supported; this build knows gguf, "
-            "int4-on-load, int8-on-load, none (\"none\": plain weights)");
+  HfConfig config;
+  config.quant_method = "quip";
+  config.quant.source = "config.json";
+  EXPECT_EQ(MakeQuantScheme(config, nullptr).error().message,
+            "config.json: quantization method \"quip\" is not supported; this build knows awq, "
+            "fp8, gguf, gptq, none (\"none\": plain weights)");
 }
 
 TEST(ModelRegistryDeathTest, DuplicatesAreFatal) {
   EXPECT_DEATH(RegisterModel("LlamaForCausalLM", nullptr), "two models of one architecture");
-  EXPECT_DEATH(RegisterQuantScheme(*FindQuantScheme("none")), "two quantization schemes");
+  EXPECT_DEATH(RegisterQuantScheme("none", nullptr), "two quantization schemes");
 }
 
 }  // namespace

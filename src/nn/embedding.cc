@@ -9,17 +9,6 @@ namespace {
 
 constexpr char kTable[] = "model.embed_tokens.weight";
 
-/// The table as the head's weight, which is in no format but its own or ggml's blocks.
-LinearWeight TableWeight(const RawParam& table, const LinearShape& shape) {
-  if (table.blocks == GgmlType::kNone) {
-    return {{BlockCode::kNone, table.view.dtype}, shape.in, shape.out, table.view};
-  }
-  return {{BlockCode::kGgmlBlock, DType::kU8, table.blocks},
-          shape.in,
-          shape.out,
-          BlockRows(table.view, shape.in)};
-}
-
 }  // namespace
 
 Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
@@ -28,8 +17,9 @@ Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
   ParamSpec spec = {{{{kTable}, config.vocab}}, {config.vocab, config.hidden}, builder.dtype()};
   spec.dummy_std = 1 / std::sqrt(static_cast<float>(config.hidden));
   const LinearShape shape = {config.hidden, config.vocab, builder.dtype()};
-  spec.may_be_blocks = scheme.Params(shape)[0].may_be_blocks;
-  if (!config.tied) {
+  spec.may_be_blocks = true;
+  // A quantized head is a tensor of its own, whatever the two were before.
+  if (!config.tied || scheme.LayoutOf(kHeadName) != nullptr) {
     builder.Declare({std::move(spec)},
                     [this](BindContext& context, std::vector<RawParam> params) -> Status {
                       return PlaceTable(context, std::move(params[0]));
@@ -42,27 +32,39 @@ Embedding::Embedding(ParamBuilder& builder, const QuantScheme& scheme,
   // Files name the one tensor by either end, or hold it twice.
   spec.parts[0].names.push_back(std::string(kHeadName) + ".weight");
   head_ = std::make_unique<Linear>(builder, config.hidden, config.vocab);
-  const GgmlType quantize_as = scheme.QuantizedType(shape, kHeadName);
+  const QuantFormat made_into = scheme.MadeInto(shape, kHeadName);
   spec.use = WeightUse::kLinearAndTable;
-  spec.quantize_as = quantize_as;
-  spec.on_host = quantize_as != GgmlType::kNone;
-  builder.Declare(
-      {std::move(spec)},
-      [this, shape, quantize_as](BindContext& context, std::vector<RawParam> params) -> Status {
-        if (quantize_as != GgmlType::kNone && params[0].blocks == GgmlType::kNone) {
-          GALE_ASSIGN_OR_RETURN(params[0], context.Quantize(std::move(params[0]), quantize_as));
-        }
-        const LinearWeight weight = TableWeight(params[0], shape);
-        GALE_RETURN_IF_ERROR(head_->Bind(context, weight));
-        const TensorView& packed = head_->weight();
-        const bool is_copy = packed.data != params[0].view.data;
-        if (!context.backend.info().is_host_memory && is_copy &&
-            packed.dtype == weight.data.dtype && weight.format.code == BlockCode::kNone) {
-          table_ = packed;  // the device's own copy
-          return {};
-        }
-        return PlaceTable(context, std::move(params[0]));
-      });
+  spec.made_into = made_into;
+  spec.on_host = made_into.code != BlockCode::kNone;
+  builder.Declare({std::move(spec)},
+                  [this, made_into](BindContext& context, std::vector<RawParam> params) -> Status {
+                    return BindTied(context, made_into, std::move(params[0]));
+                  });
+}
+
+/// One memory for both ends where the device reads it in both places.
+Status Embedding::BindTied(BindContext& context, const QuantFormat& made_into, RawParam param) {
+  if (param.blocks == GgmlType::kNone && made_into.code != BlockCode::kNone) {
+    GALE_RETURN_IF_ERROR(context.BringToHost(param));
+    const bool is_for_both =
+        made_into.code == BlockCode::kGgmlBlock && context.backend.EmbedsBlocks(made_into.ggml);
+    if (!is_for_both) {
+      GALE_RETURN_IF_ERROR(head_->BindRounded(context, made_into, param.view));
+      return PlaceTable(context, std::move(param));
+    }
+    GALE_ASSIGN_OR_RETURN(CanonicalWeight made, RoundToNearest(context, param.view, made_into));
+    param = std::move(made.memory);
+  }
+  const LinearWeight weight = PlainOrBlocks(param, hidden_);
+  GALE_RETURN_IF_ERROR(head_->Bind(context, weight));
+  const TensorView& packed = head_->weight();
+  const bool is_copy = packed.data != param.view.data;
+  if (!context.backend.info().is_host_memory && is_copy && packed.dtype == weight.data.dtype &&
+      weight.format.code == BlockCode::kNone) {
+    table_ = packed;  // the device's own copy
+    return {};
+  }
+  return PlaceTable(context, std::move(param));
 }
 
 Status Embedding::PlaceTable(BindContext& context, RawParam param) {

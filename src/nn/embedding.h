@@ -32,6 +32,7 @@ class Embedding {
   }
 
  private:
+  Status BindTied(BindContext& context, const QuantFormat& made_into, RawParam param);
   Status PlaceTable(BindContext& context, RawParam param);
 
   int64_t hidden_;

@@ -2,18 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "base/check.h"
 #include "nn/stacked_experts.h"
 
 namespace gale {
 namespace {
-
-/// Routers decide by small differences and are small: no format quantizes them.
-const QuantScheme& PlainScheme() {
-  const Result<const QuantScheme*> scheme = FindQuantScheme("none");
-  GALE_CHECK(scheme.has_value());
-  return **scheme;
-}
 
 /// Each expert's parts, expert by expert.
 std::vector<LinearPart> ExpertParts(const std::string& name, int experts,
@@ -33,6 +25,7 @@ FusedMoe::FusedMoe(ParamBuilder& builder, const QuantScheme& scheme, const Fused
                    const std::string& name)
     : config_(config),
       dtype_(builder.dtype()),
+      // Routers decide by small differences and are small: no format quantizes them.
       router_(builder, PlainScheme(), config.hidden,
               {{name + config.names.router, config.moe.num_experts}}, config.router_bias) {
   const MoeConfig& moe = config.moe;

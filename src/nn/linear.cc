@@ -1,6 +1,7 @@
 #include "nn/linear.h"
 
 #include <cmath>
+#include <memory>
 
 #include <fmt/format.h>
 
@@ -8,40 +9,27 @@
 #include "base/status_macros.h"
 #include "base/thread_pool.h"
 #include "tensor/ggml_block.h"
-#include "weights/float_convert.h"
 
 namespace gale {
 namespace {
 
-ParamSpec MakeSpec(const std::vector<LinearPart>& parts, const QuantParam& param,
-                   const LinearShape& shape) {
+/// The parts' tensors of one suffix, stacked.
+ParamSpec MakeSpec(const std::vector<LinearPart>& parts, const char* suffix,
+                   std::vector<int64_t> shape, DType dtype) {
   ParamSpec spec;
-  spec.shape = param.shape;
-  spec.dtype = param.dtype;
-  spec.may_be_blocks = param.may_be_blocks;
-  spec.dummy_std = 1 / std::sqrt(static_cast<float>(shape.in));
-  for (const LinearPart& part : parts) {
-    spec.parts.push_back({{part.name + param.suffix}, param.shape[0] * part.out / shape.out});
-  }
+  spec.shape = std::move(shape);
+  spec.dtype = dtype;
+  for (const LinearPart& part : parts) spec.parts.push_back({{part.name + suffix}, part.out});
   return spec;
 }
 
-/// Blocks as f32 numbers, for a device without a kernel for them.
-Result<RawParam> UnpackBlocks(BindContext& context, RawParam blocks, const LinearShape& shape) {
-  GALE_RETURN_IF_ERROR(context.BringToHost(blocks));
-  GALE_ASSIGN_OR_RETURN(RawParam param, context.AllocateHost(DType::kF32, {shape.out, shape.in}));
-  ThreadPool threads(AvailableCpus());
-  ConvertBlocks({static_cast<const std::byte*>(blocks.view.data), blocks.view.Bytes()},
-                blocks.blocks, param.view, threads);
-  return param;
-}
-
-std::string_view FormatName(const QuantFormat& format) {
-  return format.code == BlockCode::kGgmlBlock ? GgmlTypeName(format.ggml) : DTypeName(format.data);
-}
-
-LinearWeight BlockWeight(const LinearShape& shape, GgmlType type, const TensorView& rows) {
-  return {{BlockCode::kGgmlBlock, DType::kU8, type}, shape.in, shape.out, rows};
+std::string FormatName(const QuantFormat& format) {
+  switch (format.code) {
+    case BlockCode::kNone: return std::string(DTypeName(format.data));
+    case BlockCode::kGgmlBlock: return std::string(GgmlTypeName(format.ggml));
+    case BlockCode::kScaled: break;
+  }
+  return fmt::format("{}-bit", CodeBits(format.codes));
 }
 
 }  // namespace
@@ -50,49 +38,76 @@ Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
                std::vector<LinearPart> parts, bool bias, int groups)
     : shape_{in, 0, builder.dtype()}, numerics_(builder.numerics()), groups_(groups) {
   for (const LinearPart& part : parts) shape_.out += part.out;
-  const GgmlType quantize_as = scheme.QuantizedType(shape_, parts[0].name);
-  std::vector<ParamSpec> specs;
-  for (const QuantParam& param : scheme.Params(shape_)) {
-    specs.push_back(MakeSpec(parts, param, shape_));
+  auto merged = std::make_shared<const MergedWeight>(scheme, shape_, parts, groups);
+  if (!merged->is_quantized()) {
+    DeclarePlain(builder, scheme, parts);
+  } else {
+    merged->Declare(
+        builder, [this, merged](BindContext& context, std::vector<RawParam> params) -> Status {
+          GALE_ASSIGN_OR_RETURN(CanonicalWeight weight,
+                                merged->Bind(context, params, [&](const QuantFormat& format) {
+                                  return FindKernel(context, format) != nullptr;
+                                }));
+          return BindKept(context, weight.weight, std::move(weight.memory));
+        });
   }
-  specs[0].use = WeightUse::kLinear;
-  specs[0].quantize_as = quantize_as;
-  specs[0].on_host |= quantize_as != GgmlType::kNone;
-  builder.Declare(std::move(specs),
-                  [this, &scheme, quantize_as](BindContext& context, std::vector<RawParam> params) {
-                    return BindParams(context, scheme, quantize_as, std::move(params));
-                  });
   if (!bias) return;
-  ParamSpec spec = MakeSpec(parts, {".bias", {shape_.out}, shape_.dtype}, shape_);
+  ParamSpec spec = MakeSpec(parts, ".bias", {shape_.out}, shape_.dtype);
   spec.dummy_std = 1;  // as large as what it is added to
   builder.Declare(std::move(spec), &bias_);
 }
 
-Status Linear::BindParams(BindContext& context, const QuantScheme& scheme, GgmlType quantize_as,
-                          std::vector<RawParam> params) {
-  GALE_ASSIGN_OR_RETURN(LinearWeight weight, scheme.Canonicalize(shape_, params));
-  if (quantize_as != GgmlType::kNone && weight.format.code == BlockCode::kNone) {
-    const LinearWeight blocks = BlockWeight(shape_, quantize_as, {});
-    if (FindKernel(context, blocks) != nullptr) {
-      GALE_ASSIGN_OR_RETURN(params[0], context.Quantize(std::move(params[0]), quantize_as));
-      weight = BlockWeight(shape_, quantize_as, BlockRows(params[0].view, shape_.in));
-    }
+void Linear::DeclarePlain(ParamBuilder& builder, const QuantScheme& scheme,
+                          const std::vector<LinearPart>& parts) {
+  ParamSpec spec = MakeSpec(parts, ".weight", {shape_.out, shape_.in}, shape_.dtype);
+  spec.dummy_std = 1 / std::sqrt(static_cast<float>(shape_.in));
+  spec.may_be_blocks = true;
+  spec.use = WeightUse::kLinear;
+  spec.groups = groups_;
+  const QuantFormat made_into = scheme.MadeInto(shape_, parts[0].name);
+  spec.made_into = made_into;
+  spec.on_host = made_into.code != BlockCode::kNone;
+  std::vector<ParamSpec> specs;
+  specs.push_back(std::move(spec));
+  builder.Declare(std::move(specs),
+                  [this, made_into](BindContext& context, std::vector<RawParam> params) {
+                    return BindPlain(context, made_into, std::move(params[0]));
+                  });
+}
+
+Status Linear::BindPlain(BindContext& context, const QuantFormat& made_into, RawParam param) {
+  LinearWeight weight = PlainOrBlocks(param, shape_.in);
+  if (made_into.code == BlockCode::kNone || weight.format.code != BlockCode::kNone) {
+    return BindKept(context, weight, std::move(param));
   }
-  if (weight.format.code == BlockCode::kGgmlBlock && !FindKernel(context, weight)) {
-    GALE_ASSIGN_OR_RETURN(params[0], UnpackBlocks(context, std::move(params[0]), shape_));
-    weight = {{BlockCode::kNone, DType::kF32}, shape_.in, shape_.out, params[0].view};
+  GALE_RETURN_IF_ERROR(context.BringToHost(param));
+  return BindRounded(context, made_into, param.view);
+}
+
+Status Linear::BindRounded(BindContext& context, const QuantFormat& format,
+                           const TensorView& plain) {
+  GALE_ASSIGN_OR_RETURN(CanonicalWeight made, RoundToNearest(context, plain, format));
+  if (FindKernel(context, format) == nullptr) {
+    GALE_ASSIGN_OR_RETURN(CanonicalWeight rounded,
+                          AllocateWeight(context, {.data = shape_.dtype}, shape_.in, shape_.out));
+    ThreadPool threads(AvailableCpus());
+    Dequantize(made.weight, rounded.weight.data, threads);
+    made = std::move(rounded);
   }
+  return BindKept(context, made.weight, std::move(made.memory));
+}
+
+/// `memory` holds the weight, and is kept if the kernel borrows it.
+Status Linear::BindKept(BindContext& context, const LinearWeight& weight, RawParam memory) {
   GALE_RETURN_IF_ERROR(Bind(context, weight));
-  for (RawParam& param : params) {
-    if (Borrows(param.view)) context.Keep(std::move(param));
-  }
+  if (Borrows(memory.view)) context.Keep(std::move(memory));
   return {};
 }
 
 const LinearKernel* Linear::FindKernel(const BindContext& context,
-                                       const LinearWeight& weight) const {
+                                       const QuantFormat& format) const {
   return context.backend.FindLinear(
-      {weight.format, shape_.in, shape_.out, shape_.dtype, numerics_, groups_ > 1});
+      {format, shape_.in, shape_.out, shape_.dtype, numerics_, groups_ > 1});
 }
 
 /// Whether the packed weight lies in `memory`, which must then live on.
@@ -103,7 +118,7 @@ bool Linear::Borrows(const TensorView& memory) const {
 }
 
 Status Linear::Bind(BindContext& context, const LinearWeight& weight, const TensorView& bias) {
-  kernel_ = FindKernel(context, weight);
+  kernel_ = FindKernel(context, weight.format);
   if (kernel_ == nullptr) {
     return MakeError(
         ErrorCode::kUnsupported,
@@ -119,8 +134,7 @@ Status Linear::Bind(BindContext& context, const LinearWeight& weight, const Tens
 }
 
 Status Linear::BindOwned(BindContext& context, RawParam weight, const TensorView& bias) {
-  const LinearWeight plain = {
-      {BlockCode::kNone, weight.view.dtype}, shape_.in, shape_.out, weight.view};
+  const LinearWeight plain = PlainOrBlocks(weight, shape_.in);
   GALE_RETURN_IF_ERROR(Bind(context, plain, bias));
   if (Borrows(weight.view)) context.Keep(std::move(weight));
   return {};

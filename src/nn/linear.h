@@ -6,16 +6,11 @@
 #include <vector>
 
 #include "nn/forward_context.h"
+#include "quant/merged_weight.h"
 #include "quant/quant_scheme.h"
 #include "weights/param_builder.h"
 
 namespace gale {
-
-/// One projection of the checkpoint; the layer's output is theirs side by side, in order.
-struct LinearPart {
-  std::string name;  ///< without ".weight"
-  int64_t out = 0;
-};
 
 /// Rows by the group whose part of the weight they meet, as GroupedLinearArgs has them.
 struct LinearGroups {
@@ -26,7 +21,9 @@ struct LinearGroups {
 
 /// y = x * W^T (+ bias), W [out, in].
 /// Memory: a merged weight whose parts follow one another in the file is used in place like a plain
-/// one; otherwise the parts are copied together, once, before the device packs them.
+/// one; otherwise the parts are copied together, once, before the device packs them. So are parts
+/// that the checkpoint stores in a quantized format; where the device has no kernel for that they
+/// become plain numbers of the model's dtype.
 class Linear {
  public:
   /// `groups` > 1: parts of as many weights, all of the first, then all of the second...
@@ -42,6 +39,8 @@ class Linear {
   Status Bind(BindContext& context, const LinearWeight& weight, const TensorView& bias = {});
   /// The same of a plain weight [out, in] in host memory, which is kept if the kernel borrows it.
   Status BindOwned(BindContext& context, RawParam weight, const TensorView& bias = {});
+  /// The same of a plain weight [out, in] in host memory, rounded to `format` first.
+  Status BindRounded(BindContext& context, const QuantFormat& format, const TensorView& plain);
   /// x [rows, in], out [rows, out]; out may be f32 for logits.
   void Forward(ForwardContext& context, const TensorView& x, const TensorView& out) const;
   /// x [rows, in]; the outputs are gates and what they gate, and come to gated.out.
@@ -57,10 +56,12 @@ class Linear {
   const TensorView& bias() const { return bias_; }           ///< [out] or empty
 
  private:
-  Status BindParams(BindContext& context, const QuantScheme& scheme, GgmlType quantize_as,
-                    std::vector<RawParam> params);
+  void DeclarePlain(ParamBuilder& builder, const QuantScheme& scheme,
+                    const std::vector<LinearPart>& parts);
+  Status BindPlain(BindContext& context, const QuantFormat& made_into, RawParam param);
+  Status BindKept(BindContext& context, const LinearWeight& weight, RawParam memory);
   bool Borrows(const TensorView& memory) const;
-  const LinearKernel* FindKernel(const BindContext& context, const LinearWeight& weight) const;
+  const LinearKernel* FindKernel(const BindContext& context, const QuantFormat& format) const;
 
   LinearShape shape_;
   Numerics numerics_;

@@ -75,46 +75,64 @@ MlaAttention::MlaAttention(ParamBuilder& builder, const QuantScheme& scheme, con
         builder, scheme, mla.q_lora_rank,
         std::vector<LinearPart>{{name + ".q_b_proj", int64_t{heads} * mla.qk_head_dim()}}, false);
   }
-  DeclareAbsorbed(builder, name);
+  DeclareAbsorbed(builder, scheme, name);
   // A table that early checkpoints store; it is computed from config.json here.
   builder.Ignore(name + ".rotary_emb.inv_freq");
 }
 
-/// kv_b_proj holds for each head the rows of W_uk, then those of W_uv.
-void MlaAttention::DeclareAbsorbed(ParamBuilder& builder, const std::string& name) {
+/// kv_b_proj, as plain numbers in any case: it is taken apart.
+void MlaAttention::DeclareAbsorbed(ParamBuilder& builder, const QuantScheme& scheme,
+                                   const std::string& name) {
   const int64_t rank = mla_.kv_lora_rank;
-  const int64_t nope = mla_.qk_nope_head_dim;
-  const int64_t values = mla_.v_head_dim;
-  const int64_t outputs = heads_ * (nope + values);
-  ParamSpec spec = {{{{name + ".kv_b_proj.weight"}, outputs}}, {outputs, rank}, dtype_};
+  const int64_t outputs = heads_ * int64_t{mla_.qk_nope_head_dim + mla_.v_head_dim};
+  const LinearPart part = {name + ".kv_b_proj", outputs};
+  const auto merged = std::make_shared<const MergedWeight>(
+      scheme, LinearShape{rank, outputs, dtype_}, std::vector<LinearPart>{part});
+  if (merged->is_quantized()) {
+    merged->Declare(builder,
+                    [this, merged](BindContext& context, std::vector<RawParam> params) -> Status {
+                      GALE_ASSIGN_OR_RETURN(
+                          const CanonicalWeight both,
+                          merged->Bind(context, params, [](const QuantFormat&) { return false; }));
+                      return BindAbsorbed(context, both.weight.data);
+                    });
+    return;
+  }
+  ParamSpec spec = {{{{part.name + ".weight"}, outputs}}, {outputs, rank}, dtype_};
   spec.dummy_std = 1 / std::sqrt(static_cast<float>(rank));
   spec.on_host = true;
   std::vector<ParamSpec> specs;
   specs.push_back(std::move(spec));
-  builder.Declare(
-      std::move(specs), [=, this](BindContext& context, std::vector<RawParam> params) -> Status {
-        RawParam& both = params[0];
-        GALE_RETURN_IF_ERROR(context.BringToHost(both));
-        GALE_ASSIGN_OR_RETURN(RawParam key, context.AllocateHost(dtype_, {heads_ * rank, nope}));
-        GALE_ASSIGN_OR_RETURN(RawParam value,
-                              context.AllocateHost(dtype_, {heads_ * values, rank}));
-        const size_t element = DTypeBytes(dtype_);
-        const HostMatrix from = {static_cast<char*>(both.view.data), rank, element};
-        const HostMatrix to_key = {static_cast<char*>(key.view.data), nope, element};
-        const HostMatrix to_value = {static_cast<char*>(value.view.data), rank, element};
-        for (int64_t head = 0; head < heads_; ++head) {
-          const int64_t first = head * (nope + values);
-          for (int64_t i = 0; i < nope; ++i) {
-            for (int64_t j = 0; j < rank; ++j) {
-              std::memcpy(to_key.At(head * rank + j, i), from.At(first + i, j), element);
-            }
-          }
-          std::memcpy(to_value.At(head * values, 0), from.At(first + nope, 0),
-                      static_cast<size_t>(values * rank) * element);
-        }
-        GALE_RETURN_IF_ERROR(absorbed_key_.BindOwned(context, std::move(key)));
-        return absorbed_value_.BindOwned(context, std::move(value));
-      });
+  builder.Declare(std::move(specs),
+                  [this](BindContext& context, std::vector<RawParam> params) -> Status {
+                    GALE_RETURN_IF_ERROR(context.BringToHost(params[0]));
+                    return BindAbsorbed(context, params[0].view);
+                  });
+}
+
+/// `both` holds for each head the rows of W_uk, then those of W_uv.
+Status MlaAttention::BindAbsorbed(BindContext& context, const TensorView& both) {
+  const int64_t rank = mla_.kv_lora_rank;
+  const int64_t nope = mla_.qk_nope_head_dim;
+  const int64_t values = mla_.v_head_dim;
+  GALE_ASSIGN_OR_RETURN(RawParam key, context.AllocateHost(dtype_, {heads_ * rank, nope}));
+  GALE_ASSIGN_OR_RETURN(RawParam value, context.AllocateHost(dtype_, {heads_ * values, rank}));
+  const size_t element = DTypeBytes(dtype_);
+  const HostMatrix from = {static_cast<char*>(both.data), rank, element};
+  const HostMatrix to_key = {static_cast<char*>(key.view.data), nope, element};
+  const HostMatrix to_value = {static_cast<char*>(value.view.data), rank, element};
+  for (int64_t head = 0; head < heads_; ++head) {
+    const int64_t first = head * (nope + values);
+    for (int64_t i = 0; i < nope; ++i) {
+      for (int64_t j = 0; j < rank; ++j) {
+        std::memcpy(to_key.At(head * rank + j, i), from.At(first + i, j), element);
+      }
+    }
+    std::memcpy(to_value.At(head * values, 0), from.At(first + nope, 0),
+                static_cast<size_t>(values * rank) * element);
+  }
+  GALE_RETURN_IF_ERROR(absorbed_key_.BindOwned(context, std::move(key)));
+  return absorbed_value_.BindOwned(context, std::move(value));
 }
 
 size_t MlaAttention::ScratchBytes(int tokens) const {

@@ -36,7 +36,8 @@ class MlaAttention final : public SelfAttention {
   bool Describe(DecoderLayerWeights&) const override { return false; }
 
  private:
-  void DeclareAbsorbed(ParamBuilder& builder, const std::string& name);
+  void DeclareAbsorbed(ParamBuilder& builder, const QuantScheme& scheme, const std::string& name);
+  Status BindAbsorbed(BindContext& context, const TensorView& both);
   /// Width of what `down_` makes for the queries.
   int64_t QueryWidth() const {
     return mla_.q_lora_rank > 0 ? mla_.q_lora_rank : int64_t{heads_} * mla_.qk_head_dim();

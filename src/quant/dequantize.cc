@@ -1,34 +1,14 @@
 #include "quant/dequantize.h"
 
-#include <array>
-
 #include "base/check.h"
 #include "tensor/bf16.h"
 #include "tensor/f16.h"
 #include "tensor/f8.h"
 #include "tensor/ggml_block.h"
+#include "tensor/nf4.h"
 
 namespace gale {
 namespace {
-
-/// The quantiles of N(0, 1) that QLoRA chose, divided by the largest (arXiv 2305.14314, appendix
-/// E).
-constexpr std::array kNf4 = {-1.0F,
-                             -0.6961928009986877F,
-                             -0.5250730514526367F,
-                             -0.39491748809814453F,
-                             -0.28444138169288635F,
-                             -0.18477343022823334F,
-                             -0.09105003625154495F,
-                             0.0F,
-                             0.07958029955625534F,
-                             0.16093020141124725F,
-                             0.24611230194568634F,
-                             0.33791524171829224F,
-                             0.44070982933044434F,
-                             0.5626170039176941F,
-                             0.7229568362236023F,
-                             1.0F};
 
 float FloatAt(const TensorView& view, int64_t i) {
   switch (view.dtype) {

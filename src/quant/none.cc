@@ -1,25 +1,22 @@
-// Plain weights: one tensor [out, in] of the model's own dtype.
+// Plain weights: one tensor [out, in] of the model's own dtype, or in GGUF files ggml's blocks in
+// its place, which the loader hands over as they are.
 #include "quant/quant_scheme.h"
 
 namespace gale {
 namespace {
 
-class NoneScheme : public QuantScheme {
- public:
-  std::string_view name() const override { return "none"; }
+Result<std::unique_ptr<const QuantScheme>> MakePlain(const QuantSource&) {
+  return std::make_unique<const QuantScheme>();
+}
 
-  std::vector<QuantParam> Params(const LinearShape& shape) const override {
-    return {{".weight", {shape.out, shape.in}, shape.dtype}};
-  }
-
-  Result<LinearWeight> Canonicalize(const LinearShape& shape,
-                                    std::span<const RawParam> raw) const override {
-    return LinearWeight{{BlockCode::kNone, shape.dtype}, shape.in, shape.out, raw[0].view};
-  }
-};
-
-const NoneScheme scheme;
-const bool registered = RegisterQuantScheme(&scheme);
+const bool registered =
+    RegisterQuantScheme("none", MakePlain) && RegisterQuantScheme("gguf", MakePlain);
 
 }  // namespace
+
+const QuantScheme& PlainScheme() {
+  static const QuantScheme scheme;
+  return scheme;
+}
+
 }  // namespace gale

@@ -1,7 +1,7 @@
 // How a weight's bits are laid out; describes bits, not brands. Layer L1a.
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "tensor/dtype.h"
@@ -74,5 +74,8 @@ struct QuantFormat {
 
   friend bool operator==(const QuantFormat&, const QuantFormat&) = default;
 };
+
+/// Bytes of a weight [out, in] in canonical form: of its elements or codes, scales and zeros.
+size_t WeightBytesOf(const QuantFormat& format, int64_t in, int64_t out);
 
 }  // namespace gale

@@ -233,12 +233,16 @@ Status ParseAttention(const JsonObject& root, HfConfig& config) {
   return ParseLayerTypes(root, config);
 }
 
-Status ParseQuantization(const JsonObject& root, HfConfig& config) {
-  const auto value = root.Find("quantization_config");
+Status ParseQuantization(const JsonObject& root, const std::string& source, HfConfig& config) {
+  auto value = root.Find("quantization_config");
+  if (!value) value = root.Find("compression_config");  // its name of old
+  config.quant.source = source;
+  config.quant.json = R"({"quantization_config":{}})";
   if (!value) return {};
   GALE_ASSIGN_OR_RETURN(const JsonObject object, value->Object());
   GALE_ASSIGN_OR_RETURN(const JsonValue method, object.Get("quant_method"));
   GALE_ASSIGN_OR_RETURN(config.quant_method, method.String());
+  config.quant.json = fmt::format(R"({{"quantization_config":{}}})", value->Minified());
   return {};
 }
 
@@ -272,7 +276,7 @@ Result<HfConfig> ParseHfConfig(std::string_view json, const std::string& source,
   GALE_ASSIGN_OR_RETURN(config.mlp_bias, OptionalBool(root, "mlp_bias"));
   GALE_ASSIGN_OR_RETURN(config.moe,
                         ParseMoeConfig(root, config.num_layers, config.intermediate_size));
-  GALE_RETURN_IF_ERROR(ParseQuantization(root, config));
+  GALE_RETURN_IF_ERROR(ParseQuantization(root, source, config));
   GALE_ASSIGN_OR_RETURN(config.eos_token_ids,
                         ParseTokenIds(root, "eos_token_id", config.vocab_size));
   return config;

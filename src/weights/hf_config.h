@@ -18,6 +18,12 @@
 
 namespace gale {
 
+/// A checkpoint's quantization_config as it stands there; quant/ reads it.
+struct QuantConfig {
+  std::string json = "{}";  ///< {"quantization_config": ...}
+  std::string source;       ///< the file, for messages
+};
+
 /// A decoder-only transformer. Every field is validated: positive where it counts something,
 /// num_heads a multiple of num_kv_heads, head_dim even.
 struct HfConfig {
@@ -51,6 +57,7 @@ struct HfConfig {
   MoeConfig moe;
   MlaConfig mla;
   std::string quant_method = "none";  ///< quantization_config.quant_method
+  QuantConfig quant;
   std::vector<TokenId> eos_token_ids;
 };
 

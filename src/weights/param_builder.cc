@@ -2,11 +2,7 @@
 
 #include <algorithm>
 
-#include "base/host_limits.h"
 #include "base/status_macros.h"
-#include "base/thread_pool.h"
-#include "tensor/ggml_quantize.h"
-#include "weights/float_convert.h"
 
 namespace gale {
 
@@ -55,26 +51,6 @@ Result<RawParam> BindContext::AllocateHost(DType dtype, std::initializer_list<in
   return param;
 }
 
-Result<RawParam> BindContext::Quantize(RawParam param, GgmlType type) {
-  GALE_RETURN_IF_ERROR(BringToHost(param));
-  const int64_t rows = param.view.dim(0);
-  const int64_t in = param.view.dim(1);
-  GALE_ASSIGN_OR_RETURN(RawParam blocks, AllocateHost(DType::kU8, {rows, GgmlRowBytes(type, in)}));
-  blocks.blocks = type;
-  ThreadPool threads(AvailableCpus());
-  threads.ParallelFor(rows, [&](int64_t row, int) {
-    std::vector<float> x(static_cast<size_t>(in));
-    const TensorView source = param.view.Rows(row, row + 1);
-    ConvertElements({static_cast<const std::byte*>(source.data), source.Bytes()}, source.dtype,
-                    TensorView(x.data(), DType::kF32, {1, in}));
-    auto* block = static_cast<std::byte*>(blocks.view.Rows(row, row + 1).data);
-    for (int64_t i = 0; i < in; i += kGgmlBlockElements, block += GgmlBlockBytes(type)) {
-      QuantizeBlock(type, x.data() + i, block);
-    }
-  });
-  return blocks;
-}
-
 Status BindContext::BringToHost(RawParam& param) {
   if (!param.is_on_device || backend.info().is_host_memory) return {};
   GALE_ASSIGN_OR_RETURN(RawParam host, AllocateHost(param.view.dtype, {param.view.NumElements()}));
@@ -95,7 +71,8 @@ Result<TensorView> BindContext::PlaceTable(std::span<const float> values) {
   return view;
 }
 
-void ParamBuilder::Declare(std::vector<ParamSpec> specs, BindParams bind) {
+void ParamBuilder::Declare(std::vector<ParamSpec> specs, BindParams bind,
+                           std::optional<WeightPlan> together) {
   for (ParamSpec& spec : specs) {
     for (ParamPart& part : spec.parts) {
       const std::vector<std::string> names = part.names;
@@ -106,7 +83,7 @@ void ParamBuilder::Declare(std::vector<ParamSpec> specs, BindParams bind) {
       }
     }
   }
-  groups_.push_back({std::move(specs), std::move(bind)});
+  groups_.push_back({std::move(specs), std::move(bind), std::move(together)});
 }
 
 bool ParamBuilder::Ignores(std::string_view name) const {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -43,8 +44,10 @@ struct ParamSpec {
   /// are of one block type; else blocks are converted like any dtype.
   bool may_be_blocks = false;
   WeightUse use = WeightUse::kTable;
-  GgmlType quantize_as = GgmlType::kNone;  ///< what the layer makes of plain elements
-  bool on_host = false;                    ///< the layer reorders it there, whatever the device
+  QuantFormat made_into = {};  ///< what the layer makes of plain elements, unless that is plain too
+  int groups = 1;              ///< as in Linear
+  bool on_host = false;        ///< the layer reorders it there, whatever the device
+  bool is_optional = false;  ///< the checkpoint may lack it; the layer then gets an empty RawParam
 
   uint64_t NumElements() const;
 };
@@ -80,8 +83,6 @@ struct BindContext {
   Result<TensorView> Place(RawParam param);
   /// Memory that the host can write and Copy can read.
   Result<RawParam> AllocateHost(DType dtype, std::initializer_list<int64_t> dims);
-  /// A plain parameter [out, in] as blocks of `type`, in such memory.
-  Result<RawParam> Quantize(RawParam param, GgmlType type);
   /// Moves the parameter to such memory unless it is there: dummy weights are made on the device.
   Status BringToHost(RawParam& param);
   /// A table that the layer computed itself.
@@ -91,10 +92,20 @@ struct BindContext {
 /// Takes the raw parameters in the order of their declaration.
 using BindParams = std::function<Status(BindContext& context, std::vector<RawParam> params)>;
 
+/// A linear layer's weight as far as memory and kernels go.
+struct WeightPlan {
+  QuantFormat format;
+  int64_t in = 0;
+  int64_t out = 0;
+  int groups = 1;
+};
+
 /// Parameters that are bound together, so that only they are in memory twice while they are packed.
 struct ParamGroup {
   std::vector<ParamSpec> specs;
   BindParams bind;
+  /// What all specs make up together in the end; unset: each is a parameter of its own.
+  std::optional<WeightPlan> together;
 };
 
 class ParamBuilder {
@@ -107,7 +118,8 @@ class ParamBuilder {
   const std::vector<ParamGroup>& groups() const { return groups_; }
 
   /// `bind` is called once, before the layer is used; the layer must stay at its address.
-  void Declare(std::vector<ParamSpec> specs, BindParams bind);
+  void Declare(std::vector<ParamSpec> specs, BindParams bind,
+               std::optional<WeightPlan> together = std::nullopt);
   /// One tensor with a name of its own, put where the device reads it.
   void Declare(ParamSpec spec, TensorView* target);
   /// Of what is declared from now on, names that begin with `prefix` may begin with `alias` in its
@@ -120,13 +132,22 @@ class ParamBuilder {
   void IgnorePrefix(std::string prefix) { ignored_prefixes_.push_back(std::move(prefix)); }
   bool Ignores(std::string_view name) const;
 
+  /// Something that no checkpoint can make good, to be reported with what its tensors lack.
+  void AddFault(std::string fault) { faults_.push_back(std::move(fault)); }
+  const std::vector<std::string>& faults() const { return faults_; }
+
   uint64_t NumParameters() const;
+  /// What a back end is asked for such a weight.
+  LinearKey Key(const WeightPlan& weight) const {
+    return {weight.format, weight.in, weight.out, dtype_, numerics_, weight.groups > 1};
+  }
 
  private:
   DType dtype_;
   Numerics numerics_;
   std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
   std::vector<ParamGroup> groups_;
+  std::vector<std::string> faults_;
   std::vector<std::pair<std::string, std::string>> aliases_;
   std::set<std::string, std::less<>> ignored_;
   std::vector<std::string> ignored_prefixes_;

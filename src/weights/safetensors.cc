@@ -38,7 +38,7 @@ constexpr std::array kFileDTypes = {
     FileDType{"U32", 32, {}},
     FileDType{"F64", 64, {}},
     FileDType{"C64", 64, {}},
-    FileDType{"F8_E4M3", 8, {}},
+    FileDType{"F8_E4M3", 8, DType::kF8E4M3},
     FileDType{"F8_E5M2", 8, {}},
     FileDType{"F8_E8M0", 8, {}},
     FileDType{"F8_E4M3FNUZ", 8, {}},

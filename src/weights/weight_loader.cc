@@ -49,6 +49,7 @@ bool CanConvert(std::optional<DType> from, DType to) {
 std::string CheckPart(const ParamSpec& spec, const ParamPart& part, const Checkpoint& checkpoint) {
   const std::vector<int64_t> shape = PartShape(spec, part);
   const CheckpointTensor* entry = FindPart(checkpoint, part);
+  if (entry == nullptr && spec.is_optional) return {};
   if (entry == nullptr) {
     return fmt::format("missing {}: expected {} [{}]", fmt::join(part.names, " or "),
                        DTypeName(spec.dtype), fmt::join(shape, ", "));
@@ -56,7 +57,8 @@ std::string CheckPart(const ParamSpec& spec, const ParamPart& part, const Checkp
   const bool can_convert = entry->blocks != GgmlType::kNone
                                ? spec.dtype == DType::kF32 || spec.dtype == DType::kBf16
                                : CanConvert(entry->dtype, spec.dtype);
-  if (entry->shape != shape || !can_convert) {
+  const bool is_scalar = entry->shape.empty() && shape == std::vector<int64_t>{1};
+  if ((entry->shape != shape && !is_scalar) || !can_convert) {
     return fmt::format("{}: expected {} [{}], file has {} [{}]", entry->name, DTypeName(spec.dtype),
                        fmt::join(shape, ", "), entry->dtype_name, fmt::join(entry->shape, ", "));
   }
@@ -75,16 +77,33 @@ Status ReportFaults(const std::vector<std::string>& faults, const std::string& f
   return MakeError(ErrorCode::kDataCorrupt, std::move(message));
 }
 
+/// Of a parameter that a linear layer takes by itself.
+WeightPlan PlanOf(const ParamSpec& spec, const QuantFormat& format) {
+  return {format, spec.shape[1], spec.shape[0], spec.groups};
+}
+
+QuantFormat BlockFormat(GgmlType blocks) {
+  return {.code = BlockCode::kGgmlBlock, .data = DType::kU8, .ggml = blocks};
+}
+
+/// Whether the device computes with such blocks where the parameter goes.
+bool TakesBlocks(const ParamBuilder& builder, const ParamSpec& spec, GgmlType blocks,
+                 const Backend& backend) {
+  if (spec.use != WeightUse::kLinear && !backend.EmbedsBlocks(blocks)) return false;
+  return spec.use == WeightUse::kTable ||
+         backend.FindLinear(builder.Key(PlanOf(spec, BlockFormat(blocks)))) != nullptr;
+}
+
 /// The block type in which the parts are handed over; kNone: as elements of the spec's dtype.
-GgmlType KeptBlocks(const ParamSpec& spec, const Checkpoint& checkpoint) {
+GgmlType KeptBlocks(const ParamBuilder& builder, const ParamSpec& spec,
+                    const Checkpoint& checkpoint, const Backend& backend) {
   if (!spec.may_be_blocks) return GgmlType::kNone;
   const GgmlType first = FindPart(checkpoint, spec.parts.front())->blocks;
-  // No device multiplies by MXFP4 as it is; bf16 holds its numbers exactly.
-  if (first == GgmlType::kMxfp4) return GgmlType::kNone;
   const bool is_same = std::all_of(spec.parts.begin(), spec.parts.end(), [&](const auto& part) {
     return FindPart(checkpoint, part)->blocks == first;
   });
-  return is_same ? first : GgmlType::kNone;
+  if (!is_same || first == GgmlType::kNone) return GgmlType::kNone;
+  return TakesBlocks(builder, spec, first, backend) ? first : GgmlType::kNone;
 }
 
 /// The parameter as it lies in memory: blocks that are kept are rows of bytes.
@@ -95,6 +114,21 @@ ParamSpec AsStored(const ParamSpec& spec, GgmlType blocks) {
   stored.shape.back() = GgmlRowBytes(blocks, spec.shape.back());
   return stored;
 }
+
+/// What the memory that parameters are read to depends on.
+struct ReadContext {
+  const ParamBuilder& builder;
+  const Checkpoint& checkpoint;
+  Backend& backend;
+  ThreadPool& threads;
+
+  GgmlType KeptBlocksOf(const ParamSpec& spec) const {
+    return KeptBlocks(builder, spec, checkpoint, backend);
+  }
+  bool Has(const ParamSpec& spec) const {
+    return !spec.is_optional || FindPart(checkpoint, spec.parts.front()) != nullptr;
+  }
+};
 
 /// Whether the file's writer left the elements and their order as they were.
 bool IsPlain(const CheckpointTensor& entry) {
@@ -192,9 +226,10 @@ std::vector<float> Restored(const CheckpointTensor& tensor, std::span<const std:
   return values;
 }
 
-Result<RawParam> ReadParam(const ParamSpec& spec, const Checkpoint& checkpoint, Backend& backend,
-                           ThreadPool& threads) {
-  const GgmlType kept = KeptBlocks(spec, checkpoint);
+Result<RawParam> ReadParam(const ParamSpec& spec, const ReadContext& context) {
+  if (!context.Has(spec)) return RawParam();
+  const auto& [builder, checkpoint, backend, threads] = context;
+  const GgmlType kept = context.KeptBlocksOf(spec);
   const ParamSpec stored = AsStored(spec, kept);
   if (const TensorView view = ViewInPlace(stored, kept, checkpoint)) {
     return RawParam{view, {}, false, kept};
@@ -266,13 +301,10 @@ Status CheckMemory(size_t needed, const Backend& backend) {
 /// it nor the threads that read files wait while a layer binds what it has got.
 class DeviceReader {
  public:
-  DeviceReader(const ParamBuilder& builder, const Checkpoint& checkpoint, Backend& backend,
-               ThreadPool& threads)
-      : groups_(builder.groups()),
-        checkpoint_(checkpoint),
-        backend_(backend),
-        threads_(threads),
-        uploader_(backend, std::min(threads.threads(), kMaxThreads)) {}
+  explicit DeviceReader(const ReadContext& context)
+      : context_(context),
+        groups_(context.builder.groups()),
+        uploader_(context.backend, std::min(context.threads.threads(), kMaxThreads)) {}
 
   /// The parameters of the next group, all of them there.
   Result<std::vector<RawParam>> Next() {
@@ -307,19 +339,19 @@ class DeviceReader {
   }
 
   Result<RawParam> BeginParam(const ParamSpec& spec, WeightUploader::Ticket& ticket) {
+    if (!context_.Has(spec)) return RawParam();
     const bool is_plain = std::all_of(spec.parts.begin(), spec.parts.end(), [&](const auto& part) {
-      return IsPlain(*FindPart(checkpoint_, part));
+      return IsPlain(*FindPart(context_.checkpoint, part));
     });
-    const bool on_host = spec.on_host || spec.quantize_as != GgmlType::kNone;  // is made there
-    if (on_host || !is_plain) return ReadParam(spec, checkpoint_, backend_, threads_);
-    const GgmlType kept = KeptBlocks(spec, checkpoint_);
-    GALE_ASSIGN_OR_RETURN(RawParam param,
-                          AllocateParam(AsStored(spec, kept), backend_, MemoryKind::kDevice));
+    if (spec.on_host || !is_plain) return ReadParam(spec, context_);
+    const GgmlType kept = context_.KeptBlocksOf(spec);
+    GALE_ASSIGN_OR_RETURN(
+        RawParam param, AllocateParam(AsStored(spec, kept), context_.backend, MemoryKind::kDevice));
     param.is_on_device = true;
     param.blocks = kept;
     int64_t row = 0;
     for (const ParamPart& part : spec.parts) {
-      const CheckpointTensor& entry = *FindPart(checkpoint_, part);
+      const CheckpointTensor& entry = *FindPart(context_.checkpoint, part);
       const bool is_bytes = kept != GgmlType::kNone;
       uploader_.Push({.source = entry.data,
                       .dtype = is_bytes ? DType::kU8 : entry.dtype.value_or(DType::kU8),
@@ -331,10 +363,8 @@ class DeviceReader {
     return param;
   }
 
+  const ReadContext context_;
   const std::vector<ParamGroup>& groups_;
-  const Checkpoint& checkpoint_;
-  Backend& backend_;
-  ThreadPool& threads_;
   size_t begun_ = 0;  ///< groups
   size_t bytes_ahead_ = 0;
   std::deque<Group> under_way_;
@@ -348,9 +378,9 @@ void ReleasePages(const ParamGroup& group, const Checkpoint& checkpoint) {
   for (const ParamSpec& spec : group.specs) {
     if (spec.use == WeightUse::kTable) continue;
     for (const ParamPart& part : spec.parts) {
-      const CheckpointTensor& entry = *FindPart(checkpoint, part);
-      if (!IsPlain(entry)) continue;
-      const std::span<const std::byte> data = entry.data;
+      const CheckpointTensor* entry = FindPart(checkpoint, part);
+      if (entry == nullptr || !IsPlain(*entry)) continue;
+      const std::span<const std::byte> data = entry->data;
       const auto first = reinterpret_cast<uintptr_t>(data.data());
       const uintptr_t begin = (first + page - 1) / page * page;
       const uintptr_t end = (first + data.size()) / page * page;
@@ -383,43 +413,76 @@ Status BindAll(const ParamBuilder& builder, BindContext context, const WeightPro
   return context.stream.Synchronize();
 }
 
-/// What a kernel that reads host memory makes of a linear layer's weight beside it.
-size_t PackedBytes(const ParamBuilder& builder, const ParamSpec& spec, GgmlType blocks,
-                   const Backend& backend) {
-  if (spec.use == WeightUse::kTable || !backend.info().is_host_memory) return 0;
-  LinearKey key{.format = {BlockCode::kNone, spec.dtype},
-                .in = spec.shape[1],
-                .out = spec.shape[0],
-                .activation = builder.dtype(),
-                .numerics = builder.numerics()};
-  if (blocks != GgmlType::kNone) key.format = {BlockCode::kGgmlBlock, DType::kU8, blocks};
+/// What a kernel makes of a weight for itself; 0: it borrows the weight.
+size_t PackedBytes(const ParamBuilder& builder, const WeightPlan& weight, const Backend& backend) {
+  const LinearKey key = builder.Key(weight);
   const LinearKernel* kernel = backend.FindLinear(key);
   return kernel == nullptr ? 0 : kernel->PackedBytes(key);
+}
+
+/// The same weight as plain elements where the device has no kernel for its format.
+WeightPlan AsComputed(const ParamBuilder& builder, WeightPlan weight, const Backend& backend) {
+  if (weight.format.code != BlockCode::kNone && !backend.FindLinear(builder.Key(weight))) {
+    weight.format = {.data = builder.dtype()};
+  }
+  return weight;
+}
+
+/// Bytes of a weight that is made while it is bound.
+size_t MadeBytes(const ParamBuilder& builder, const WeightPlan& weight, const Backend& backend) {
+  const WeightPlan computed = AsComputed(builder, weight, backend);
+  const size_t packed_bytes = PackedBytes(builder, computed, backend);
+  return packed_bytes > 0 ? packed_bytes
+                          : WeightBytesOf(computed.format, computed.in, computed.out);
+}
+
+/// Adds a parameter of a group of its own.
+void CountParam(const ParamBuilder& builder, const ParamSpec& spec, const Checkpoint* checkpoint,
+                const Backend& backend, WeightBytes& total) {
+  const GgmlType kept =
+      checkpoint == nullptr ? GgmlType::kNone : KeptBlocks(builder, spec, *checkpoint, backend);
+  const bool is_made = kept == GgmlType::kNone && spec.made_into.code != BlockCode::kNone;
+  const bool is_made_table = is_made && spec.use != WeightUse::kLinear &&
+                             spec.made_into.code == BlockCode::kGgmlBlock &&
+                             backend.EmbedsBlocks(spec.made_into.ggml);
+  if (is_made && !is_made_table) {
+    total.private_bytes += MadeBytes(builder, PlanOf(spec, spec.made_into), backend);
+    if (spec.use == WeightUse::kLinear) return;
+  }
+  const GgmlType blocks = is_made_table ? spec.made_into.ggml : kept;
+  const ParamSpec stored = AsStored(spec, blocks);
+  const bool packs = spec.use != WeightUse::kTable && backend.info().is_host_memory;
+  if (packs && (!is_made || is_made_table)) {
+    const QuantFormat format =
+        blocks == GgmlType::kNone ? QuantFormat{.data = spec.dtype} : BlockFormat(blocks);
+    const size_t packed_bytes = PackedBytes(builder, PlanOf(spec, format), backend);
+    total.private_bytes += packed_bytes;
+    if (packed_bytes > 0 && spec.use == WeightUse::kLinear) return;
+  }
+  const bool can_map = checkpoint != nullptr && backend.info().is_host_memory && kept == blocks;
+  const bool is_mapped = can_map && ViewInPlace(stored, kept, *checkpoint);
+  (is_mapped ? total.mapped_bytes : total.private_bytes) += SpecBytes(stored);
 }
 
 }  // namespace
 
 WeightBytes CountWeightBytes(const ParamBuilder& builder, const Checkpoint* checkpoint,
                              const Backend& backend) {
-  const bool can_map = checkpoint != nullptr && backend.info().is_host_memory;
   WeightBytes total;
   for (const ParamGroup& group : builder.groups()) {
+    if (group.together) {
+      total.private_bytes += MadeBytes(builder, *group.together, backend);
+      continue;
+    }
     for (const ParamSpec& spec : group.specs) {
-      const GgmlType kept = checkpoint != nullptr ? KeptBlocks(spec, *checkpoint) : GgmlType::kNone;
-      const GgmlType blocks = kept == GgmlType::kNone ? spec.quantize_as : kept;
-      const size_t packed_bytes = PackedBytes(builder, spec, blocks, backend);
-      total.private_bytes += packed_bytes;
-      if (packed_bytes > 0 && spec.use == WeightUse::kLinear) continue;
-      const ParamSpec stored = AsStored(spec, blocks);
-      const bool is_mapped = can_map && kept == blocks && ViewInPlace(stored, kept, *checkpoint);
-      (is_mapped ? total.mapped_bytes : total.private_bytes) += SpecBytes(stored);
+      CountParam(builder, spec, checkpoint, backend, total);
     }
   }
   return total;
 }
 
 Status CheckParams(const ParamBuilder& builder, const Checkpoint& checkpoint) {
-  std::vector<std::string> faults;
+  std::vector<std::string> faults = builder.faults();
   std::unordered_set<std::string_view> known;
   for (const ParamGroup& group : builder.groups()) {
     for (const ParamSpec& spec : group.specs) {
@@ -451,13 +514,13 @@ Status LoadWeights(const ParamBuilder& builder, std::unique_ptr<const Checkpoint
   const std::unique_ptr<Stream> stream = backend.CreateStream();
   ThreadPool threads(AvailableCpus());
   const BindContext context{backend, *stream, *builder.store()};
+  const ReadContext reading{builder, source, backend, threads};
   if (!backend.info().is_host_memory) {
-    DeviceReader reader(builder, source, backend, threads);
+    DeviceReader reader(reading);
     return BindAll(builder, context, progress, [&](const ParamGroup&) { return reader.Next(); });
   }
   return BindAll(builder, context, progress, [&](const ParamGroup& group) {
-    return ReadGroup(
-        group, [&](const ParamSpec& spec) { return ReadParam(spec, source, backend, threads); });
+    return ReadGroup(group, [&](const ParamSpec& spec) { return ReadParam(spec, reading); });
   });
 }
 

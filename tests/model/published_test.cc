@@ -106,7 +106,7 @@ class DeclaredModel {
       ADD_FAILURE() << config.error().message;
       return;
     }
-    model_ = (*FindModel(config->architecture))(*config, **FindQuantScheme("none"), builder_);
+    model_ = (*FindModel(config->architecture))(*config, PlainScheme(), builder_);
     has_images_ = config->architecture.ends_with("ForConditionalGeneration");
   }
 
