@@ -11,6 +11,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include <fmt/format.h>
 
 #include "backend/device_speed.h"
+#include "backend/kv_format.h"
 #include "backend/registry.h"
 #include "base/status_macros.h"
 #include "gale/model_info.h"
@@ -180,6 +182,9 @@ class Bench {
     }
     if (backend_.info().is_host_memory) {
       Attention(DType::kBf16, {"1 of 32k", 12, 2, {32768}, 1});
+      Attention(DType::kBf16, {"1 of 32k in int8", 12, 2, {32768}, 1, KvFormat::kInt8});
+      Attention(DType::kBf16, {"1 of 32k in fp8", 12, 2, {32768}, 1, KvFormat::kFp8});
+      Attention(DType::kBf16, {"1 of 32k in int4", 12, 2, {32768}, 1, KvFormat::kInt4});
     } else {
       LargeAttention();
     }
@@ -521,6 +526,7 @@ class Bench {
     int kv_heads;
     std::vector<int> positions;
     int queries;
+    std::optional<KvFormat> cache = {};  ///< unset: of the queries' dtype
   };
 
   /// Llama-3-8B's: decode of even and of very uneven lengths, and prompts.
@@ -536,6 +542,18 @@ class Bench {
     Attention(kType, {"16 x 1024 of 1024", 32, 8, std::vector<int>(16, 1024), 1024});
     Attention(kType, {"2048 of 32k", 32, 8, {32768}, 2048});
     Attention(kType, {"64 of 4096", 32, 8, {4096}, 64});
+    const std::pair<const char*, KvFormat> formats[] = {
+        {"fp8", KvFormat::kFp8}, {"int8", KvFormat::kInt8}, {"int4", KvFormat::kInt4}};
+    for (const auto& [name, cache] : formats) {
+      const auto add = [&](std::string shape, std::vector<int> positions, int queries) {
+        Attention(kType, {shape + " in " + name, 32, 8, std::move(positions), queries, cache});
+      };
+      add("64 x 1 of 4096", std::vector<int>(64, 4096), 1);
+      add("1 of 32k", {32768}, 1);
+      add("256 x 1 of 128", std::vector<int>(256, 128), 1);
+      add("8192 of 8192", {8192}, 8192);
+      add("2048 of 32k", {32768}, 2048);
+    }
   }
 
   void Attention(DType dtype, const AttentionShape& shape) {
@@ -564,8 +582,9 @@ class Bench {
       cu_seqlens.push_back(cu_seqlens.back() + shape.queries);
       pairs += shape.queries * (positions - shape.queries + (shape.queries + 1) / 2.0);
     }
-    const double layer_bytes = 2.0 * shape.kv_heads * kHeadDim * blocks * kBlockTokens *
-                               static_cast<double>(DTypeBytes(dtype));
+    const KvFormat cache = shape.cache.value_or(PlainKv(dtype));
+    const int64_t rows = int64_t{2} * shape.kv_heads * blocks * kBlockTokens;
+    const auto layer_bytes = static_cast<double>(KvBytes(cache, rows, kHeadDim));
     const int layers = Copies(layer_bytes, shape.queries);
     const AttentionSpec spec{.layers = layers,
                              .q_heads = shape.q_heads,
@@ -573,7 +592,7 @@ class Bench {
                              .head_dim = kHeadDim,
                              .scale = 0.088F,
                              .dtype = dtype,
-                             .kv = dtype,
+                             .kv = cache,
                              .numerics = options_.numerics};
     const auto attention = backend_.CreateAttention(spec);
     const auto block_bytes = static_cast<int64_t>(attention->BytesPerBlock(kBlockTokens));

@@ -38,8 +38,8 @@ Status DecoderStep::Prepare(Stream& stream, const StepShape& shape) {
   const int64_t blocks = shape.seqs * seq_blocks;
 
   const auto block_bytes = static_cast<int64_t>(attention_->BytesPerBlock(block_tokens));
-  const auto element_bytes = static_cast<int64_t>(DTypeBytes(spec.kv));
-  GALE_ASSIGN_OR_RETURN(TensorView pool, Take(spec.kv, {blocks, block_bytes / element_bytes}));
+  const auto element_bytes = static_cast<int64_t>(DTypeBytes(spec.dtype));
+  GALE_ASSIGN_OR_RETURN(TensorView pool, Take(spec.dtype, {blocks, block_bytes / element_bytes}));
   GALE_ASSIGN_OR_RETURN(DummyWeights numbers, DummyWeights::Create(backend_, stream));
   numbers.Fill({.name = "cache", .seed = 1}, pool);
   GALE_RETURN_IF_ERROR(stream.Synchronize());  // the numbers' table goes away

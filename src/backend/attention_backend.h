@@ -28,7 +28,7 @@ struct AttentionSpec {
   float scale = 1;             ///< multiplies q.k before the softmax
   float softcap = 0;           ///< then scores become softcap * tanh(score / softcap); 0: they stay
   DType dtype = DType::kBf16;  ///< of q and out
-  DType kv = DType::kBf16;
+  KvFormat kv = KvFormat::kBf16;
   Numerics numerics = Numerics::kBatchInvariant;
 
   int value_dim() const { return kind == KvKind::kLatent ? latent_value_dim : head_dim; }

@@ -69,6 +69,19 @@ double ElementBytes(const LlmEngine& engine) {
   return engine.config().dtype == ModelDType::kF32 ? 4 : 2;
 }
 
+/// Of a key or a value in the cache, its share of a scale included.
+double CachedElementBytes(const LlmEngine& engine) {
+  const double scale = 4.0 / engine.model_info().head_dim;
+  switch (engine.config().kv_cache_dtype.value_or(KvFormat::kBf16)) {
+    case KvFormat::kF32: return 4;
+    case KvFormat::kBf16: return 2;
+    case KvFormat::kFp8:
+    case KvFormat::kInt8: return 1 + scale;
+    case KvFormat::kInt4: return 0.5 + scale;
+  }
+  return 0;
+}
+
 /// The weights, and each sequence's keys and values at the middle of its reply, windows full.
 double StepBytes(const LlmEngine& engine, const BenchCase& what) {
   const ModelInfo& info = engine.model_info();
@@ -77,7 +90,7 @@ double StepBytes(const LlmEngine& engine, const BenchCase& what) {
                               (what.prompt_tokens + what.output_tokens / 2.0) +
                           static_cast<double>(info.kv_window_bytes);
   return StepWeightBytes(engine, what.prompts) +
-         kv_bytes / checkpoint_element_bytes * ElementBytes(engine) * what.prompts;
+         kv_bytes / checkpoint_element_bytes * CachedElementBytes(engine) * what.prompts;
 }
 
 }  // namespace

@@ -117,6 +117,17 @@ void AddPrecisionFlags(CLI::App& command, EngineConfig& config) {
        {"int4", LoadQuantization::kInt4}},
       "Weights of linear layers as 8-bit or 4-bit numbers, made while the model loads, 32 to a "
       "scale; the output head has 8 bits either way (default none)");
+  AddChoice<std::optional<KvFormat>>(
+      command, "--kv-cache-dtype", config.kv_cache_dtype,
+      {{"auto", std::nullopt},
+       {"f32", KvFormat::kF32},
+       {"bf16", KvFormat::kBf16},
+       {"fp8", KvFormat::kFp8},
+       {"int8", KvFormat::kInt8},
+       {"int4", KvFormat::kInt4}},
+      "Keys and values in the cache: auto, as the arithmetic has them; fp8, int8 and int4 have a "
+      "scale for each token and head, and leave room for twice or four times as many tokens "
+      "(default auto)");
 }
 
 void AddEngineFlags(CLI::App& command, EngineConfig& config) {

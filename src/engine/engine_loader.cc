@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "backend/kv_format.h"
 #include "backend/registry.h"
 #include "base/host_limits.h"
 #include "base/status_macros.h"
@@ -57,7 +58,8 @@ class MemoryPlanner {
   Status Decide(const Model& model, const WeightBytes& weights) {
     const DeviceInfo device = backend_.info();
     if (weights.private_bytes > device.free_bytes) return {};  // the weight loader says it better
-    GALE_ASSIGN_OR_RETURN(const auto groups, CreateKvGroups(backend_, model, config_.block_tokens));
+    GALE_ASSIGN_OR_RETURN(const auto groups, CreateKvGroups(backend_, model, config_.block_tokens,
+                                                            config_.kv_cache_dtype));
     demand_.free_bytes = device.free_bytes - weights.private_bytes;
     const auto step_bytes = [&] {
       const StepLimits limits = MakeLimits(config_, model, device, demand_.model_max_len);
@@ -147,7 +149,8 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   GALE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options, *backend, progress));
   GALE_ASSIGN_OR_RETURN(
       std::unique_ptr<Worker> worker,
-      Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens));
+      Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens,
+                     config.kv_cache_dtype));
 
   const Model& model = worker->model();
   const MemoryPlan& plan = planner.plan();
@@ -160,6 +163,7 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
   parts.config.device = worker->backend().info().name;
   parts.device = worker->backend().info().description;
   parts.config.dtype = ResolvedDType(model.dtype());
+  parts.config.kv_cache_dtype = config.kv_cache_dtype.value_or(PlainKv(model.dtype()));
   parts.config.threads = config.threads > 0 ? config.threads : AvailableCpus();
   parts.config.max_model_len = plan.max_model_len;
   parts.config.kv_cache_bytes = plan.kv_bytes;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backend/kv_format.h"
 #include "nn/mla_attention.h"
 
 namespace gale {
@@ -66,7 +67,7 @@ AttentionSpec Decoder::MakeSpec(int window) const {
   if (config_.mla.kv_lora_rank > 0) {
     AttentionSpec spec = MlaAttention::Spec(config_.mla, config_.num_heads, config_.rope);
     spec.dtype = dtype_;
-    spec.kv = dtype_;
+    spec.kv = PlainKv(dtype_);
     spec.numerics = numerics_;
     return spec;
   }
@@ -79,7 +80,7 @@ AttentionSpec Decoder::MakeSpec(int window) const {
           .scale = 1 / std::sqrt(static_cast<float>(config_.query_pre_attn_scalar)),
           .softcap = static_cast<float>(config_.attn_logit_softcap),
           .dtype = dtype_,
-          .kv = dtype_,
+          .kv = PlainKv(dtype_),
           .numerics = numerics_};
 }
 

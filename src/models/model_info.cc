@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/kv_format.h"
 #include "base/status_macros.h"
 #include "models/model_registry.h"
 #include "models/model_source.h"
@@ -13,9 +14,9 @@ namespace gale {
 namespace {
 
 uint64_t KvBytesPerPosition(const AttentionSpec& spec) {
-  const uint64_t elements = uint64_t(spec.kv_heads) * spec.head_dim;
-  const uint64_t parts = spec.kind == KvKind::kLatent ? 1 : 2;  // values are a part of the keys
-  return parts * uint64_t(spec.layers) * elements * DTypeBytes(spec.kv);
+  const int64_t parts = spec.kind == KvKind::kLatent ? 1 : 2;  // values are a part of the keys
+  const int64_t rows = parts * spec.layers * spec.kv_heads;
+  return static_cast<uint64_t>(KvBytes(spec.kv, rows, spec.head_dim));
 }
 
 /// Fills in what the model declares; tied weights are counted once. Quantized models count as what

@@ -38,18 +38,21 @@ Worker::Worker(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model)
     : backend_(std::move(backend)), model_(std::move(model)) {}
 
 Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model& model,
-                                                   int block_tokens) {
+                                                   int block_tokens,
+                                                   std::optional<KvFormat> format) {
   std::vector<KvGroupRuntime> groups;
-  for (const AttentionGroup& group : model.attention_groups()) {
+  for (AttentionGroup& group : model.attention_groups()) {
     KvGroupRuntime& runtime = groups.emplace_back();
+    if (format) group.spec.kv = *format;
     runtime.attention = backend.CreateAttention(group.spec);
     if (runtime.attention == nullptr) {
       return MakeError(
           ErrorCode::kUnsupported,
           fmt::format("device '{}' has no attention for {}heads of {} elements, which this model "
-                      "has; run it with --device cpu",
+                      "has{} run it with --device cpu",
                       backend.info().name, group.spec.kind == KvKind::kLatent ? "latent " : "",
-                      group.spec.head_dim));
+                      group.spec.head_dim,
+                      format ? ", and such a cache; leave --kv-cache-dtype out, or" : ";"));
     }
     const std::span<const int> allowed = runtime.attention->BlockTokens();
     if (std::ranges::find(allowed, block_tokens) == allowed.end()) {
@@ -79,13 +82,15 @@ KvCacheSpec DescribeKvCache(const Model& model, std::span<const KvGroupRuntime> 
 }
 
 Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
-                                               std::unique_ptr<Model> model, int block_tokens) {
+                                               std::unique_ptr<Model> model, int block_tokens,
+                                               std::optional<KvFormat> format) {
   std::unique_ptr<Worker> worker(new Worker(std::move(backend), std::move(model)));
   GALE_ASSIGN_OR_RETURN(worker->groups_,
-                        CreateKvGroups(*worker->backend_, *worker->model_, block_tokens));
+                        CreateKvGroups(*worker->backend_, *worker->model_, block_tokens, format));
   // Its sums are not those of the layers, so it cannot serve some steps of a sequence and not
   // others where every row must have one order of sums.
-  const std::optional<DecoderDescription> decoder = worker->model_->Describe();
+  std::optional<DecoderDescription> decoder = worker->model_->Describe();
+  if (decoder && format) decoder->attention.kv = *format;
   if (decoder && decoder->attention.numerics == Numerics::kFast) {
     GALE_ASSIGN_OR_RETURN(worker->fused_, worker->backend_->CreateFusedDecoder(*decoder));
   }

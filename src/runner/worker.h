@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,11 +13,13 @@
 
 namespace gale {
 
-/// The attention of every KV group of a model.
+/// The attention of every KV group of a model, over a cache of `format`, or of the model's own
+/// dtype.
 /// Errors: kUnsupported when the device has no attention for the model's heads; kInvalidArgument
 /// when an attention back end does not take `block_tokens`.
 Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model& model,
-                                                   int block_tokens);
+                                                   int block_tokens,
+                                                   std::optional<KvFormat> format = {});
 /// What the control column must know of these groups' cache.
 KvCacheSpec DescribeKvCache(const Model& model, std::span<const KvGroupRuntime> groups);
 
@@ -27,7 +30,8 @@ class Worker {
   /// decoder if the device has one for the model (its buffers are part of what the device then
   /// lacks in free memory). Allocates nothing else yet. Errors: those of CreateKvGroups.
   static Result<std::unique_ptr<Worker>> Create(std::unique_ptr<Backend> backend,
-                                                std::unique_ptr<Model> model, int block_tokens);
+                                                std::unique_ptr<Model> model, int block_tokens,
+                                                std::optional<KvFormat> format = {});
 
   /// What the control column must know of this rank's cache.
   KvCacheSpec kv_cache_spec() const { return DescribeKvCache(*model_, groups_); }

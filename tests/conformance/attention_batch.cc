@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tensor/f8.h"
+
 namespace gale::test {
 namespace {
 
@@ -250,6 +252,36 @@ class Runner {
 };
 
 }  // namespace
+
+HostTensor AsCached(KvFormat format, const HostTensor& rows) {
+  HostTensor cached = rows;
+  if (format == KvFormat::kF32 || format == KvFormat::kBf16) {
+    const DType dtype = format == KvFormat::kF32 ? DType::kF32 : DType::kBf16;
+    for (double& value : cached.values) value = RoundTo(dtype, value);
+    return cached;
+  }
+  const auto width = static_cast<ptrdiff_t>(rows.dims.back());
+  for (auto row = cached.values.begin(); row != cached.values.end(); row += width) {
+    const auto low = static_cast<float>(*std::min_element(row, row + width));
+    const auto high = static_cast<float>(*std::max_element(row, row + width));
+    const float most = std::max(-low, high);
+    float scale = most * (1.0F / (format == KvFormat::kFp8 ? 448 : 127));
+    float offset = 0;
+    if (format == KvFormat::kInt4) {
+      scale = static_cast<float>(RoundTo(DType::kBf16, (high - low) * (1.0F / 15)));
+      offset = static_cast<float>(RoundTo(DType::kBf16, low + 8 * scale));
+    }
+    std::for_each(row, row + width, [&](double& value) {
+      const float scaled = (static_cast<float>(value) - offset) * (1.0F / scale);
+      const double code = format == KvFormat::kFp8 ? ToFloat(ToF8E4M3(scaled))
+                          : format == KvFormat::kInt8
+                              ? std::nearbyint(scaled)
+                              : std::clamp(std::nearbyint(scaled), -8.0F, 7.0F);
+      value = scale * code + offset;
+    });
+  }
+  return cached;
+}
 
 HostTensor LastElements(const HostTensor& tensor, int count) {
   HostTensor last = tensor;

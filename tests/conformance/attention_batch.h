@@ -31,6 +31,10 @@ struct AttentionInputs {
   HostTensor sinks = {};            ///< [q_heads], where the problem has them
 };
 
+/// As a cache of this format gives them back, [positions, heads, head_dim]: by the rules of
+/// backend/kv_format.h, in f32 as devices have it.
+HostTensor AsCached(KvFormat format, const HostTensor& rows);
+
 /// The last `count` elements of the last dimension.
 HostTensor LastElements(const HostTensor& tensor, int count);
 

@@ -4,25 +4,31 @@
 // exp(s - max) / sum are then off by a factor of at most 1 + 2 max e + (n + 32) u for n positions
 // (rescaling and summation), and so is every output relative to sum p |v|. A soft cap does not
 // enlarge an error (its slope is at most 1) and adds 8 u of what it yields.
-// A device may round its
-// weights to the activation dtype before the product with V (tensor cores do): + v sum p |v|.
+// A device may round its weights to the activation dtype before the product with V (tensor cores
+// do): + v sum p |v|; and what a quantized cache stands for, which is another v scale sum |q k| in
+// e and v sum p |v|.
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <string_view>
 
 #include <fmt/format.h>
 
+#include "backend/kv_format.h"
 #include "conformance/attention_batch.h"
 #include "conformance/op_case.h"
 
 namespace gale::test {
 namespace {
 
-/// Outputs of the sequence's query at `position`, all heads.
+/// Outputs of the sequence's query at `position`, all heads. `inputs` has keys and values as the
+/// cache gives them back.
 void AddRow(const AttentionProblem& problem, const AttentionInputs& inputs, size_t sequence,
             int position, Mutation mutation, const HostTensor& got, int64_t row, OpResult* result) {
   const AttentionSpec& spec = problem.spec;
   const double u = Roundoff(DType::kF32);
   const double v = spec.dtype == DType::kF32 ? 0 : Roundoff(spec.dtype);
+  const double cache_roundoff = IsQuantized(spec.kv) ? v : 0;
   const int dim = spec.head_dim;
   int window = spec.kind == KvKind::kSlidingWindow ? spec.window : position + 1;
   if (mutation == Mutation::kWindowOffByOne) ++window;
@@ -30,9 +36,6 @@ void AddRow(const AttentionProblem& problem, const AttentionInputs& inputs, size
   const int last = position - (mutation == Mutation::kMaskOffByOne ? 1 : 0);
   const auto element = [&](const HostTensor& tensor, int64_t p, int head, int d) {
     return tensor.values[static_cast<size_t>((p * tensor.dim(1) + head) * tensor.dim(2) + d)];
-  };
-  const auto cached = [&](const HostTensor& tensor, int64_t p, int head, int d) {
-    return RoundTo(spec.kv, element(tensor, p, head, d));
   };
   for (int head = 0; head < spec.q_heads; ++head) {
     int kv_head = head / (spec.q_heads / spec.kv_heads);
@@ -44,11 +47,11 @@ void AddRow(const AttentionProblem& problem, const AttentionInputs& inputs, size
       double magnitude = 0;
       for (int d = 0; d < dim; ++d) {
         const double product = element(inputs.q[sequence], position, head, d) *
-                               cached(inputs.k[sequence], p, kv_head, d) * spec.scale;
+                               element(inputs.k[sequence], p, kv_head, d) * spec.scale;
         score += product;
         magnitude += std::abs(product);
       }
-      double error = (dim + 4) * u * magnitude;
+      double error = ((dim + 4) * u + cache_roundoff) * magnitude;
       if (spec.softcap > 0 && mutation != Mutation::kNoSoftcap) {
         score = spec.softcap * std::tanh(score / spec.softcap);
         error += 8 * u * std::abs(score);
@@ -70,11 +73,11 @@ void AddRow(const AttentionProblem& problem, const AttentionInputs& inputs, size
         const HostTensor& values =
             mutation == Mutation::kWrongValues ? inputs.k[sequence] : inputs.v[sequence];
         const double term =
-            weights[j] / sum * cached(values, first + static_cast<int>(j), kv_head, d);
+            weights[j] / sum * element(values, first + static_cast<int>(j), kv_head, d);
         want += term;
         magnitude += std::abs(term);
       }
-      const double bound = magnitude * (2 * score_error + (n + 32) * u + v);
+      const double bound = magnitude * (2 * score_error + (n + 32) * u + v + cache_roundoff);
       result->Add(element(got, row, head, d), want, bound + v * std::abs(want));
     }
   }
@@ -83,8 +86,15 @@ void AddRow(const AttentionProblem& problem, const AttentionInputs& inputs, size
 OpCase AttentionCase(std::string name, AttentionProblem problem, std::vector<Mutation> must_fail) {
   problem.spec.scale = 1 / std::sqrt(static_cast<float>(problem.spec.head_dim));
   const auto run = [problem](Device& device, Mutation mutation) {
-    const AttentionInputs inputs = RandomInputs(problem, 9);
+    AttentionInputs inputs = RandomInputs(problem, 9);
     const std::vector<HostTensor> got = RunAttention(device, problem, inputs);
+    const KvFormat kv = mutation == Mutation::kPlainCache ? KvFormat::kF32 : problem.spec.kv;
+    for (size_t s = 0; s < got.size(); ++s) {
+      inputs.k[s] = AsCached(kv, inputs.k[s]);
+      inputs.v[s] = problem.spec.kind == KvKind::kLatent
+                        ? LastElements(inputs.k[s], problem.spec.latent_value_dim)
+                        : AsCached(kv, inputs.v[s]);
+    }
     OpResult result;
     for (size_t s = 0; s < got.size(); ++s) {
       const SequenceShape& shape = problem.sequences[s];
@@ -97,7 +107,8 @@ OpCase AttentionCase(std::string name, AttentionProblem problem, std::vector<Mut
   return {"Attention/" + std::move(name), run, std::move(must_fail)};
 }
 
-AttentionSpec Spec(int q_heads, int kv_heads, int head_dim, DType dtype, DType kv, int window = 0) {
+AttentionSpec Spec(int q_heads, int kv_heads, int head_dim, DType dtype, KvFormat kv,
+                   int window = 0) {
   return {.kind = window > 0 ? KvKind::kSlidingWindow : KvKind::kFull,
           .layers = 2,
           .q_heads = q_heads,
@@ -106,6 +117,63 @@ AttentionSpec Spec(int q_heads, int kv_heads, int head_dim, DType dtype, DType k
           .window = window,
           .dtype = dtype,
           .kv = kv};
+}
+
+AttentionSpec Spec(int q_heads, int kv_heads, int head_dim, DType dtype, DType kv, int window = 0) {
+  return Spec(q_heads, kv_heads, head_dim, dtype, PlainKv(kv), window);
+}
+
+std::string_view Name(KvFormat format) {
+  switch (format) {
+    case KvFormat::kF32: return "f32";
+    case KvFormat::kBf16: return "bf16";
+    case KvFormat::kFp8: return "fp8";
+    case KvFormat::kInt8: return "int8";
+    case KvFormat::kInt4: return "int4";
+  }
+  return "?";
+}
+
+using AddCase = std::function<void(std::string name, AttentionProblem problem)>;
+
+/// Quantized caches under all that attention is asked for.
+void AddQuantized(const AddCase& add) {
+  const std::vector<SequenceShape> some = {{0, 33, {}}, {47, 2, {}}, {37, 1, {7, 30}}};
+  const std::vector<SequenceShape> mixed = {{0, 60, {}}, {130, 50, {}}, {300, 1, {}}, {250, 9, {}}};
+  const std::vector<SequenceShape> decodes = {{700, 1, {}}, {20, 1, {}}, {299, 1, {}}, {0, 1, {}}};
+  for (const KvFormat kv : {KvFormat::kFp8, KvFormat::kInt8, KvFormat::kInt4}) {
+    for (const DType dtype : {DType::kF32, DType::kBf16}) {
+      const std::string suffix = fmt::format("{}_{}", Name(kv), DTypeName(dtype));
+      for (const int head_dim : {20, 64, 80, 128, 256}) {
+        add(fmt::format("quantized_dim{}_{}", head_dim, suffix),
+            {Spec(4, 2, head_dim, dtype, kv), 16, some});
+        if (dtype == DType::kF32 || head_dim % 64 != 0) continue;
+        for (const int window : {6, 290}) {
+          AttentionProblem problem{Spec(16, 2, head_dim, dtype, kv, window), 16, decodes};
+          problem.sinks = true;
+          add(fmt::format("quantized_window{}_dim{}_{}", window, head_dim, suffix), problem);
+        }
+        add(fmt::format("quantized_mixed_dim{}_{}", head_dim, suffix),
+            {Spec(6, 2, head_dim, dtype, kv), 16, mixed});
+      }
+      for (const int group : {1, 5, 8, 16}) {
+        add(fmt::format("quantized_group{}_{}", group, suffix),
+            {Spec(2 * group, 2, 64, dtype, kv), 16, {{90, 1, {}}, {0, 19, {}}}});
+      }
+      for (const int block_tokens : {32, 128}) {
+        add(fmt::format("quantized_block{}_{}", block_tokens, suffix),
+            {Spec(4, 2, 64, dtype, kv), block_tokens, mixed, 192});
+      }
+      AttentionProblem graph{Spec(4, 2, 128, dtype, kv), 16, decodes, 0, true, 3};
+      graph.spec.softcap = 0.8F;
+      graph.sinks = true;
+      add("quantized_graph_" + suffix, graph);
+      AttentionProblem latent{Spec(6, 1, 96, dtype, kv), 16, some};
+      latent.spec.kind = KvKind::kLatent;
+      latent.spec.latent_value_dim = 80;
+      add("quantized_latent_" + suffix, latent);
+    }
+  }
 }
 
 }  // namespace
@@ -117,11 +185,18 @@ std::vector<OpCase> AttentionCases() {
   const auto add = [&](std::string name, AttentionProblem problem) {
     std::vector<Mutation> must_fail = {Mutation::kMaskOffByOne};
     if (problem.spec.kv_heads > 1) must_fail.push_back(Mutation::kSwapKvHeads);
-    if (problem.spec.window > 0) must_fail.push_back(Mutation::kWindowOffByOne);
+    // One position more of hundreds is less than what rounding a quantized cache to bf16 may do.
+    const bool is_coarse = IsQuantized(problem.spec.kv) && problem.spec.dtype == bf16;
+    if (problem.spec.window > 0 && !(is_coarse && problem.spec.window > 100)) {
+      must_fail.push_back(Mutation::kWindowOffByOne);
+    }
     if (problem.spec.softcap > 0) must_fail.push_back(Mutation::kNoSoftcap);
     if (problem.sinks) must_fail.push_back(Mutation::kNoSinks);
     if (problem.spec.kind == KvKind::kLatent) must_fail.push_back(Mutation::kWrongValues);
-    if (problem.spec.dtype == bf16 && problem.spec.kv == bf16) {
+    if (IsQuantized(problem.spec.kv) && problem.spec.dtype == f32) {
+      must_fail.push_back(Mutation::kPlainCache);
+    }
+    if (problem.spec.dtype == bf16 && problem.spec.kv != KvFormat::kF32) {
       // Devices may have other kernels where batches may change sums.
       AttentionProblem fast = problem;
       fast.spec.numerics = Numerics::kFast;
@@ -243,6 +318,7 @@ std::vector<OpCase> AttentionCases() {
     add(fmt::format("mixed_window{}", window), problem);
   }
   add("parts", {Spec(4, 2, 64, bf16, bf16), 16, {{700, 20, {}}, {800, 3, {}}}});
+  AddQuantized(add);
   // A softmax of one position is 1 whatever the mask's mistake leaves; only the values are checked.
   cases.push_back(AttentionCase("one_position", {Spec(4, 2, 64, f32, f32), 16, {{0, 1, {}}}},
                                 {Mutation::kSwapKvHeads}));

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "backend/kv_format.h"
 #include "conformance/attention_batch.h"
 #include "conformance/op_case.h"
 
@@ -141,7 +142,7 @@ AttentionProblem Problem(DType dtype, int group, int window, std::vector<Sequenc
                      .window = window,
                      .scale = 0.125F,
                      .dtype = dtype,
-                     .kv = dtype};
+                     .kv = PlainKv(dtype)};
   AttentionProblem problem{spec, 16, std::move(sequences)};
   problem.sinks = true;
   return problem;
@@ -168,7 +169,13 @@ OpCase ChunksCase(const AttentionProblem& problem, int positions,
     whole.sequences = {{0, positions, {}}};
     AttentionInputs inputs = RandomInputs(whole, 15);
     const HostTensor want = RunAttention(device, whole, inputs)[0];
-    if (mutation == Mutation::kOtherInput) Nudge(&inputs.k[0]);
+    if (mutation == Mutation::kOtherInput) {
+      if (IsQuantized(spec.kv)) {
+        for (double& value : inputs.k[0].values) value *= 2;  // codes shrug off less
+      } else {
+        Nudge(&inputs.k[0]);
+      }
+    }
     OpResult result;
     for (const std::vector<int>& chunks : chunkings) {
       int context = 0;
@@ -179,9 +186,10 @@ OpCase ChunksCase(const AttentionProblem& problem, int positions,
     }
     return result;
   };
-  return {fmt::format("Invariance/chunks_of_{}_{}_group{}_window{}{}", positions,
+  return {fmt::format("Invariance/chunks_of_{}_{}_group{}_window{}{}{}", positions,
                       DTypeName(spec.dtype), spec.q_heads / spec.kv_heads, spec.window,
-                      spec.kind == KvKind::kLatent ? "_latent" : ""),
+                      spec.kind == KvKind::kLatent ? "_latent" : "",
+                      IsQuantized(spec.kv) ? fmt::format("_kv{}", static_cast<int>(spec.kv)) : ""),
           run,
           {Mutation::kOtherInput}};
 }
@@ -250,6 +258,15 @@ std::vector<OpCase> InvarianceCases() {
       cases.push_back(ChunksCase(LatentProblem(dtype, q_heads), 100, chunkings));
     }
     cases.push_back(ChunksCase(LatentProblem(dtype, 16), 600, {{599}, {256, 341}, {257}}));
+    for (const KvFormat kv : {KvFormat::kFp8, KvFormat::kInt8, KvFormat::kInt4}) {
+      const auto quantized = [kv](AttentionProblem problem) {
+        problem.spec.kv = kv;
+        return problem;
+      };
+      cases.push_back(ChunksCase(quantized(Problem(dtype, 3, 0, {})), 100, chunkings));
+      cases.push_back(ChunksCase(quantized(Problem(dtype, 2, 300, {})), 600, {{599}, {256, 341}}));
+      cases.push_back(ChunksCase(quantized(LatentProblem(dtype, 16)), 100, chunkings));
+    }
     // Long enough for devices that split the cached positions of a decode.
     cases.push_back(ChunksCase(Problem(dtype, 2, 0, {}), 600, {{599}, {256, 341}, {257}}));
     cases.push_back(ChunksCase(Problem(dtype, 2, 300, {}), 600, {{599}, {256, 341}}));

@@ -36,6 +36,7 @@ enum class Mutation {
   kNoSoftcap,
   kNoSinks,
   kSwapKvHeads,
+  kPlainCache,       ///< keys and values not rounded to what the cache holds
   kWrongValues,      ///< the first elements of keys for their last ones
   kSwapHalves,       ///< gate taken for up
   kOtherActivation,  ///< SiLU for GELU and the reverse

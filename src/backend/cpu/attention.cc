@@ -9,17 +9,19 @@
 //      dot products
 //   V  [block_tokens][padded head_dim]
 // Where a value is a part of its key (KvKind::kLatent), a block holds rows as
-// those of V alone. A tile of keys is transposed, so that scores come by the
-// vector, without horizontal sums. head_dim is padded with zeros to a multiple
-// of the tile. Tiles are cut at absolute positions and taken in ascending order
-// by every query, so a row's result depends neither on the chunk it came in nor
-// on its neighbours.
+// those of V alone. Of a quantized cache (backend/kv_format.h) these are codes, of int4 in groups
+// of two tiles' widths whose first half are the low halves of bytes, and each tile is made f32
+// first. A tile of keys is transposed, so that scores come by the vector, without horizontal sums.
+// head_dim is padded with zeros to a multiple of the tile. Tiles are cut at absolute positions and
+// taken in ascending order by every query, so a row's result depends neither on the chunk it came
+// in nor on its neighbours.
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <limits>
 
 #include "backend/cpu/ops.h"
+#include "backend/kv_format.h"
 #include "tensor/bf16.h"
 
 namespace gale::cpu {
@@ -43,9 +45,10 @@ class CpuAttention final : public AttentionBackend {
       : context_(context),
         spec_(spec),
         group_(spec.q_heads / spec.kv_heads),
-        padded_dim_((spec.head_dim + kAttentionTile - 1) / kAttentionTile * kAttentionTile),
+        padded_dim_(PaddedDim(spec)),
         keys_in_pairs_(spec.kind != KvKind::kLatent && spec.dtype == DType::kBf16 &&
-                       spec.kv == DType::kBf16) {
+                       spec.kv == KvFormat::kBf16),
+        stored_(spec.kv == KvFormat::kBf16 ? DType::kBf16 : DType::kF32) {
     GALE_CHECK_EQ(spec.q_heads % spec.kv_heads, 0);
     if (spec.kind == KvKind::kSlidingWindow) GALE_CHECK_GE(spec.window, 1);
     GALE_CHECK_GE(spec.value_dim(), 1);
@@ -58,7 +61,8 @@ class CpuAttention final : public AttentionBackend {
   }
 
   size_t BytesPerBlock(int block_tokens) const override {
-    return static_cast<size_t>(spec_.layers) * static_cast<size_t>(LayerBytes(block_tokens));
+    const int64_t rows = int64_t{spec_.layers} * spec_.kv_heads * Parts() * block_tokens;
+    return static_cast<size_t>(KvBytes(spec_.kv, rows, padded_dim_));
   }
 
   void BindCache(const KvCacheView& cache) override {
@@ -114,17 +118,31 @@ class CpuAttention final : public AttentionBackend {
   }
 
  private:
-  int64_t ElementBytes() const { return static_cast<int64_t>(DTypeBytes(spec_.kv)); }
-  bool is_latent() const { return spec_.kind == KvKind::kLatent; }
-  int64_t HeadBytes(int block_tokens) const {
-    return (is_latent() ? 1 : 2) * block_tokens * padded_dim_ * ElementBytes();
+  /// What a tile's head_dim is. 4-bit codes come in groups of two tiles' widths.
+  static int64_t PaddedDim(const AttentionSpec& spec) {
+    const int64_t unit = spec.kv == KvFormat::kInt4 ? 2 * kAttentionTile : kAttentionTile;
+    return (spec.head_dim + unit - 1) / unit * unit;
   }
-  int64_t LayerBytes(int block_tokens) const { return spec_.kv_heads * HeadBytes(block_tokens); }
 
-  /// Keys of one head in one block; its values follow after half of HeadBytes.
-  char* HeadAt(int32_t block, int layer, int kv_head) const {
+  bool is_latent() const { return spec_.kind == KvKind::kLatent; }
+  int Parts() const { return is_latent() ? 1 : 2; }  ///< keys and values
+  int64_t ElementBytes() const { return static_cast<int64_t>(DTypeBytes(stored_)); }
+  int64_t RowBytes() const { return KvRowBytes(spec_.kv, padded_dim_); }
+  /// Of the keys, or the values, of one head in one block.
+  int64_t PartBytes() const { return cache_.block_tokens * RowBytes(); }
+  int64_t PartNumber(int layer, int kv_head, int part) const {
+    return (int64_t{layer} * spec_.kv_heads + kv_head) * Parts() + part;
+  }
+
+  /// Keys (part 0) or values of one head in one block.
+  char* PartAt(int32_t block, int layer, int kv_head, int part) const {
     return static_cast<char*>(cache_.blocks.data) + block * cache_.blocks.strides[0] +
-           layer * LayerBytes(cache_.block_tokens) + kv_head * HeadBytes(cache_.block_tokens);
+           PartNumber(layer, kv_head, part) * PartBytes();
+  }
+  /// Their scales, where they are quantized; these follow the codes of the whole block.
+  uint32_t* ScalesAt(int32_t block, int layer, int kv_head, int part) const {
+    return reinterpret_cast<uint32_t*>(PartAt(block, spec_.layers, 0, 0)) +
+           PartNumber(layer, kv_head, part) * cache_.block_tokens;
   }
 
   void WriteToken(const KvWriteArgs& args, int64_t token, int thread) const {
@@ -134,40 +152,66 @@ class CpuAttention final : public AttentionBackend {
     const int32_t block = slot / cache_.block_tokens;
     const int32_t offset = slot % cache_.block_tokens;
     GALE_CHECK_LT(block, cache_.blocks.dim(0));
-    float* row = context_.thread_scratch[static_cast<size_t>(thread)].Floats(padded_dim_);
+    float* row = context_.thread_scratch[static_cast<size_t>(thread)].Floats(2 * padded_dim_);
     std::fill(row + spec_.head_dim, row + padded_dim_, 0.0F);
     for (int head = 0; head < spec_.kv_heads; ++head) {
-      char* keys = HeadAt(block, args.layer, head);
-      char* values = keys + HeadBytes(cache_.block_tokens) / 2;
-      const auto read = [&](const TensorView& view) {
-        const TensorView source = view.Slice(0, token, token + 1).Slice(1, head, head + 1);
+      for (int part = 0; part < Parts(); ++part) {
+        const TensorView& all = part == 0 ? args.k : args.v;
+        const TensorView source = all.Slice(0, token, token + 1).Slice(1, head, head + 1);
         kernels.to_f32(source.data, source.dtype, row, spec_.head_dim);
-      };
-      read(args.k);
-      if (is_latent()) {
-        kernels.from_f32(row, keys + offset * padded_dim_ * ElementBytes(), spec_.kv, padded_dim_);
-        continue;
+        char* tile = PartAt(block, args.layer, head, part) +
+                     offset / kAttentionTile * kAttentionTile * RowBytes();
+        const bool is_column = part == 0 && !is_latent();
+        if (IsQuantized(spec_.kv)) {
+          auto* codes = reinterpret_cast<uint8_t*>(row + padded_dim_);
+          ScalesAt(block, args.layer, head, part)[offset] = Encode(row, codes);
+          ScatterCodes(codes, is_column, offset % kAttentionTile, reinterpret_cast<uint8_t*>(tile));
+        } else if (is_column) {
+          ScatterKey(row, tile, offset % kAttentionTile);
+        } else {
+          kernels.from_f32(row, tile + offset % kAttentionTile * RowBytes(), stored_, padded_dim_);
+        }
       }
-      const int64_t tile = offset / kAttentionTile * int64_t{kAttentionTile} * padded_dim_;
-      ScatterKey(row, keys + tile * ElementBytes(), offset % kAttentionTile);
-      read(args.v);
-      kernels.from_f32(row, values + offset * padded_dim_ * ElementBytes(), spec_.kv, padded_dim_);
     }
   }
 
-  /// One column of a K tile: elements kAttentionTile apart, of keys in pairs
-  /// two beside each other.
+  /// One column of a K tile: elements kAttentionTile apart, of keys in pairs two beside each other.
   void ScatterKey(const float* row, char* tile, int64_t column) const {
     for (int64_t d = 0; d < padded_dim_; ++d) {
       const int64_t at = keys_in_pairs_ ? (d / 2 * kAttentionTile + column) * 2 + d % 2
                                         : d * kAttentionTile + column;
       char* element = tile + at * ElementBytes();
-      if (spec_.kv == DType::kBf16) {
+      if (stored_ == DType::kBf16) {
         const Bf16 rounded = ToBf16(row[d]);
         std::memcpy(element, &rounded, sizeof(rounded));
       } else {
         std::memcpy(element, &row[d], sizeof(row[d]));
       }
+    }
+  }
+
+  /// A row's codes, a byte each, and its scale.
+  uint32_t Encode(const float* row, uint8_t* codes) const {
+    float low = 0;
+    float high = 0;
+    context_.kernels.row_range(row, spec_.head_dim, &low, &high);
+    const KvScale scale = ScaleOfRow(spec_.kv, low, high);
+    context_.kernels.encode_kv(spec_.kv, row, padded_dim_, scale.scale, scale.offset, codes);
+    return PackScale(spec_.kv, scale);
+  }
+
+  /// Row `index` of a tile of codes, or its column.
+  void ScatterCodes(const uint8_t* codes, bool is_column, int64_t index, uint8_t* tile) const {
+    for (int64_t d = 0; d < padded_dim_; ++d) {
+      const int64_t at = is_column ? d * kAttentionTile + index : index * padded_dim_ + d;
+      if (spec_.kv != KvFormat::kInt4) {
+        tile[at] = codes[d];
+        continue;
+      }
+      uint8_t& both = tile[at / (2 * kAttentionTile) * kAttentionTile + at % kAttentionTile];
+      const bool is_high = at / kAttentionTile % 2 == 1;
+      both =
+          static_cast<uint8_t>(is_high ? (both & 0x0F) | codes[d] << 4 : (both & 0xF0) | codes[d]);
     }
   }
 
@@ -187,7 +231,7 @@ class CpuAttention final : public AttentionBackend {
 
     std::vector<int32_t> begins(static_cast<size_t>(rows));
     std::vector<int32_t> ends(static_cast<size_t>(rows));
-    AttentionTile tile{.kv = is_latent() ? DType::kF32 : spec_.kv,
+    AttentionTile tile{.kv = is_latent() ? DType::kF32 : stored_,
                        .head_dim = static_cast<int>(padded_dim_),
                        .rows = rows,
                        .q = q,
@@ -257,38 +301,81 @@ class CpuAttention final : public AttentionBackend {
     }
   }
 
-  /// Keys of tile `t` of the task's sequence; its values follow after
-  /// ValuesAfter().
-  const char* KeysAt(int layer, const Task& task, int32_t t) const {
-    const int tiles_per_block = cache_.block_tokens / kAttentionTile;
+  int32_t BlockOf(const Task& task, int32_t tile) const {
     const auto* table = static_cast<const int32_t*>(RowAt(batch_.block_tables, task.sequence));
-    return HeadAt(table[t / tiles_per_block], layer, task.kv_head) +
-           t % tiles_per_block * kAttentionTile * padded_dim_ * ElementBytes();
+    return table[tile / (cache_.block_tokens / kAttentionTile)];
   }
-  int64_t ValuesAfter() const { return HeadBytes(cache_.block_tokens) / 2; }
+  /// Of the tile's first position in its block.
+  int32_t OffsetOf(int32_t tile) const { return tile * kAttentionTile % cache_.block_tokens; }
 
-  /// Points the tile at its keys and values; those of a latent cache are made
-  /// in `buffer`, f32.
+  /// Keys, or values, of tile `t` of the task's sequence.
+  const char* TileAt(int layer, const Task& task, int32_t t, int part) const {
+    return PartAt(BlockOf(task, t), layer, task.kv_head, part) + OffsetOf(t) * RowBytes();
+  }
+
+  /// Points the tile at its keys and values; what is not as a kernel reads it is made in `buffer`,
+  /// in f32.
   void LoadTile(int layer, const Task& task, int32_t t, bool is_last, float* buffer,
                 AttentionTile* tile) const {
-    const char* k = KeysAt(layer, task, t);
-    if (is_latent()) {
-      const int64_t tile_floats = int64_t{kAttentionTile} * padded_dim_;
-      float* rows = buffer + tile_floats;
-      context_.kernels.to_f32(k, spec_.kv, rows, tile_floats);
-      for (int64_t d = 0; d < padded_dim_; ++d) {
-        for (int64_t i = 0; i < kAttentionTile; ++i) {
-          buffer[d * kAttentionTile + i] = rows[i * padded_dim_ + d];
-        }
-      }
+    float* rows = buffer + int64_t{kAttentionTile} * padded_dim_;
+    if (is_latent() || IsQuantized(spec_.kv)) {
       tile->k = buffer;
       tile->v = rows;
+      for (int part = 0; part < Parts(); ++part) {
+        LoadRows(layer, task, t, part, part == 0 && !is_latent() ? buffer : rows);
+        if (!is_last) PrefetchTile(TileAt(layer, task, t + 1, part));
+      }
+      if (is_latent()) TransposeTile(rows, buffer);
       return;
     }
-    tile->k = k;
-    tile->v = k + ValuesAfter();
-    tile->next_k = is_last ? nullptr : KeysAt(layer, task, t + 1);
-    tile->next_v = is_last ? nullptr : static_cast<const char*>(tile->next_k) + ValuesAfter();
+    tile->k = TileAt(layer, task, t, 0);
+    tile->v = TileAt(layer, task, t, 1);
+    tile->next_k = is_last ? nullptr : TileAt(layer, task, t + 1, 0);
+    tile->next_v = is_last ? nullptr : TileAt(layer, task, t + 1, 1);
+  }
+
+  /// A tile of the cache to f32, in the order in which it lies there.
+  void LoadRows(int layer, const Task& task, int32_t t, int part, float* out) const {
+    const char* tile = TileAt(layer, task, t, part);
+    if (!IsQuantized(spec_.kv)) {
+      context_.kernels.to_f32(tile, stored_, out, kAttentionTile * padded_dim_);
+      return;
+    }
+    const auto* codes = reinterpret_cast<const uint8_t*>(tile);
+    const uint32_t* words = ScalesAt(BlockOf(task, t), layer, task.kv_head, part) + OffsetOf(t);
+    std::array<KvScale, kAttentionTile> of;
+    for (size_t i = 0; i < of.size(); ++i) of[i] = UnpackScale(spec_.kv, words[i]);
+    std::array<float, kAttentionTile> scales;
+    std::array<float, kAttentionTile> offsets;
+    if (part == 0 && !is_latent()) {
+      for (size_t i = 0; i < of.size(); ++i) {
+        scales[i] = of[i].scale;
+        offsets[i] = of[i].offset;
+      }
+      context_.kernels.unpack_kv(spec_.kv, codes, kAttentionTile * padded_dim_, scales.data(),
+                                 offsets.data(), out);
+      return;
+    }
+    for (const KvScale& row : of) {
+      scales.fill(row.scale);
+      offsets.fill(row.offset);
+      context_.kernels.unpack_kv(spec_.kv, codes, padded_dim_, scales.data(), offsets.data(), out);
+      codes += RowBytes();
+      out += padded_dim_;
+    }
+  }
+
+  void PrefetchTile(const char* tile) const {
+    constexpr int64_t kLine = 64;
+    for (int64_t i = 0; i < kAttentionTile * RowBytes(); i += kLine) __builtin_prefetch(tile + i);
+  }
+
+  void TransposeTile(const float* rows, float* columns) const {
+    for (int64_t d = 0; d < padded_dim_; ++d) {
+      for (int64_t i = 0; i < kAttentionTile; ++i) {
+        columns[d * kAttentionTile + i] = rows[i * padded_dim_ + d];
+      }
+    }
   }
 
   void StoreOutput(const TensorView& out, const Task& task, float* acc, const float* sum) const {
@@ -308,6 +395,7 @@ class CpuAttention final : public AttentionBackend {
   int group_;
   int64_t padded_dim_;
   bool keys_in_pairs_;
+  DType stored_;  ///< of plain elements in the cache
   KvCacheView cache_;
   AttentionBatch batch_;
   std::vector<Task> tasks_;

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "backend/cpu/panels.h"
+#include "gale/engine_config.h"  // KvFormat
 #include "tensor/bf16.h"
 #include "tensor/dtype.h"
 #include "tensor/quant_format.h"
@@ -109,6 +110,19 @@ struct CpuKernels {
   void (*softcap)(float* x, float cap, int64_t n);
 
   void (*attend)(const AttentionTile& tile);
+
+  // Rows of a quantized KV cache, see backend/kv_format.h.
+
+  /// The least and the largest of n elements; NaN both if one of them is, or an infinity.
+  void (*row_range)(const float* x, int64_t n, float* low, float* high);
+  /// Codes a byte each, of kInt4 code + 8. `scale` and `offset` are the row's.
+  void (*encode_kv)(KvFormat format, const float* x, int64_t n, float scale, float offset,
+                    uint8_t* codes);
+  /// n codes to elements. A byte each or, of kInt4, in groups of 2 * kAttentionTile: the first half
+  /// in the low halves of the bytes. n is a multiple of such a group. The scales and offsets are
+  /// those of kAttentionTile elements, and of the next as many again.
+  void (*unpack_kv)(KvFormat format, const uint8_t* codes, int64_t n, const float* scale,
+                    const float* offset, float* out);
 
   float (*max)(const float* x, int64_t n);  ///< -inf when n = 0
   /// out = exp((x - shift) * scale), 0 for x = -inf; returns the sum. May

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/kv_kernels.h"
 #include "backend/cpu/panel_kernels.h"
 #include "backend/cpu/simd.h"
 #include "tensor/ggml_block.h"
@@ -201,8 +202,7 @@ inline void Linear(const LinearBlock& block) {
   switch (block.blocks) {
     case GgmlType::kQ8_0: return LinearOf(block, BlockPointer<GgmlType::kQ8_0>{bytes});
     case GgmlType::kQ4_0: return LinearOf(block, BlockPointer<GgmlType::kQ4_0>{bytes});
-    case GgmlType::kMxfp4:
-    case GgmlType::kNone: break;
+    default: break;
   }
   switch (block.weight_dtype) {
     case DType::kBf16: return LinearOf(block, static_cast<const Bf16*>(block.weight));
@@ -515,6 +515,9 @@ inline constexpr CpuKernels MakeKernels(std::string_view name) {
           .gelu_tanh_mul = GeluTanhMul,
           .softcap = Softcap,
           .attend = Attend,
+          .row_range = RowRange,
+          .encode_kv = EncodeKv,
+          .unpack_kv = UnpackKv,
           .max = MaxOf,
           .exp_sum = ExpSum};
 }

@@ -51,6 +51,14 @@ GALE_INLINE Vec LoadNibbles(const uint8_t* p, int shift) {
   const __m512i wide = _mm512_srl_epi32(_mm512_cvtepu8_epi32(bytes), _mm_cvtsi32_si128(shift));
   return _mm512_cvtepi32_ps(_mm512_and_epi32(wide, _mm512_set1_epi32(15)));
 }
+GALE_INLINE Vec LoadF8(const uint8_t* p) {
+  const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m512i sign = _mm512_slli_epi32(_mm512_srli_epi32(wide, 7), 31);
+  const __m512i magnitude =
+      _mm512_slli_epi32(_mm512_and_epi32(wide, _mm512_set1_epi32(0x7F)), 20);
+  const __m512 value = _mm512_mul_ps(_mm512_castsi512_ps(magnitude), _mm512_set1_ps(0x1p120F));
+  return _mm512_castsi512_ps(_mm512_or_epi32(_mm512_castps_si512(value), sign));
+}
 GALE_INLINE float LoadHalf(const uint8_t* p) {
   uint16_t bits;
   std::memcpy(&bits, p, sizeof(bits));
@@ -102,6 +110,14 @@ GALE_INLINE Vec LoadNibbles(const uint8_t* p, int shift) {
   const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   const __m256i wide = _mm256_srl_epi32(_mm256_cvtepu8_epi32(bytes), _mm_cvtsi32_si128(shift));
   return _mm256_cvtepi32_ps(_mm256_and_si256(wide, _mm256_set1_epi32(15)));
+}
+GALE_INLINE Vec LoadF8(const uint8_t* p) {
+  const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  const __m256i sign = _mm256_slli_epi32(_mm256_srli_epi32(wide, 7), 31);
+  const __m256i magnitude =
+      _mm256_slli_epi32(_mm256_and_si256(wide, _mm256_set1_epi32(0x7F)), 20);
+  const __m256 value = _mm256_mul_ps(_mm256_castsi256_ps(magnitude), _mm256_set1_ps(0x1p120F));
+  return _mm256_castsi256_ps(_mm256_or_si256(_mm256_castps_si256(value), sign));
 }
 GALE_INLINE float LoadHalf(const uint8_t* p) {
   uint16_t bits;
@@ -169,6 +185,12 @@ GALE_INLINE Vec LoadNibbles(const uint8_t* p, int shift) {
   for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>((p[i] >> shift) & 15);
   return x;
 }
+GALE_INLINE Vec LoadF8(const uint8_t* p) {
+  IntVec wide{};
+  for (int i = 0; i < kLanes; ++i) wide[i] = p[i];
+  const Vec value = reinterpret_cast<Vec>((wide & 0x7F) << 20) * 0x1p120F;
+  return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(value) | (wide >> 7) << 31);
+}
 GALE_INLINE float LoadHalf(const uint8_t* p) {
   F16 half;
   std::memcpy(&half, p, sizeof(half));
@@ -201,7 +223,7 @@ GALE_INLINE float ReduceMax(Vec x) {
 #endif
 
 // LoadBytes: kLanes signed bytes. LoadNibbles: of kLanes bytes the halves above bit `shift`, 0
-// to 15.
+// to 15. LoadF8: kLanes of e4m3, but that NaN is 480.
 
 /// The first n < kLanes elements, then zeros; reads nothing past them.
 template <class T>

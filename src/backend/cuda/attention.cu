@@ -26,6 +26,7 @@ int PaddedLatentDim(int head_dim) {
 }
 
 bool HasKernel(const AttentionSpec& spec) {
+  if (IsQuantized(spec.kv)) return false;
   if (spec.kind != KvKind::kLatent) return spec.head_dim <= kDims.back();
   return spec.kv_heads == 1 && PaddedLatentDim(spec.head_dim) <= kMaxLatentDim &&
          spec.value_dim() <= kMaxLatentValueDim;
@@ -41,7 +42,7 @@ class TiledAttention final : public PagedAttention {
  public:
   TiledAttention(const AttentionSpec& spec, int padded_dim)
       : PagedAttention(spec, padded_dim),
-        on_tensor_cores_(spec.dtype == DType::kBf16 && spec.kv == DType::kBf16 &&
+        on_tensor_cores_(spec.dtype == DType::kBf16 && spec.kv == KvFormat::kBf16 &&
                          (!is_latent() || SuitsLatentKernel())) {}
 
   size_t PlanBytes(int max_tokens, int max_seqs) const override {
@@ -215,7 +216,7 @@ class TiledAttention final : public PagedAttention {
   template <int kMaxDim>
   void RunFma(CudaStream& stream, const AttentionParams& params) const {
     const LaunchShape shape{Grid(), dim3(kFmaWarps * kWarp)};
-    const bool f32_cache = spec_.kv == DType::kF32;
+    const bool f32_cache = spec_.kv == KvFormat::kF32;
     if (spec_.dtype == DType::kBf16) {
       stream.Launch(shape,
                     f32_cache ? AttentionFmaKernel<bf16, float, kMaxDim>

@@ -308,7 +308,7 @@ class HopperAttention final : public PagedAttention {
 
 bool SuitsHopperAttention(const AttentionSpec& spec, int padded_dim) {
   return spec.numerics == Numerics::kFast && spec.kind != KvKind::kLatent &&
-         spec.dtype == DType::kBf16 && spec.kv == DType::kBf16 && spec.scale > 0 &&
+         spec.dtype == DType::kBf16 && spec.kv == KvFormat::kBf16 && spec.scale > 0 &&
          (padded_dim == 64 || padded_dim == 128 || padded_dim == 256) &&
          spec.q_heads / spec.kv_heads <= kDecodeRows && Limits().major == 9 && HasTensorMaps();
 }

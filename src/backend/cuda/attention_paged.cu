@@ -49,7 +49,7 @@ PagedAttention::PagedAttention(const AttentionSpec& spec, int padded_dim)
   layout_.value_dim = spec.value_dim();
   layout_.padded_dim = padded_dim;
   layout_.rows_per_token = (is_latent() ? 1 : 2) * spec.kv_heads;
-  layout_.dtype = spec.kv;
+  layout_.format = spec.kv;
 }
 
 std::span<const int> PagedAttention::BlockTokens() const {
@@ -58,9 +58,8 @@ std::span<const int> PagedAttention::BlockTokens() const {
 }
 
 size_t PagedAttention::BytesPerBlock(int block_tokens) const {
-  return static_cast<size_t>(spec_.layers) * static_cast<size_t>(layout_.rows_per_token) *
-         static_cast<size_t>(block_tokens) * static_cast<size_t>(layout_.padded_dim) *
-         DTypeBytes(spec_.kv);
+  const int64_t rows = int64_t{spec_.layers} * layout_.rows_per_token * block_tokens;
+  return static_cast<size_t>(KvBytes(spec_.kv, rows, layout_.padded_dim));
 }
 
 void PagedAttention::BindCache(const KvCacheView& cache) {
@@ -88,7 +87,7 @@ void PagedAttention::WriteKv(Stream& stream, const KvWriteArgs& args) {
     CheckArray(args.v, args.k.dtype, {tokens, spec_.kv_heads, spec_.head_dim});
   }
   CheckArray(args.slot_mapping, DType::kI32, {tokens});
-  const bool f32_cache = spec_.kv == DType::kF32;
+  const bool f32_cache = spec_.kv == KvFormat::kF32;
   if (args.k.dtype == DType::kF32) {
     f32_cache ? Write<float, float>(stream, args) : Write<float, bf16>(stream, args);
   } else {

@@ -119,7 +119,7 @@ class CudaBackend final : public Backend {
   void QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention, int layer,
                     const TensorView& slot_mapping) override {
     const cuda::KvLayout& layout = static_cast<cuda::CudaAttention&>(attention).layout();
-    if (layout.dtype == args.qkv.dtype) {
+    if (layout.format == PlainKv(args.qkv.dtype)) {
       cuda::QkvRopeWrite(cuda::AsCuda(stream), args, layout, layer, slot_mapping);
     } else {
       Backend::QkvRopeWrite(stream, args, attention, layer, slot_mapping);

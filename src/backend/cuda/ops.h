@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/device.h"
+#include "backend/kv_format.h"
 
 namespace gale::cuda {
 
@@ -39,11 +40,11 @@ struct KvLayout {
   int value_dim = 0;
   int padded_dim = 0;
   int rows_per_token = 0;  ///< in one layer: keys and values of kv_heads
-  DType dtype = DType::kBf16;
+  KvFormat format = KvFormat::kBf16;
 };
 
 void QkvRope(CudaStream& stream, const QkvRopeArgs& args);
-/// Also writes keys and values to `cache`, whose dtype is that of qkv.
+/// Also writes keys and values to `cache`, whose elements are plain and as those of qkv.
 void QkvRopeWrite(CudaStream& stream, const QkvRopeArgs& args, const KvLayout& cache, int layer,
                   const TensorView& slot_mapping);
 

@@ -220,7 +220,7 @@ void QkvRopeWrite(CudaStream& stream, const QkvRopeArgs& args, const KvLayout& c
   CheckArgs(args);
   if (cache.blocks != nullptr) {
     CheckArray(slot_mapping, DType::kI32, {args.qkv.dim(0)});
-    CheckDType(args.qkv, cache.dtype);
+    GALE_CHECK(cache.format == PlainKv(args.qkv.dtype));
     GALE_CHECK_EQ(args.kv_heads, cache.kv_heads);
     GALE_CHECK_EQ(args.head_dim, cache.head_dim);
   }
