@@ -17,7 +17,8 @@ TEST(ModelRegistry, HoldsEveryArchitecture) {
                 "GlmForCausalLM", "GptOssForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
                 "MixtralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM",
                 "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"}));
-  EXPECT_EQ(QuantSchemeNames(), (std::vector<std::string>{"awq", "fp8", "gguf", "gptq", "none"}));
+  EXPECT_EQ(QuantSchemeNames(), (std::vector<std::string>{"awq", "bitsandbytes", "compressed-tensors", "fp8", "gguf",
+                                      "gptq", "none"}));
 }
 
 TEST(ModelRegistry, NamesWhatItKnows) {
@@ -33,7 +34,7 @@ TEST(ModelRegistry, NamesWhatItKnows) {
   config.quant.source = "config.json";
   EXPECT_EQ(MakeQuantScheme(config, nullptr).error().message,
             "config.json: quantization method \"quip\" is not supported; this build knows awq, "
-            "fp8, gguf, gptq, none (\"none\": plain weights)");
+            "bitsandbytes, compressed-tensors, fp8, gguf, gptq, none (\"none\": plain weights)");
 }
 
 TEST(ModelRegistryDeathTest, DuplicatesAreFatal) {

@@ -109,7 +109,7 @@ Result<std::unique_ptr<const QuantScheme>> MakeAwq(const QuantSource& source) {
   GALE_ASSIGN_OR_RETURN(PlainLayers plain,
                         PlainLayers::Read(source, {"modules_to_not_convert"}, ".qweight"));
   // AutoAWQ leaves the head alone without saying so.
-  plain.Add(kHeadName);
+  plain.AddHead();
   return std::make_unique<const AwqScheme>(std::move(plain), group);
 }
 

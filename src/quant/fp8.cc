@@ -23,16 +23,6 @@ class Fp8Scheme : public QuantScheme {
   Fp8Layout layout_;
 };
 
-Result<ScaleBlock> BlockSize(const JsonValue& value) {
-  constexpr int64_t kMost = int64_t{1} << 20;
-  GALE_ASSIGN_OR_RETURN(const std::vector<JsonValue> sizes, value.Items());
-  if (sizes.size() != 2) return tl::unexpected(value.Wrong("[rows, columns]"));
-  ScaleBlock block;
-  GALE_ASSIGN_OR_RETURN(block.out, sizes[0].Int(1, kMost));
-  GALE_ASSIGN_OR_RETURN(block.in, sizes[1].Int(1, kMost));
-  return block;
-}
-
 Result<std::unique_ptr<const QuantScheme>> MakeFp8(const QuantSource& source) {
   const JsonObject& config = source.config;
   Fp8Options options;
@@ -58,7 +48,7 @@ Result<std::unique_ptr<const QuantScheme>> MakeFp8(const QuantSource& source) {
   GALE_ASSIGN_OR_RETURN(
       PlainLayers plain,
       PlainLayers::Read(source, {"modules_to_not_convert", "ignored_layers"}, scales));
-  plain.Add(kHeadName);
+  plain.AddHead();
   return std::make_unique<const Fp8Scheme>(std::move(plain), options);
 }
 

@@ -33,6 +33,10 @@ std::vector<QuantParam> Fp8Layout::Params(const LinearShape& shape) const {
   return params;
 }
 
+std::vector<std::string> Fp8Layout::Unused() const {
+  return {".k_scale", ".v_scale", ".output_scale", ".weight_zero_point", ".input_zero_point"};
+}
+
 Status Fp8Layout::Unpack(std::span<const RawParam> raw, LinearWeight& weight, ThreadPool&) const {
   const std::string_view name = std::string_view(options_.suffix).substr(1);
   if (options_.scales == Fp8Scales::kTensor) {

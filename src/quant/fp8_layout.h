@@ -26,6 +26,7 @@ class Fp8Layout : public LinearLayout {
 
   QuantFormat Format(const LinearShape& shape) const override;
   std::vector<QuantParam> Params(const LinearShape& shape) const override;
+  std::vector<std::string> Unused() const override;
   Status Unpack(std::span<const RawParam> raw, LinearWeight& weight,
                 ThreadPool& threads) const override;
 

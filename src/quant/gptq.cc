@@ -4,11 +4,11 @@
 // order of the groups here, and the permutation says which input each then is.
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include <fmt/format.h>
 
 #include "base/status_macros.h"
+#include "quant/input_groups.h"
 #include "quant/unpack.h"
 
 namespace gale {
@@ -72,24 +72,26 @@ class GptqLayout : public LinearLayout {
   int64_t Group(int64_t in) const { return options_.group == 0 ? in : options_.group; }
   int64_t Groups(int64_t in) const { return (in + Group(in) - 1) / Group(in); }
 
+  /// Version 1 subtracted one from whole words, borrowing; so it is added here.
   Status UnpackZeros(const TensorView& packed, const LinearWeight& weight) const {
     const auto* words = packed.As<const uint32_t>();
-    const uint32_t mask = (1U << options_.bits) - 1;
+    const uint32_t ones = options_.bits == 4 ? 0x11111111U : 0x01010101U;
     const uint32_t middle = 1U << (options_.bits - 1);
     const int64_t groups = packed.dim(0);
     for (int64_t group = 0; group < groups; ++group) {
       for (int64_t output = 0; output < weight.out; ++output) {
         const uint32_t word = words[group * packed.dim(1) + output / InWord()];
-        const uint32_t stored = CodeIn(word, output % InWord(), options_.bits);
         if (weight.zeros) {
-          const uint32_t zero = (stored + (options_.zeros_less_one ? 1U : 0U)) & mask;
-          weight.zeros.As<uint8_t>()[output * groups + group] = static_cast<uint8_t>(zero);
-        } else if (stored != middle && stored != middle - 1) {  // either version's
-          return WrongValue("qzeros",
-                            fmt::format("expected zeros of {} everywhere, as sym is true, "
-                                        "got {} at [{}, {}]",
-                                        middle - 1, stored, group, output));
+          const uint32_t restored = word + (options_.zeros_less_one ? ones : 0U);
+          weight.zeros.As<uint8_t>()[output * groups + group] =
+              static_cast<uint8_t>(CodeIn(restored, output % InWord(), options_.bits));
+          continue;
         }
+        const uint32_t zero = CodeIn(word, output % InWord(), options_.bits);
+        if (zero == middle || zero == middle - 1) continue;  // either version's
+        return WrongValue("qzeros", fmt::format("expected zeros of {} everywhere, as sym is true, "
+                                                "got {} at [{}, {}]",
+                                                middle - 1, zero, group, output));
       }
     }
     return {};
@@ -100,21 +102,19 @@ class GptqLayout : public LinearLayout {
     if (!g_idx.view) return {};
     const int64_t in = weight.in;
     const std::span<const int32_t> groups(g_idx.view.As<const int32_t>(), static_cast<size_t>(in));
-    std::vector<int32_t> order(static_cast<size_t>(in));
-    std::iota(order.begin(), order.end(), 0);
-    const auto group_of = [&](int32_t input) { return groups[static_cast<size_t>(input)]; };
-    if (weight.permutation) std::ranges::stable_sort(order, {}, group_of);
-    for (int64_t i = 0; i < in; ++i) {
-      const int32_t input = order[static_cast<size_t>(i)];
-      if (group_of(input) == i / Group(in)) continue;
-      const std::string expected =
-          weight.permutation ? fmt::format("{} groups of {} inputs", Groups(in), Group(in))
-                             : fmt::format("group {}, as desc_act is false", i / Group(in));
-      return WrongValue("g_idx", fmt::format("expected {}, got group {} for input {}", expected,
-                                             group_of(input), input));
-    }
     if (weight.permutation) {
+      GALE_ASSIGN_OR_RETURN(const std::vector<int32_t> order,
+                            OrderByGroup(groups, Group(in), "g_idx"));
       std::ranges::copy(order, weight.permutation.As<int32_t>());
+      return {};
+    }
+    for (int64_t i = 0; i < in; ++i) {
+      const int32_t group = groups[static_cast<size_t>(i)];
+      if (group == i / Group(in)) continue;
+      return WrongValue("g_idx",
+                        fmt::format("expected group {} for input {}, as desc_act is false, "
+                                    "got {}",
+                                    i / Group(in), i, group));
     }
     return {};
   }
@@ -204,7 +204,7 @@ Result<std::unique_ptr<const QuantScheme>> MakeGptq(const QuantSource& source) {
   GALE_ASSIGN_OR_RETURN(const bool has_head, BoolOr(config, "lm_head", false));
   GALE_ASSIGN_OR_RETURN(PlainLayers plain,
                         PlainLayers::Read(source, {"modules_to_not_convert"}, ".qweight"));
-  if (!has_head) plain.Add(kHeadName);
+  if (!has_head) plain.AddHead();
   return std::make_unique<const GptqScheme>(std::move(plain), options);
 }
 

@@ -66,6 +66,9 @@ void MergedWeight::Declare(ParamBuilder& builder, BindParams bind) const {
     if (layouts_[i] != nullptr) {
       const std::string fault = layouts_[i]->Fault(PartShape(parts_[i]));
       if (!fault.empty()) builder.AddFault(fmt::format("{}: {}", parts_[i].name, fault));
+      for (const std::string& suffix : layouts_[i]->Unused()) {
+        builder.Ignore(parts_[i].name + suffix);
+      }
     }
     for (QuantParam& param : PartParams(i)) {
       ParamSpec spec = {

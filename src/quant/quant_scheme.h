@@ -44,6 +44,8 @@ class LinearLayout {
   /// What Unpack makes of it, but that a permutation may turn out to be none.
   virtual QuantFormat Format(const LinearShape& shape) const = 0;
   virtual std::vector<QuantParam> Params(const LinearShape& shape) const = 0;
+  /// Suffixes of tensors that the layer may have and nobody needs.
+  virtual std::vector<std::string> Unused() const { return {}; }
   /// Fills in `weight`, which is of Format and may be some outputs of a larger one, from `raw`, the
   /// tensors of Params in order.
   /// Errors: kDataCorrupt saying what is wrong in which tensor, without the layer's name.

@@ -64,6 +64,16 @@ Result<int64_t> GroupSize(const JsonValue& value, int64_t multiple) {
   return tl::unexpected(value.Wrong(fmt::format("-1 or a multiple of {}", multiple)));
 }
 
+Result<ScaleBlock> BlockSize(const JsonValue& value) {
+  constexpr int64_t kMost = int64_t{1} << 20;
+  GALE_ASSIGN_OR_RETURN(const std::vector<JsonValue> sizes, value.Items());
+  if (sizes.size() != 2) return tl::unexpected(value.Wrong("[rows, columns]"));
+  ScaleBlock block;
+  GALE_ASSIGN_OR_RETURN(block.out, sizes[0].Int(1, kMost));
+  GALE_ASSIGN_OR_RETURN(block.in, sizes[1].Int(1, kMost));
+  return block;
+}
+
 Result<PlainLayers> PlainLayers::Read(const QuantSource& source, std::vector<std::string_view> keys,
                                       std::string quantized) {
   PlainLayers layers;
@@ -72,11 +82,7 @@ Result<PlainLayers> PlainLayers::Read(const QuantSource& source, std::vector<std
   for (const std::string_view key : keys) {
     const auto value = source.config.Find(key);
     if (!value) continue;
-    GALE_RETURN_IF_ERROR(value->ForEachItem([&](const JsonValue& item) -> Status {
-      GALE_ASSIGN_OR_RETURN(const std::string_view name, item.String());
-      layers.names_.emplace_back(name);
-      return {};
-    }));
+    GALE_RETURN_IF_ERROR(layers.names_.AddAll(*value));
   }
   return layers;
 }
@@ -88,10 +94,7 @@ bool PlainLayers::Has(std::string_view layer) const {
     const CheckpointTensor* weight = checkpoint_->Find(name + ".weight");
     if (weight != nullptr && weight->dtype && IsFloat(*weight->dtype)) return true;
   }
-  const std::string whole = fmt::format(".{}.", layer);
-  return std::ranges::any_of(names_, [&](const std::string& name) {
-    return whole.find(fmt::format(".{}.", name)) != std::string::npos;
-  });
+  return (has_head_ && layer == kHeadName) || names_.Has(layer);
 }
 
 Status CopyScales(const RawParam& scales, std::string_view name, Order order,

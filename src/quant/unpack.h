@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "gale/status.h"
+#include "quant/layer_filter.h"
 #include "quant/quant_scheme.h"
 
 namespace gale {
@@ -26,24 +27,27 @@ Error NotSupported(const JsonValue& value, std::string_view expected);
 /// "group_size": -1 (given back as 0: all inputs share a scale) or a multiple of `multiple`.
 Result<int64_t> GroupSize(const JsonValue& value, int64_t multiple);
 
+/// "weight_block_size": [128, 128].
+Result<ScaleBlock> BlockSize(const JsonValue& value);
+
 /// Layers that are plain though the rest of a checkpoint is quantized. Where there is a checkpoint
-/// its tensors tell; otherwise, for dummy weights, a list of names: a layer is on it if the name is
-/// whole components of its own ("mlp.gate" of "model.layers.3.mlp.gate").
+/// its tensors tell; otherwise, for dummy weights, lists of names.
 class PlainLayers {
  public:
-  /// `key` of the quantization_config is an array of strings, null or absent; `quantized` what a
-  /// quantized layer has in place of ".weight".
+  /// `keys` of the quantization_config are arrays of strings, null or absent; `quantized` is what a
+  /// quantized layer has in place of, or beside, ".weight".
   static Result<PlainLayers> Read(const QuantSource& source, std::vector<std::string_view> keys,
                                   std::string quantized);
 
-  /// Appends to the list.
-  void Add(std::string_view name) { names_.emplace_back(name); }
+  /// Without a checkpoint the head is plain, which most formats take for granted.
+  void AddHead() { has_head_ = true; }
   bool Has(std::string_view layer) const;
 
  private:
   const Checkpoint* checkpoint_ = nullptr;
   std::string quantized_;
-  std::vector<std::string> names_;
+  LayerFilter names_;
+  bool has_head_ = false;
 };
 
 /// Where numbers of a tensor end up: entry [row, column] of the tensor is [column, row] there.
