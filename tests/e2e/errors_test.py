@@ -40,6 +40,9 @@ class Usage(unittest.TestCase):
                    "See gale run --help.")
         self.check(["run", "x", "-m", "x", "--dtype", "f8"],
                    "gale: --dtype: expected one of auto, bf16, f32; got f8. See gale run --help.")
+        self.check(["serve", "-m", "x", "--kv-cache-dtype", "int3"],
+                   "gale: --kv-cache-dtype: expected one of auto, bf16, f32, fp8, int4, int8; "
+                   "got int3. See gale serve --help.")
         self.check(["run", "x", "-m", "x", "--kv-cache-memory", "2Q"],
                    "gale: --kv-cache-memory: expected a size such as 512M or 2GiB; got 2Q. "
                    "See gale run --help.")
