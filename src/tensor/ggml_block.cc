@@ -118,35 +118,51 @@ ScaleAndMin GroupScale(const std::byte* scales, int group) {
 
 /// d, that of the minimums, scales; with 5 bits 32 bytes of fifth bits; 128 bytes of halves. Each
 /// 64 elements are the low and then the high halves of 32 bytes.
-template <int kBits>
-void DequantizeQ45K(const std::byte* block, float* out) {
-  const float d = Half(block);
-  const float d_min = Half(block + 2);
+GgmlSuperBlock SplitQ45K(const std::byte* block, bool has_fifth) {
+  GgmlSuperBlock parts;
+  std::memcpy(&parts.d, block, sizeof(parts.d));
+  std::memcpy(&parts.d_min, block + 2, sizeof(parts.d_min));
   const std::byte* fifth = block + 16;
-  const std::byte* codes = fifth + (kBits == 5 ? 32 : 0);
+  const std::byte* codes = fifth + (has_fifth ? 32 : 0);
+  for (size_t i = 0; i < parts.codes.size(); ++i) {
+    const int group = static_cast<int>(i / 32);
+    const int at = static_cast<int>(i % 32);
+    int code = Byte(codes, group / 2 * 32 + at) >> (group % 2 * 4) & 15;
+    if (has_fifth) code |= (Byte(fifth, at) >> group & 1) << 4;
+    parts.codes[i] = static_cast<int8_t>(code);
+  }
   for (int group = 0; group < 8; ++group) {
     const auto [scale, min] = GroupScale(block + 4, group);
-    const float group_d = d * static_cast<float>(scale);
-    const float group_min = d_min * static_cast<float>(min);
-    for (int i = 0; i < 32; ++i) {
-      int code = Byte(codes, group / 2 * 32 + i) >> (group % 2 * 4) & 15;
-      if constexpr (kBits == 5) code |= (Byte(fifth, i) >> group & 1) << 4;
-      out[group * 32 + i] = group_d * static_cast<float>(code) - group_min;
-    }
+    parts.scales[static_cast<size_t>(group)] = static_cast<int8_t>(scale);
+    parts.mins[static_cast<size_t>(group)] = static_cast<int8_t>(min);
   }
+  return parts;
 }
 
 /// 128 bytes of low halves, 64 of upper pairs of bits, 16 signed bytes of scales, d.
-void DequantizeQ6K(const std::byte* block, float* out) {
+GgmlSuperBlock SplitQ6K(const std::byte* block) {
   const std::byte* high = block + 128;
-  const std::byte* scales = block + 192;
-  const float d = Half(block + 208);
-  for (int i = 0; i < 256; ++i) {
-    const int half = i / 128;
-    const int at = i % 128;
+  GgmlSuperBlock parts;
+  parts.group = 16;
+  std::memcpy(&parts.d, block + 208, sizeof(parts.d));
+  std::memcpy(parts.scales.data(), block + 192, parts.scales.size());
+  for (size_t i = 0; i < parts.codes.size(); ++i) {
+    const int half = static_cast<int>(i / 128);
+    const int at = static_cast<int>(i % 128);
     const int low = Byte(block, half * 64 + at % 64) >> (at / 64 * 4) & 15;
     const int code = low | (Byte(high, half * 32 + at % 32) >> (at / 32 * 2) & 3) << 4;
-    out[i] = d * static_cast<float>(SignedByte(scales, i / 16)) * static_cast<float>(code - 32);
+    parts.codes[i] = static_cast<int8_t>(code - 32);
+  }
+  return parts;
+}
+
+void DequantizeParts(const GgmlSuperBlock& parts, float* out) {
+  const float d = ToFloat(parts.d);
+  const float d_min = ToFloat(parts.d_min);
+  for (size_t i = 0; i < parts.codes.size(); ++i) {
+    const size_t group = i / static_cast<size_t>(parts.group);
+    out[i] = d * static_cast<float>(parts.scales[group]) * static_cast<float>(parts.codes[i]) -
+             d_min * static_cast<float>(parts.mins[group]);
   }
 }
 
@@ -167,6 +183,17 @@ void DequantizeIq4Xs(const std::byte* block, float* out) {
 
 }  // namespace
 
+GgmlSuperBlock SplitSuperBlock(GgmlType type, const std::byte* block) {
+  switch (type) {
+    case GgmlType::kQ4K: return SplitQ45K(block, /*has_fifth=*/false);
+    case GgmlType::kQ5K: return SplitQ45K(block, /*has_fifth=*/true);
+    case GgmlType::kQ6K: return SplitQ6K(block);
+    default: break;
+  }
+  GALE_CHECK(false && "not Q4_K, Q5_K or Q6_K");
+  return {};
+}
+
 void DequantizeBlock(GgmlType type, const std::byte* block, float* out) {
   switch (type) {
     case GgmlType::kQ4_0: return DequantizeSmall<4, false>(block, out);
@@ -178,9 +205,9 @@ void DequantizeBlock(GgmlType type, const std::byte* block, float* out) {
     case GgmlType::kIq4Nl: return DequantizeIq4Nl(block, out);
     case GgmlType::kQ2K: return DequantizeQ2K(block, out);
     case GgmlType::kQ3K: return DequantizeQ3K(block, out);
-    case GgmlType::kQ4K: return DequantizeQ45K<4>(block, out);
-    case GgmlType::kQ5K: return DequantizeQ45K<5>(block, out);
-    case GgmlType::kQ6K: return DequantizeQ6K(block, out);
+    case GgmlType::kQ4K:
+    case GgmlType::kQ5K:
+    case GgmlType::kQ6K: return DequantizeParts(SplitSuperBlock(type, block), out);
     case GgmlType::kIq4Xs: return DequantizeIq4Xs(block, out);
     case GgmlType::kNone: break;
   }

@@ -71,6 +71,18 @@ constexpr int64_t GgmlRowBytes(GgmlType type, int64_t elements) {
   return elements / GgmlBlockElements(type) * GgmlBlockBytes(type);
 }
 
+/// A block of 256 before it is multiplied out: element i is
+/// d * scales[i / group] * codes[i] - d_min * mins[i / group].
+struct GgmlSuperBlock {
+  F16 d, d_min;
+  int group = 32;
+  std::array<int8_t, 16> scales = {};  ///< the first 256 / group of them
+  std::array<int8_t, 16> mins = {};
+  std::array<int8_t, kGgmlSuperBlockElements> codes = {};
+};
+/// Of Q4_K, Q5_K (codes from 0 up) or Q6_K (no minimums).
+GgmlSuperBlock SplitSuperBlock(GgmlType type, const std::byte* block);
+
 /// One block's elements in f32.
 void DequantizeBlock(GgmlType type, const std::byte* block, float* out);
 

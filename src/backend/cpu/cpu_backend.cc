@@ -1,10 +1,8 @@
 // The CPU as a back end: host memory, a stream that is always done, ops on a pool of threads.
 // Layer L1b; registered as "cpu".
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <cstring>
-#include <optional>
 
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -43,8 +41,6 @@ Result<Buffer> AllocateMemory(size_t bytes) {
 
 namespace {
 
-using cpu::PanelKind;
-
 /// Every op is complete when it returns.
 class CpuStream final : public Stream {
  public:
@@ -62,12 +58,10 @@ class CpuEvent final : public Event {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const CpuKernels& kernels, int threads, std::string note)
-
       : context_(kernels, threads),
         rows_(cpu::CreateRowLinear(context_)),
-        panels_{cpu::CreatePanelLinear(context_, PanelKind::kBf16),
-                cpu::CreatePanelLinear(context_, PanelKind::kInt8),
-                cpu::CreatePanelLinear(context_, PanelKind::kInt4)},
+        bf16_panels_(cpu::CreatePanelLinear(context_, /*is_bf16=*/true)),
+        code_panels_(cpu::CreatePanelLinear(context_, /*is_bf16=*/false)),
         note_(std::move(note)) {}
 
   DeviceInfo info() const override {
@@ -94,17 +88,14 @@ class CpuBackend final : public Backend {
 
   const LinearKernel* FindLinear(const LinearKey& key) const override {
     const QuantFormat& format = key.format;
-    const bool is_plain = format.code == BlockCode::kNone;
-    const std::optional<PanelKind> kind = cpu::PanelKindOf(format);
-    if (key.activation == DType::kBf16 && kind && key.in % cpu::PanelUnitElements(*kind) == 0) {
-      return panels_[static_cast<size_t>(*kind)].get();
+    if (key.activation == DType::kBf16 && cpu::PanelFormatOf(format, key.in)) {
+      return (format.code == BlockCode::kNone ? bf16_panels_ : code_panels_).get();
     }
+    const bool is_plain = format.code == BlockCode::kNone;
     const bool is_float =
         format.data == DType::kF32 || format.data == DType::kBf16 || format.data == DType::kF16;
-    const bool is_blocks = format.code == BlockCode::kGgmlBlock &&
-                           (format.ggml == GgmlType::kQ4_0 || format.ggml == GgmlType::kQ8_0) &&
-                           key.in % kGgmlBlockElements == 0;
-    const bool weight = is_plain ? is_float : is_blocks;
+    const bool is_simple = format.ggml == GgmlType::kQ8_0 || format.ggml == GgmlType::kQ4_0;
+    const bool weight = is_plain ? is_float : is_simple && key.in % kGgmlBlockElements == 0;
     const bool activation = key.activation == DType::kF32 || key.activation == DType::kBf16;
     return weight && activation ? rows_.get() : nullptr;
   }
@@ -121,6 +112,7 @@ class CpuBackend final : public Backend {
   void GatedActivation(Stream&, const GatedActivationArgs& args) override {
     Run(cpu::GatedActivation, args);
   }
+  void AddSilu(Stream&, const AddSiluArgs& args) override { Run(cpu::AddSilu, args); }
   void Softcap(Stream&, const SoftcapArgs& args) override { Run(cpu::Softcap, args); }
   void Rotate(Stream&, const RotateArgs& args) override { Run(cpu::Rotate, args); }
   void MoeRoute(Stream&, const MoeRouteArgs& args) override { Run(cpu::MoeRoute, args); }
@@ -145,7 +137,8 @@ class CpuBackend final : public Backend {
 
   cpu::Context context_;
   std::unique_ptr<LinearKernel> rows_;
-  std::array<std::unique_ptr<LinearKernel>, 3> panels_;  ///< [PanelKind]
+  std::unique_ptr<LinearKernel> bf16_panels_;
+  std::unique_ptr<LinearKernel> code_panels_;
   std::string note_;
 };
 

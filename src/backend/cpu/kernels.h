@@ -36,11 +36,11 @@ struct LinearBlock {
 
 /// out[r, c] = sum over k of x[r, k] * weight[c, k], the weight in panels.
 struct PanelBlock {
-  cpu::PanelKind kind = cpu::PanelKind::kBf16;
+  cpu::PanelFormat format;
   const void* x = nullptr;  ///< rows of bf16, or with integer panels of QuantizedGroup
   int64_t x_stride = 0;     ///< bytes between rows
   int64_t rows = 0;
-  int64_t k = 0;  ///< a multiple of PanelUnitElements
+  int64_t k = 0;  ///< a multiple of format.UnitElements()
   const void* panels = nullptr;
   int64_t num_panels = 0;
   float* out = nullptr;  ///< [rows, num_panels * kPanelColumns]

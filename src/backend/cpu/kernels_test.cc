@@ -157,7 +157,7 @@ TEST_P(KernelsTest, RowsRoundToTheNearestCodes) {
       sum += code;
     }
     EXPECT_EQ(largest, 127);
-    EXPECT_EQ(groups[g].sum, sum);
+    EXPECT_EQ(groups[g].sums[0] + groups[g].sums[1], sum);
   }
 }
 
@@ -170,44 +170,68 @@ TEST_P(KernelsTest, RowsWithoutARangeRoundToZeroOrNoNumber) {
   EXPECT_EQ(groups[0].scale, 0);
   EXPECT_EQ(groups[1].scale, 0);
   EXPECT_TRUE(std::isnan(groups[2].scale));
-  for (const cpu::QuantizedGroup& group : groups) EXPECT_EQ(group.sum, 0);
+  for (const cpu::QuantizedGroup& group : groups) EXPECT_EQ(group.sums[0] + group.sums[1], 0);
+}
+
+/// Panels of one unit whose numbers in front of the codes are small powers of two.
+std::vector<uint8_t> MakeUnit(const cpu::PanelFormat& format) {
+  using enum cpu::PanelScales;
+  std::vector<uint8_t> unit(static_cast<size_t>(format.UnitBytes()));
+  const uint8_t mask = format.scales == kF16 ? 0xFF : 0x3F;  // few enough bits for exact sums
+  for (size_t i = 0; i < unit.size(); ++i)
+    unit[i] = static_cast<uint8_t>(i * i * 31 + i / 7) & mask;
+  for (int64_t i = 0; i < format.HeaderBytes(); ++i) {
+    unit[static_cast<size_t>(i)] = static_cast<uint8_t>(1 + i % 2);
+  }
+  for (int64_t c = 0; c < cpu::kPanelColumns; ++c) {
+    const auto half = static_cast<uint16_t>(0x2000 + c % 3 * 0x400);
+    const float wide = std::ldexp(1.0F, static_cast<int>(c % 5) - 2);
+    if (format.scales == kZeros) {
+      std::memcpy(unit.data() + 4 * c, &wide, sizeof(wide));
+    } else {
+      std::memcpy(unit.data() + 2 * c, &half, sizeof(half));
+    }
+    if (format.scales == kMins) {
+      std::memcpy(unit.data() + 2 * (cpu::kPanelColumns + c), &half, sizeof(half));
+    }
+  }
+  return unit;
 }
 
 /// Whole numbers up to 127 times powers of two are exact in every step, hence equal everywhere.
 TEST_P(KernelsTest, IntegerPanelsGiveTheSameEverywhere) {
   constexpr int64_t kIn = 96;
-  constexpr int64_t kRows = 7;
+  constexpr int64_t kRows = 15;
   std::vector<Bf16> x;
   for (int i = 0; i < kRows * kIn; ++i) {
     const int group = i / static_cast<int>(cpu::kPanelGroup);
     const int code = i % cpu::kPanelGroup == 0 ? 127 : i * 37 % 255 - 127;
     x.push_back(ToBf16(std::ldexp(static_cast<float>(code), group % 3)));
   }
-  for (const cpu::PanelKind kind : {cpu::PanelKind::kInt8, cpu::PanelKind::kInt4}) {
-    std::vector<uint8_t> panel(static_cast<size_t>(cpu::PanelBytes(kind, kIn)));
-    for (size_t i = 0; i < panel.size(); ++i) panel[i] = static_cast<uint8_t>(i * i * 31 + i / 7);
-    for (int64_t unit = 0; unit < kIn / cpu::kPanelGroup; ++unit) {
-      for (int64_t c = 0; c < cpu::kPanelColumns; ++c) {
-        const auto scale = static_cast<uint16_t>(0x2000 + c % 3 * 0x400);  // powers of 2
-        std::memcpy(panel.data() + unit * cpu::PanelUnitBytes(kind) + 2 * c, &scale, sizeof(scale));
+  using enum cpu::PanelScales;
+  for (const cpu::PanelCodes codes : {cpu::PanelCodes::k8Bits, cpu::PanelCodes::k4Bits}) {
+    for (const cpu::PanelScales scales : {kF16, kZeros, kMins, kHalves}) {
+      const cpu::PanelFormat format = {codes, scales, kIn / cpu::kPanelGroup};
+      const std::vector<uint8_t> panel = MakeUnit(format);
+      const auto multiply = [&](const CpuKernels& table, int64_t rows) {
+        std::vector<cpu::QuantizedGroup> groups(x.size() / cpu::kPanelGroup);
+        table.quantize_row(x.data(), std::ssize(x), groups.data());
+        std::vector<float> out(static_cast<size_t>(rows * cpu::kPanelColumns));
+        table.multiply_panels({.format = format,
+                               .x = groups.data(),
+                               .x_stride = kIn / cpu::kPanelGroup * int64_t{sizeof(groups[0])},
+                               .rows = rows,
+                               .k = kIn,
+                               .panels = panel.data(),
+                               .num_panels = 1,
+                               .out = out.data(),
+                               .out_stride = cpu::kPanelColumns});
+        return out;
+      };
+      for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 15}) {
+        EXPECT_EQ(multiply(kernels(), rows), multiply(kKernelsPortable, rows));
       }
     }
-    const auto multiply = [&](const CpuKernels& table) {
-      std::vector<cpu::QuantizedGroup> groups(x.size() / cpu::kPanelGroup);
-      table.quantize_row(x.data(), std::ssize(x), groups.data());
-      std::vector<float> out(kRows * cpu::kPanelColumns);
-      table.multiply_panels({.kind = kind,
-                             .x = groups.data(),
-                             .x_stride = kIn / cpu::kPanelGroup * int64_t{sizeof(groups[0])},
-                             .rows = kRows,
-                             .k = kIn,
-                             .panels = panel.data(),
-                             .num_panels = 1,
-                             .out = out.data(),
-                             .out_stride = cpu::kPanelColumns});
-      return out;
-    };
-    EXPECT_EQ(multiply(kernels()), multiply(kKernelsPortable));
   }
 }
 

@@ -65,7 +65,7 @@ class CpuLinear : public LinearKernel {
 
 /// Weights [out, in] of any float dtype or ggml's blocks, read where they lie.
 std::unique_ptr<LinearKernel> CreateRowLinear(Context& context);
-/// Weights packed in panels of one kind, for bf16 activations.
-std::unique_ptr<LinearKernel> CreatePanelLinear(Context& context, PanelKind kind);
+/// Weights packed in panels of bf16, or of any other format, for bf16 activations.
+std::unique_ptr<LinearKernel> CreatePanelLinear(Context& context, bool is_bf16);
 
 }  // namespace gale::cpu

@@ -22,18 +22,19 @@ struct PanelStretch {
   const std::byte* x = nullptr;  ///< the rows' first unit of the stretch
   int64_t x_stride = 0;          ///< bytes
   const std::byte* panel = nullptr;
+  cpu::PanelFormat format;
   int64_t units = 0;
   float* out = nullptr;  ///< [rows, kPanelColumns], added to
   int64_t out_stride = 0;
   const std::byte* ahead = nullptr;  ///< what to ask into L1 meanwhile, in order
-  int64_t ahead_lines = 0;           ///< of it beside each unit
+  int64_t ahead_lines = 0;           ///< of it beside each group (bf16: unit)
 
-  /// One of `parts` equal parts of a unit's lines, and of those that lie kFarAhead on into L2: more
-  /// can be on their way to L2 than to L1. In small parts between products: a burst would wait for
-  /// memory while no products run, and products then run while no lines are on their way.
-  GALE_INLINE void Prefetch(int64_t unit, int64_t part, int64_t parts) const {
+  /// One of `parts` equal parts of a group's lines, and of those that lie kFarAhead on into L2:
+  /// more can be on their way to L2 than to L1. In small parts between products: a burst would wait
+  /// for memory while no products run, and products then run while no lines are on their way.
+  GALE_INLINE void Prefetch(int64_t group, int64_t part, int64_t parts) const {
     constexpr int64_t kFarAhead = int64_t{16} << 10;
-    const std::byte* first = ahead + unit * ahead_lines * kLineBytes;
+    const std::byte* first = ahead + group * ahead_lines * kLineBytes;
     const int64_t end = ahead_lines * (part + 1) / parts;
     for (int64_t line = ahead_lines * part / parts; line < end; ++line) {
       __builtin_prefetch(first + line * kLineBytes + kFarAhead, 0, 2);
@@ -56,8 +57,7 @@ inline constexpr int kPanelTileRows = kRegisters == 32 && kPairRegisters == 1 ? 
 inline constexpr int kMaxTileRows = kPanelTileRows == 6 ? 8 : 4;
 
 struct Bf16Panel {
-  static constexpr cpu::PanelKind kKind = cpu::PanelKind::kBf16;
-  static constexpr int64_t kOperandBytes = 4;  ///< of one row for one unit
+  static constexpr int64_t kOperandBytes = 4;  ///< of one row for one group
   static constexpr int kOperandRegisters = kPairRegisters;
 
   template <int R, int V>
@@ -78,7 +78,7 @@ struct Bf16Panel {
         for (int v = 0; v < V; ++v) acc[r][v] = PairDot(acc[r][v], xr, weights[v]);
       }
       x += kOperandBytes;
-      unit += cpu::PanelUnitBytes(kKind);
+      unit += cpu::PanelFormat{}.UnitBytes();
     }
     for (int r = 0; r < R; ++r) {
       for (int v = 0; v < V; ++v) Store(out + r * s.out_stride + v * kLanes, acc[r][v]);
@@ -86,65 +86,121 @@ struct Bf16Panel {
   }
 };
 
-template <cpu::PanelKind kCodes>
+template <cpu::PanelCodes kCodes, cpu::PanelScales kScales>
 struct IntPanel {
-  static constexpr cpu::PanelKind kKind = kCodes;
   static constexpr int64_t kOperandBytes = sizeof(cpu::QuantizedGroup);
   static constexpr int kOperandRegisters = sizeof(Quad) / sizeof(Ints);
-  static constexpr bool kIsInt8 = kCodes == cpu::PanelKind::kInt8;
-  static constexpr int32_t kZeroCode = kIsInt8 ? 128 : 8;
+  static constexpr bool kIs8Bits = kCodes == cpu::PanelCodes::k8Bits;
+  static constexpr bool kHasZeros = kScales == cpu::PanelScales::kZeros;
+  static constexpr bool kHasMins = kScales == cpu::PanelScales::kMins;
+  static constexpr int32_t kMiddle = kHasMins ? 0 : kIs8Bits ? 128 : 8;
   static constexpr int kQuads = static_cast<int>(cpu::kPanelGroup) / 4;
+  /// Stretches of a group that have scales of their own.
+  static constexpr int kParts = kScales == cpu::PanelScales::kHalves ? 2 : 1;
+
+  /// A group's place in its unit.
+  struct Place {
+    const std::byte* unit;
+    int64_t number;  ///< of the group
+    const std::byte* codes;
+    int64_t column;
+  };
 
   /// Four codes of each column: elements 4 * quad on.
-  GALE_INLINE static Ints Codes(const std::byte* codes, int quad, int64_t column) {
-    if constexpr (kIsInt8) {
-      return LoadInts(codes + (quad * cpu::kPanelColumns + column) * 4);
+  GALE_INLINE static Ints Codes(const Place& place, int quad, int v) {
+    const int64_t column = place.column + v * kLanes;
+    if constexpr (kIs8Bits) {
+      return LoadInts(place.codes + (quad * cpu::kPanelColumns + column) * 4);
     } else {
-      const Ints bytes = LoadInts(codes + (quad / 2 * cpu::kPanelColumns + column) * 4);
+      const Ints bytes = LoadInts(place.codes + (quad / 2 * cpu::kPanelColumns + column) * 4);
       return quad % 2 == 0 ? LowNibbles(bytes) : HighNibbles(bytes);
     }
+  }
+
+  /// Bytes [kPanelColumns] that lie `columns` times as many bytes into a unit.
+  GALE_INLINE static Vec Bytes(const Place& place, int64_t columns, int v) {
+    return LoadBytes(reinterpret_cast<const uint8_t*>(place.unit) + columns * cpu::kPanelColumns +
+                     place.column + v * kLanes);
+  }
+  GALE_INLINE static Vec Halfs(const Place& place, int64_t columns, int v) {
+    return Load(reinterpret_cast<const F16*>(place.unit + columns * cpu::kPanelColumns) +
+                place.column + v * kLanes);
+  }
+
+  GALE_INLINE static Vec Scale(const Place& place, int part, int v) {
+    switch (kScales) {
+      case cpu::PanelScales::kF16: return Halfs(place, 0, v);
+      case cpu::PanelScales::kZeros:
+        return Load(reinterpret_cast<const float*>(place.unit) + place.column + v * kLanes);
+      case cpu::PanelScales::kMins:
+        return Mul(Halfs(place, 0, v), Bytes(place, 4 + 2 * place.number, v));
+      case cpu::PanelScales::kHalves:
+        return Mul(Halfs(place, 0, v), Bytes(place, 2 + 2 * place.number + part, v));
+    }
+  }
+  GALE_INLINE static Vec Zeros(const Place& place, int v) { return Bytes(place, 4, v); }
+  GALE_INLINE static Vec Mins(const Place& place, int v) {
+    return Mul(Halfs(place, 2, v), Bytes(place, 5 + 2 * place.number, v));
   }
 
   template <int R, int V>
   static void Tile(const PanelStretch& s, int64_t column) {
     const std::byte* x = s.x;
     const std::byte* unit = s.panel;
+    const int64_t groups = s.format.groups;
+    const int64_t header_bytes = s.format.HeaderBytes();
     for (int64_t i = 0; i < s.units; ++i) {
-      Group<R, V>(s, i, x, unit, column);
-      x += kOperandBytes;
-      unit += cpu::PanelUnitBytes(kKind);
+      const std::byte* codes = unit + header_bytes;
+      for (int64_t group = 0; group < groups; ++group) {
+        Group<R, V>(s, i * groups + group, x, {unit, group, codes, column});
+        x += kOperandBytes;
+        codes += cpu::PanelFormat{.codes = kCodes}.GroupBytes();
+      }
+      unit = codes;
     }
   }
 
   template <int R, int V>
-  GALE_INLINE static void Group(const PanelStretch& s, int64_t i, const std::byte* x,
-                                const std::byte* unit, int64_t column) {
-    const auto* scales = reinterpret_cast<const F16*>(unit) + column;
-    const std::byte* codes = unit + cpu::kPanelColumns * sizeof(F16);
+  GALE_INLINE static void Group(const PanelStretch& s, int64_t number, const std::byte* x,
+                                const Place& place) {
     const auto group = [&](int r) -> const cpu::QuantizedGroup& {
       return *reinterpret_cast<const cpu::QuantizedGroup*>(x + r * s.x_stride);
     };
-    Ints acc[R][V];
-    for (int r = 0; r < R; ++r) {
-      const Ints zero = BroadcastInt(-kZeroCode * group(r).sum);
-      for (int v = 0; v < V; ++v) acc[r][v] = zero;
-    }
-#pragma GCC unroll 8
-    for (int quad = 0; quad < kQuads; ++quad) {
-      s.Prefetch(i, quad, kQuads);
-      Ints weights[V];
-      for (int v = 0; v < V; ++v) weights[v] = Codes(codes, quad, column + v * kLanes);
+    for (int part = 0; part < kParts; ++part) {
+      const auto sum = [&](int r) -> int32_t {
+        return kParts == 2 ? group(r).sums[part] : group(r).sums[0] + group(r).sums[1];
+      };
+      Ints acc[R][V];
       for (int r = 0; r < R; ++r) {
-        const Quad xr = BroadcastQuad(group(r).codes + 4 * quad);
-        for (int v = 0; v < V; ++v) acc[r][v] = QuadDot(acc[r][v], weights[v], xr);
+        const Ints start = BroadcastInt(-kMiddle * sum(r));
+        for (int v = 0; v < V; ++v) acc[r][v] = start;
       }
-    }
-    for (int v = 0; v < V; ++v) {
-      const Vec scale = Load(scales + v * kLanes);
-      for (int r = 0; r < R; ++r) {
-        float* out = s.out + r * s.out_stride + column + v * kLanes;
-        const Vec both = Mul(scale, Broadcast(group(r).scale));
-        Store(out, Fma(ToFloats(acc[r][v]), both, Load(out)));
+#pragma GCC unroll 8
+      for (int quad = part * kQuads / kParts; quad < (part + 1) * kQuads / kParts; ++quad) {
+        s.Prefetch(number, quad, kQuads);
+        Ints weights[V];
+        for (int v = 0; v < V; ++v) weights[v] = Codes(place, quad, v);
+        for (int r = 0; r < R; ++r) {
+          const Quad xr = BroadcastQuad(group(r).codes + 4 * quad);
+          for (int v = 0; v < V; ++v) acc[r][v] = QuadDot(acc[r][v], weights[v], xr);
+        }
+      }
+      for (int v = 0; v < V; ++v) {
+        const Vec scale = Scale(place, part, v);
+        for (int r = 0; r < R; ++r) {
+          float* out = s.out + r * s.out_stride + place.column + v * kLanes;
+          Vec dot = ToFloats(acc[r][v]);
+          if constexpr (kHasZeros) {
+            dot = Fma(Zeros(place, v), Broadcast(static_cast<float>(-sum(r))), dot);
+          }
+          const Vec both = Mul(scale, Broadcast(group(r).scale));
+          Vec total = Fma(dot, both, Load(out));
+          if constexpr (kHasMins) {
+            const float sum_of_x = group(r).scale * static_cast<float>(-sum(r));
+            total = Fma(Mins(place, v), Broadcast(sum_of_x), total);
+          }
+          Store(out, total);
+        }
       }
     }
   }
@@ -157,14 +213,15 @@ template <class Panel, int R>
 void RunTile(PanelStretch s, int64_t tile, int64_t tiles) {
   constexpr int kVecs = TileVecs(R, Panel::kOperandRegisters);
   constexpr int64_t kPasses = kPanelVecs / kVecs;
-  constexpr int64_t kLines = cpu::PanelUnitBytes(Panel::kKind) / kLineBytes;
   const int64_t calls = tiles * kPasses;
-  const int64_t lines = (kLines + calls - 1) / calls;
+  const int64_t groups = s.format.groups;
+  const int64_t lines_of_all = (s.format.UnitBytes() / kLineBytes + groups - 1) / groups;
+  const int64_t lines = (lines_of_all + calls - 1) / calls;
   const std::byte* next = s.ahead;
   for (int64_t pass = 0; pass < kPasses; ++pass) {
     const int64_t call = tile * kPasses + pass;
-    s.ahead = next + call * lines * s.units * kLineBytes;
-    s.ahead_lines = call * lines < kLines ? lines : 0;
+    s.ahead = next + call * lines * s.units * groups * kLineBytes;
+    s.ahead_lines = call * lines < lines_of_all ? lines : 0;
     Panel::template Tile<R, kVecs>(s, pass * kVecs * kLanes);
   }
 }
@@ -190,42 +247,55 @@ void RunTileOf(int64_t rows, const PanelStretch& s, int64_t tile, int64_t tiles)
 /// it: L1 for few rows, which wait for memory, L2 for many, which should seldom change their sums.
 template <class Panel>
 void MultiplyPanels(const PanelBlock& block) {
-  constexpr int64_t kUnitBytes = cpu::PanelUnitBytes(Panel::kKind);
-  const int64_t units = block.k / cpu::PanelUnitElements(Panel::kKind);
+  const int64_t unit_bytes = block.format.UnitBytes();
+  const int64_t units = block.k / block.format.UnitElements();
+  const int64_t operand_bytes = block.format.groups * Panel::kOperandBytes;
   const int64_t tile_rows = block.rows <= kMaxTileRows ? kMaxTileRows : kPanelTileRows;
   const int64_t tiles = (block.rows + tile_rows - 1) / tile_rows;
   const int64_t stretch_bytes = tiles <= 4 ? int64_t{8} << 10 : int64_t{128} << 10;
-  const int64_t stretch = stretch_bytes / kUnitBytes;
+  const int64_t stretch = stretch_bytes > unit_bytes ? stretch_bytes / unit_bytes : 1;
   const auto* panel = static_cast<const std::byte*>(block.panels);
   for (int64_t r = 0; r < block.rows; ++r) {
     std::memset(block.out + r * block.out_stride, 0,
                 static_cast<size_t>(block.num_panels * cpu::kPanelColumns) * sizeof(float));
   }
-  for (int64_t p = 0; p < block.num_panels; ++p, panel += units * kUnitBytes) {
+  for (int64_t p = 0; p < block.num_panels; ++p, panel += units * unit_bytes) {
     for (int64_t first = 0; first < units; first += stretch) {
       const int64_t count = units - first < stretch ? units - first : stretch;
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t row = block.rows * tile / tiles;  // tiles of equal height, or one row less
         RunTileOf<Panel>(block.rows * (tile + 1) / tiles - row,
                          {.x = static_cast<const std::byte*>(block.x) + row * block.x_stride +
-                               first * Panel::kOperandBytes,
+                               first * operand_bytes,
                           .x_stride = block.x_stride,
-                          .panel = panel + first * kUnitBytes,
+                          .panel = panel + first * unit_bytes,
+                          .format = block.format,
                           .units = count,
                           .out = block.out + row * block.out_stride + p * cpu::kPanelColumns,
                           .out_stride = block.out_stride,
-                          .ahead = panel + (first + count) * kUnitBytes},
+                          .ahead = panel + (first + count) * unit_bytes},
                          tile, tiles);
       }
     }
   }
 }
 
+template <cpu::PanelCodes kCodes>
+void MultiplyIntPanels(const PanelBlock& block) {
+  using enum cpu::PanelScales;
+  switch (block.format.scales) {
+    case kF16: return MultiplyPanels<IntPanel<kCodes, kF16>>(block);
+    case kZeros: return MultiplyPanels<IntPanel<kCodes, kZeros>>(block);
+    case kMins: return MultiplyPanels<IntPanel<kCodes, kMins>>(block);
+    case kHalves: return MultiplyPanels<IntPanel<kCodes, kHalves>>(block);
+  }
+}
+
 inline void MultiplyPanelsOf(const PanelBlock& block) {
-  switch (block.kind) {
-    case cpu::PanelKind::kBf16: return MultiplyPanels<Bf16Panel>(block);
-    case cpu::PanelKind::kInt8: return MultiplyPanels<IntPanel<cpu::PanelKind::kInt8>>(block);
-    case cpu::PanelKind::kInt4: return MultiplyPanels<IntPanel<cpu::PanelKind::kInt4>>(block);
+  switch (block.format.codes) {
+    case cpu::PanelCodes::kBf16: return MultiplyPanels<Bf16Panel>(block);
+    case cpu::PanelCodes::k8Bits: return MultiplyIntPanels<cpu::PanelCodes::k8Bits>(block);
+    case cpu::PanelCodes::k4Bits: return MultiplyIntPanels<cpu::PanelCodes::k4Bits>(block);
   }
 }
 
@@ -251,7 +321,7 @@ inline void QuantizeGroup(const Bf16* x, cpu::QuantizedGroup* out) {
   }
   for (int i = 0; i < cpu::kPanelGroup; ++i) {
     out->codes[i] = static_cast<int8_t>(rounded[i]);
-    out->sum += out->codes[i];
+    out->sums[i / (cpu::kPanelGroup / 2)] += out->codes[i];
   }
 }
 

@@ -17,15 +17,15 @@ int64_t FloorToPanel(int64_t column) { return column / kPanelColumns * kPanelCol
 
 class PanelLinear final : public CpuLinear {
  public:
-  PanelLinear(Context& context, PanelKind kind) : CpuLinear(context), kind_(kind) {}
+  PanelLinear(Context& context, bool is_bf16) : CpuLinear(context), is_bf16_(is_bf16) {}
 
   size_t PackedBytes(const LinearKey& key) const override {
-    return static_cast<size_t>(NumPanels(key.out) * PanelBytes(kind_, key.in));
+    const PanelFormat format = *PanelFormatOf(key.format, key.in);
+    return static_cast<size_t>(NumPanels(key.out) * format.PanelBytes(key.in));
   }
 
   Result<PackedLinear> Prepare(const LinearWeight& weight) const override {
-    CheckShape(weight.data, {weight.out, weight.in});
-    const int64_t panel_bytes = PanelBytes(kind_, weight.in);
+    const int64_t panel_bytes = PanelFormatOf(weight.format, weight.in)->PanelBytes(weight.in);
     PackedLinear packed;
     packed.format = weight.format;
     packed.in = weight.in;
@@ -48,7 +48,7 @@ class PanelLinear final : public CpuLinear {
     return std::max<int64_t>(FloorToPanel((columns + tasks - 1) / tasks), kPanelColumns);
   }
 
-  bool ReadsInPlace(const TensorView&) const override { return kind_ == PanelKind::kBf16; }
+  bool ReadsInPlace(const TensorView&) const override { return is_bf16_; }
   int64_t PackedFloats(int64_t rows, int64_t k) const override {
     return rows * RowBytes(k) / static_cast<int64_t>(sizeof(float));
   }
@@ -60,7 +60,7 @@ class PanelLinear final : public CpuLinear {
     for (int64_t r = 0; r < rows; ++r) {
       const Bf16* row = static_cast<const Bf16*>(x) + r * stride;
       char* out = reinterpret_cast<char*>(packed) + r * RowBytes(k);
-      if (kind_ == PanelKind::kBf16) {
+      if (is_bf16_) {
         std::memcpy(out, row, static_cast<size_t>(k) * sizeof(Bf16));
       } else {
         context_.kernels.quantize_row(row, k, reinterpret_cast<QuantizedGroup*>(out));
@@ -75,7 +75,7 @@ class PanelLinear final : public CpuLinear {
     const int64_t columns = num_panels * kPanelColumns;
     float* bias = scratch.Floats((rows + 1) * columns);
     float* sums = bias + columns;
-    context_.kernels.multiply_panels({.kind = kind_,
+    context_.kernels.multiply_panels({.format = *PanelFormatOf(packed.format, packed.in),
                                       .x = x.data,
                                       .x_stride = x.stride_bytes,
                                       .rows = rows,
@@ -89,18 +89,16 @@ class PanelLinear final : public CpuLinear {
 
  private:
   int64_t RowBytes(int64_t k) const {
-    return kind_ == PanelKind::kBf16
-               ? k * 2
-               : k / kPanelGroup * static_cast<int64_t>(sizeof(QuantizedGroup));
+    return is_bf16_ ? k * 2 : k / kPanelGroup * static_cast<int64_t>(sizeof(QuantizedGroup));
   }
 
-  PanelKind kind_;
+  bool is_bf16_;
 };
 
 }  // namespace
 
-std::unique_ptr<LinearKernel> CreatePanelLinear(Context& context, PanelKind kind) {
-  return std::make_unique<PanelLinear>(context, kind);
+std::unique_ptr<LinearKernel> CreatePanelLinear(Context& context, bool is_bf16) {
+  return std::make_unique<PanelLinear>(context, is_bf16);
 }
 
 }  // namespace gale::cpu

@@ -9,10 +9,11 @@
 
 namespace gale::cpu {
 
-/// What weights of this format are packed as: bf16 elements, Q8_0 or Q4_0; others are not.
-std::optional<PanelKind> PanelKindOf(const QuantFormat& format);
+/// What weights of this format with `in` inputs are packed as: bf16 elements, ggml's Q8_0, Q4_0,
+/// Q4_K, Q5_K and Q6_K, and integers beside scales of stretches of 32 inputs or more; none: others.
+std::optional<PanelFormat> PanelFormatOf(const QuantFormat& format, int64_t in);
 
-/// Writes NumPanels(weight.out) panels of a format that has a kind to `dst`.
+/// Writes NumPanels(weight.out) panels of a weight that has a format to `dst`.
 /// Cost: reads the weight once and writes as much; limited by memory.
 void PackPanels(ThreadPool& pool, const LinearWeight& weight, void* dst);
 
