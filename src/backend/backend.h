@@ -117,6 +117,8 @@ struct PackedLinear {
   int64_t out = 0;
   TensorView data;
   Buffer storage;
+  DType scale = DType::kF32;   ///< of kScaled's scales in `data`, where a kernel narrows them
+  float activation_scale = 0;  ///< as the LinearWeight's
 };
 
 struct LinearArgs {

@@ -32,6 +32,7 @@ class OpTest : public testing::Test {
   void TestBody() override {
     Device device(backend_);
     const OpResult result = op_.run(device, Mutation::kNone);
+    if (!result.skipped.empty()) GTEST_SKIP() << result.skipped;
     const int64_t bad = FirstFailure(result);
     if (bad >= 0) {
       const auto i = static_cast<size_t>(bad);
@@ -118,6 +119,7 @@ int main(int argc, char** argv) {
     Register<OpTest>(backend, LinearCases());
     Register<OpTest>(backend, GatedLinearCases());
     Register<OpTest>(backend, GgmlCases());
+    Register<OpTest>(backend, QuantLinearCases());
     Register<OpTest>(backend, AttentionCases());
     Register<OpTest>(backend, GroupedCases());
     Register<OpTest>(backend, MoeCases());

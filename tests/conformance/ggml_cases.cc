@@ -4,7 +4,6 @@
 // no more often than one that multiplies each element. Activations of bf16 may meet blocks rounded
 // to 8 bits, 32 at a time: then the products are those of the rounded ones, as exactly.
 #include <algorithm>
-#include <cmath>
 #include <random>
 
 #include <fmt/format.h>
@@ -76,31 +75,6 @@ HostTensor RunKernel(Device& device, const GgmlShape& shape, BlockMatrix& weight
   return device.Download(out);
 }
 
-/// Each 32 of a row as max / 127 times whole numbers.
-HostTensor RoundTo8Bits(const HostTensor& x) {
-  HostTensor rounded = x;
-  for (size_t first = 0; first < x.values.size(); first += kGgmlBlockElements) {
-    float max = 0;
-    for (size_t i = first; i < first + kGgmlBlockElements; ++i) {
-      max = std::max(max, std::abs(static_cast<float>(x.values[i])));
-    }
-    const float scale = max / 127;
-    const float inverse = 127 / max;
-    for (size_t i = first; i < first + kGgmlBlockElements; ++i) {
-      const float code = std::nearbyint(static_cast<float>(x.values[i]) * inverse);
-      rounded.values[i] = double{scale} * double{code};
-    }
-  }
-  return rounded;
-}
-
-bool IsWithinBounds(const OpResult& result) {
-  for (size_t i = 0; i < result.got.size(); ++i) {
-    if (!(std::abs(result.got[i] - result.want[i]) <= result.tolerance[i])) return false;
-  }
-  return true;
-}
-
 OpResult RunLinear(Device& device, const GgmlShape& shape, Mutation mutation) {
   std::mt19937_64 random(static_cast<uint64_t>(shape.in * 1000 + shape.columns));
   BlockMatrix weight = RandomBlocks(random, shape.type, shape.columns, shape.in);
@@ -113,7 +87,7 @@ OpResult RunLinear(Device& device, const GgmlShape& shape, Mutation mutation) {
   };
   OpResult result = compare(x);
   if (shape.activation != DType::kBf16 || IsWithinBounds(result)) return result;
-  return compare(RoundTo8Bits(x));
+  return compare(RoundActivations(x, CodeType::kInt8, kGgmlBlockElements));
 }
 
 /// A row alone, bit for bit what it is among others.

@@ -14,4 +14,10 @@ namespace gale::test {
 OpResult CompareLinear(const HostTensor& got, DType out, const HostTensor& x,
                        const HostTensor& weight, const HostTensor* bias, Mutation mutation);
 
+bool IsWithinBounds(const OpResult& result);
+
+/// Each `group` of a row (0: the row) as whole codes of kInt8 or kF8E4M3 times a scale: the one
+/// given, or the largest magnitude over the type's largest.
+HostTensor RoundActivations(const HostTensor& x, CodeType codes, int64_t group, float scale = 0);
+
 }  // namespace gale::test

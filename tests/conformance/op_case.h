@@ -14,6 +14,7 @@ struct OpResult {
   std::vector<double> got;
   std::vector<double> want;
   std::vector<double> tolerance;
+  std::string skipped = {};  ///< why there is nothing to compare
 
   void Add(double got_value, double want_value, double bound) {
     got.push_back(got_value);
@@ -71,6 +72,7 @@ std::vector<OpCase> RowOpCases();
 std::vector<OpCase> LinearCases();
 std::vector<OpCase> GatedLinearCases();
 std::vector<OpCase> GgmlCases();
+std::vector<OpCase> QuantLinearCases();
 std::vector<OpCase> AttentionCases();
 std::vector<OpCase> GroupedCases();
 std::vector<OpCase> MoeCases();

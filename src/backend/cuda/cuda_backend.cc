@@ -49,8 +49,12 @@ class CudaBackend final : public Backend {
   }
 
   const LinearKernel* FindLinear(const LinearKey& key) const override {
-    return key.format.code == BlockCode::kGgmlBlock ? cuda::FindGgmlLinear(key)
-                                                    : cuda::FindLinear(key);
+    switch (key.format.code) {
+      case BlockCode::kNone: return cuda::FindLinear(key);
+      case BlockCode::kGgmlBlock: return cuda::FindGgmlLinear(key);
+      case BlockCode::kScaled: return cuda::FindQuantLinear(key);
+    }
+    return nullptr;
   }
   std::unique_ptr<AttentionBackend> CreateAttention(const AttentionSpec& spec) override {
     return cuda::CreateAttention(spec);

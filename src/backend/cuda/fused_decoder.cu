@@ -235,7 +235,8 @@ bool IsPlainBf16(const TensorView& weight) { return weight.dtype == DType::kBf16
 
 Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(const DecoderDescription& decoder) {
   const AttentionSpec& attention = decoder.attention;
-  const bool is_bf16 = attention.dtype == DType::kBf16 && attention.kv == KvFormat::kBf16 &&
+  const bool is_bf16 = IsPlainBf16(decoder.lm_head) && attention.dtype == DType::kBf16 &&
+                       attention.kv == KvFormat::kBf16 &&
                        std::ranges::all_of(decoder.layers, [](const DecoderLayerWeights& layer) {
                          return IsPlainBf16(layer.qkv) && IsPlainBf16(layer.o) &&
                                 IsPlainBf16(layer.gate_up) && IsPlainBf16(layer.down);

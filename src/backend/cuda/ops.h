@@ -79,6 +79,8 @@ bool RunGatedLinear(CudaStream& stream, const LinearKernel& kernel, const Linear
                     const GatedActivationArgs& gated);
 /// The kernel for `key`, or null. Kernels have no state.
 const LinearKernel* FindLinear(const LinearKey& key);
+/// The same for codes beside their scales.
+const LinearKernel* FindQuantLinear(const LinearKey& key);
 /// The same for ggml's blocks.
 const LinearKernel* FindGgmlLinear(const LinearKey& key);
 

@@ -110,11 +110,11 @@ __device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint64_t a_matrix, uin
   }
 }
 
-#define GALE_WGMMA_REGISTERS(n, registers, a0, a1, a2, a3, b, add, ...)                           \
+#define GALE_WGMMA_REGISTERS(n, transposed, registers, a0, a1, a2, a3, b, add, ...)               \
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #add                                          \
                ", 0;\n"                                                                           \
                "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" registers "}, {%" #a0 \
-               ", %" #a1 ", %" #a2 ", %" #a3 "}, %" #b ", p, 1, 1, 1;\n}"                         \
+               ", %" #a1 ", %" #a2 ", %" #a3 "}, %" #b ", p, 1, 1, " #transposed ";\n}"           \
                : __VA_ARGS__                                                                      \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b_matrix), "r"(accumulate))
 
@@ -125,12 +125,35 @@ template <int kN>
 __device__ __forceinline__ void WgmmaRegisters(float (&d)[kN / 2], const uint32_t* a,
                                                uint64_t b_matrix, int accumulate) {
   if constexpr (kN == 64) {
-    GALE_WGMMA_REGISTERS(64, GALE_R32, 32, 33, 34, 35, 36, 37, GALE_D16(0), GALE_D16(16));
+    GALE_WGMMA_REGISTERS(64, 1, GALE_R32, 32, 33, 34, 35, 36, 37, GALE_D16(0), GALE_D16(16));
   } else if constexpr (kN == 128) {
-    GALE_WGMMA_REGISTERS(128, GALE_R64, 64, 65, 66, 67, 68, 69, GALE_D64(0));
+    GALE_WGMMA_REGISTERS(128, 1, GALE_R64, 64, 65, 66, 67, 68, 69, GALE_D64(0));
   } else {
     static_assert(kN == 256);
-    GALE_WGMMA_REGISTERS(256, GALE_R128, 128, 129, 130, 131, 132, 133, GALE_D64(0), GALE_D64(64));
+    GALE_WGMMA_REGISTERS(256, 1, GALE_R128, 128, 129, 130, 131, 132, 133, GALE_D64(0),
+                         GALE_D64(64));
+  }
+}
+
+/// d (64 x kN) = a * b^T, added to what was there if `accumulate`; a is 64 x 16 in registers as
+/// above, b is kN x 16 (SwizzledMatrix).
+template <int kN>
+__device__ __forceinline__ void WgmmaByRows(float (&d)[kN / 2], const uint32_t* a,
+                                            uint64_t b_matrix, int accumulate) {
+  if constexpr (kN == 8) {
+    GALE_WGMMA_REGISTERS(8, 0, GALE_R4, 4, 5, 6, 7, 8, 9, GALE_D4(0));
+  } else if constexpr (kN == 16) {
+    GALE_WGMMA_REGISTERS(16, 0, GALE_R8, 8, 9, 10, 11, 12, 13, GALE_D4(0), GALE_D4(4));
+  } else if constexpr (kN == 32) {
+    GALE_WGMMA_REGISTERS(32, 0, GALE_R16, 16, 17, 18, 19, 20, 21, GALE_D16(0));
+  } else if constexpr (kN == 64) {
+    GALE_WGMMA_REGISTERS(64, 0, GALE_R32, 32, 33, 34, 35, 36, 37, GALE_D16(0), GALE_D16(16));
+  } else if constexpr (kN == 128) {
+    GALE_WGMMA_REGISTERS(128, 0, GALE_R64, 64, 65, 66, 67, 68, 69, GALE_D64(0));
+  } else {
+    static_assert(kN == 256);
+    GALE_WGMMA_REGISTERS(256, 0, GALE_R128, 128, 129, 130, 131, 132, 133, GALE_D64(0),
+                         GALE_D64(64));
   }
 }
 
@@ -171,8 +194,28 @@ __device__ __forceinline__ void CopyBox(void* shared_dst, const CUtensorMap& map
       : "memory");
 }
 
+/// Copies `bytes` (a multiple of 16, both sides aligned alike) to shared memory; the barrier counts
+/// them.
+__device__ __forceinline__ void CopyBytes(void* shared_dst, const void* src, uint32_t bytes,
+                                          uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(SharedAddress(shared_dst)),
+      "l"(src), "r"(bytes), "r"(SharedAddress(barrier))
+      : "memory");
+}
+
 /// L2 gives up first what is copied so (an encoding that createpolicy makes).
 constexpr uint64_t kEvictFirst = 0x12F0000000000000;
+
+__device__ __forceinline__ void CopyBytes(void* shared_dst, const void* src, uint32_t bytes,
+                                          uint64_t* barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], %4;" ::"r"(SharedAddress(shared_dst)),
+      "l"(src), "r"(bytes), "r"(SharedAddress(barrier)), "l"(policy)
+      : "memory");
+}
 
 /// Where a box of a map of four dimensions begins, from the innermost on.
 struct BoxPlace {
@@ -214,6 +257,15 @@ __device__ __forceinline__ void StoreMatrices(void* row, uint32_t m0, uint32_t m
       : "memory");
 }
 
+/// The same, each matrix transposed.
+__device__ __forceinline__ void StoreMatricesTransposed(void* row, uint32_t m0, uint32_t m1,
+                                                        uint32_t m2, uint32_t m3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(
+                   SharedAddress(row)),
+               "r"(m0), "r"(m1), "r"(m2), "r"(m3)
+               : "memory");
+}
+
 __device__ __forceinline__ uint32_t ClusterRank() {
   uint32_t rank;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
@@ -224,6 +276,31 @@ __device__ __forceinline__ uint32_t ClusterBlocks() {
   uint32_t blocks;
   asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
   return blocks;
+}
+
+/// The two halves of a barrier over the cluster's threads that have not ended. It orders nothing
+/// but the initialization of barriers before FenceBarrierInit.
+__device__ __forceinline__ void ClusterArriveRelaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void ClusterWait() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/// Stores to where block `rank` of the cluster has `address`; its barrier that lies where this
+/// block has `barrier` counts the 16 bytes.
+__device__ __forceinline__ void StoreCluster(float4* address, int rank, const float4& v,
+                                             uint64_t* barrier) {
+  asm volatile(
+      "{\n"
+      ".reg .u32 remote, remote_barrier;\n"
+      "mapa.shared::cluster.u32 remote, %0, %2;\n"
+      "mapa.shared::cluster.u32 remote_barrier, %1, %2;\n"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [remote], {%3, %4, %5, %6}, "
+      "[remote_barrier];\n"
+      "}" ::"r"(SharedAddress(address)),
+      "r"(SharedAddress(barrier)), "r"(rank), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+      : "memory");
 }
 
 /// Barrier over the cluster's threads that have not ended; orders their shared memory.
