@@ -206,6 +206,7 @@ class Backend {
   virtual void QkvRope(Stream& stream, const QkvRopeArgs& args) = 0;
   virtual void Rotate(Stream& stream, const RotateArgs& args) = 0;
   virtual void GatedActivation(Stream& stream, const GatedActivationArgs& args) = 0;
+  virtual void AddSilu(Stream& stream, const AddSiluArgs& args) = 0;
   virtual void Softcap(Stream& stream, const SoftcapArgs& args) = 0;
   virtual void MoeRoute(Stream& stream, const MoeRouteArgs& args) = 0;
   virtual void MoeCombine(Stream& stream, const MoeCombineArgs& args) = 0;

@@ -79,6 +79,12 @@ struct GatedActivationArgs {
   float limit = 0;  ///< kClampedSwiglu
 };
 
+/// x = x + silu(y), the residual block of Medusa heads (arXiv:2401.10774).
+struct AddSiluArgs {
+  TensorView x;  ///< [rows, n]
+  TensorView y;  ///< [rows, n]
+};
+
 /// x = cap * tanh(x / cap), in place: keeps logits within cap (arXiv:2408.00118).
 struct SoftcapArgs {
   TensorView x;  ///< f32 [rows, n]

@@ -65,6 +65,7 @@ void CheckSampleArgs(const SampleArgs& args) {
   CheckArray(args.counter, DType::kU64, {rows, 2});
   CheckArray(args.out, DType::kI32, {rows});
   if (args.bitmask) CheckArray(args.bitmask, DType::kI32, {rows, (vocab + 31) / 32});
+  if (args.token_ids) CheckArray(args.token_ids, DType::kI32, {vocab});
   if (args.slots) {
     CheckArray(args.slots, DType::kI32, {rows});
     CheckArray(args.last_tokens, DType::kI32, {args.last_tokens.dim(0)});

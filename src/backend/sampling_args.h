@@ -59,6 +59,8 @@ struct SampleArgs {
   TensorView seed;         ///< u64 [rows]; Philox key
   TensorView counter;      ///< u64 [rows, 2]; {position, sample index << 32 | RandomStream}
   TensorView bitmask;      ///< i32 [rows, ceil(vocab / 32)] of allowed tokens, or empty
+  TensorView token_ids = {};  ///< i32 [vocab]: the tokens that the columns stand for, which are what
+                              ///< is drawn; empty: their numbers
   TensorView out;          ///< i32 [rows]; may be pinned host memory
   TensorView slots = {};   ///< i32 [rows], or empty; last_tokens[slots[r]] = out[r], < 0: nowhere
   TensorView last_tokens = {};  ///< i32 [slots]; read by the next step's Embedding

@@ -7,6 +7,19 @@
 #include "nn/mla_attention.h"
 
 namespace gale {
+namespace {
+
+/// Where the input of `layer` is to be kept, which is the output of the layer before; empty:
+/// nowhere.
+TensorView CapturedInput(const LayerCapture& capture, int layer) {
+  const auto found = std::ranges::find(capture.layers, layer - 1);
+  if (found == capture.layers.end()) return {};
+  const ptrdiff_t index = found - capture.layers.begin();
+  const TensorView plane = capture.states.Slice(0, index, index + 1);
+  return TensorView(plane.data, plane.dtype, {plane.dim(1), plane.dim(2)});
+}
+
+}  // namespace
 
 std::vector<int> LayerWindows(const HfConfig& config,
                               const std::function<bool(int layer)>& has_window) {
@@ -99,9 +112,11 @@ void Decoder::Embed(ForwardContext& context, const ForwardBatch& batch, TensorVi
 /// `hidden` carries the residual; each norm adds the output x of what came before to it first.
 void Decoder::Forward(ForwardContext& context, const ForwardBatch& batch, TensorView hidden) {
   const TensorView x = context.scratch->Take(dtype_, {hidden.dim(0), config_.hidden_size});
-  for (const auto& layer : layers_) {
-    const AttentionBatch& attention = batch.attention[static_cast<size_t>(layer->group())];
-    layer->Forward(context, {batch.positions, attention.slot_mapping}, hidden, x);
+  for (int i = 0; i < config_.num_layers; ++i) {
+    const DecoderLayer& layer = *layers_[static_cast<size_t>(i)];
+    const AttentionBatch& attention = batch.attention[static_cast<size_t>(layer.group())];
+    layer.Forward(context, {batch.positions, attention.slot_mapping}, hidden, x,
+                  CapturedInput(batch.capture, i));
   }
   final_norm_.Forward(context, x, hidden, hidden);
 }

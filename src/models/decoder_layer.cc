@@ -70,7 +70,7 @@ std::unique_ptr<FeedForward> MakeLayersFeedForward(ParamBuilder& builder, const 
 DecoderLayer::DecoderLayer(ParamBuilder& builder, const QuantScheme& scheme, const HfConfig& config,
                            const DecoderTraits& traits, const RotaryEmbedding& rotary,
                            const LayerPlace& place)
-    : is_first_(place.index == 0),
+    : is_first_(place.group == 0 && place.index_in_group == 0),
       has_plain_norms_(traits.norm_weight_offset == 0),
       attention_norm_(builder, LayerName(place.index, traits.norms.attention), config.hidden_size,
                       static_cast<float>(config.rms_norm_eps), traits.norm_weight_offset),
@@ -89,11 +89,15 @@ size_t DecoderLayer::ScratchBytes(int tokens) const {
 }
 
 void DecoderLayer::Forward(ForwardContext& context, const AttentionRows& rows,
-                           const TensorView& residual, const TensorView& x) const {
+                           const TensorView& residual, const TensorView& x,
+                           const TensorView& input) const {
   if (is_first_) {
     attention_norm_.Forward(context, residual, {}, x);
   } else {
     attention_norm_.Forward(context, x, residual, x);
+  }
+  if (input) {
+    context.backend->Copy(*context.stream, input.data, residual.data, input.Bytes());
   }
   attention_->Forward(context, rows, x);
   if (after_attention_) after_attention_->Forward(context, x, {}, x);

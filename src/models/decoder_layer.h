@@ -63,9 +63,9 @@ class DecoderLayer {
   size_t ScratchBytes(int tokens) const;
   /// `residual` [tokens, hidden] lacks the output `x` of the layer before, which is added to it
   /// first; what `x` holds before the first layer is not read. Leaves its own output in `x`
-  /// likewise.
+  /// likewise. `input`, unless it is empty, gets a copy of the sum that the layer begins with.
   void Forward(ForwardContext& context, const AttentionRows& rows, const TensorView& residual,
-               const TensorView& x) const;
+               const TensorView& x, const TensorView& input = {}) const;
   int group() const { return attention_->group(); }
   /// False when the layer is not one that a back end can fuse.
   bool Describe(DecoderLayerWeights& weights) const;

@@ -1,5 +1,7 @@
 // DeepSeek-V3 and R1 (arXiv:2412.19437): DeepSeek-V2 whose router scores each expert for itself and
 // ranks experts by scores that a bias of each corrects, which keeps them equally busy.
+#include "models/deepseek_v3.h"
+
 #include <fmt/format.h>
 
 #include "models/decoder.h"
@@ -7,10 +9,8 @@
 #include "models/sparse_layers.h"
 
 namespace gale {
-namespace {
 
-std::unique_ptr<Model> MakeDeepseekV3(const HfConfig& config, const QuantScheme& scheme,
-                                      ParamBuilder& builder) {
+DecoderTraits DeepseekV3Traits(const HfConfig& config) {
   const FusedMoeConfig moe = {.hidden = config.hidden_size,
                               .moe = config.moe,
                               .score = config.moe.score.value_or(RouterScore::kSigmoid),
@@ -20,9 +20,16 @@ std::unique_ptr<Model> MakeDeepseekV3(const HfConfig& config, const QuantScheme&
                               .names = {.shared = ".shared_experts"}};
   DecoderTraits traits;
   traits.feed_forward = SparseLayers(config, moe);
-  // The layer that predicts the token after the next (section 2.2).
+  return traits;
+}
+
+namespace {
+
+std::unique_ptr<Model> MakeDeepseekV3(const HfConfig& config, const QuantScheme& scheme,
+                                      ParamBuilder& builder) {
+  // The layer that predicts the token after the next: deepseek_mtp.cc.
   builder.IgnorePrefix(fmt::format("model.layers.{}.", config.num_layers));
-  return std::make_unique<Decoder>(builder, scheme, config, traits);
+  return std::make_unique<Decoder>(builder, scheme, config, DeepseekV3Traits(config));
 }
 
 const bool registered = RegisterModel("DeepseekV3ForCausalLM", MakeDeepseekV3);

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "backend/backend.h"
@@ -17,12 +18,19 @@ struct AttentionGroup {
   AttentionSpec spec;
 };
 
+/// What Forward keeps of some layers' outputs, for heads that draft from them (arXiv:2503.01840).
+struct LayerCapture {
+  std::span<const int> layers;  ///< ascending; none of them the last, whose output is `hidden`
+  TensorView states;            ///< [layers, tokens, hidden], of the model's dtype
+};
+
 /// One step's tokens, flat over all sequences.
 struct ForwardBatch {
   TensorView token_ids;                   ///< i32 [tokens]; ids or ~slot, as in EmbeddingArgs
   TensorView last_tokens;                 ///< i32 [slots], or empty
   TensorView positions;                   ///< i32 [tokens]
   std::vector<AttentionBatch> attention;  ///< [group]
+  LayerCapture capture = {};
 };
 
 class Model {

@@ -20,7 +20,8 @@ Attention::Attention(ParamBuilder& builder, const QuantScheme& scheme,
       rotary_(rotary),
       group_(group),
       layer_(layer),
-      qkv_(builder, scheme, config.hidden, QkvParts(config, name), config.qkv_bias),
+      qkv_(builder, scheme, config.input > 0 ? config.input : config.hidden, QkvParts(config, name),
+           config.qkv_bias),
       o_(builder, scheme, int64_t{config.q_heads} * config.head_dim,
          {{name + ".o_proj", config.hidden}}, config.o_bias) {
   if (config.qk_norm) {
@@ -45,13 +46,13 @@ size_t Attention::ScratchBytes(int tokens) const {
          ScratchArena::Bytes(dtype_, {tokens, config_.q_heads, config_.head_dim});
 }
 
-void Attention::Forward(ForwardContext& context, const AttentionRows& rows,
-                        const TensorView& x) const {
+void Attention::Forward(ForwardContext& context, const AttentionRows& rows, const TensorView& x,
+                        const TensorView& out) const {
   const ScratchScope scope(*context.scratch);
   const int64_t tokens = x.dim(0);
   const int64_t heads = config_.q_heads;
   const TensorView qkv = context.scratch->Take(dtype_, {tokens, QkvWidth()});
-  const TensorView out = context.scratch->Take(dtype_, {tokens, heads, config_.head_dim});
+  const TensorView mixed = context.scratch->Take(dtype_, {tokens, heads, config_.head_dim});
   AttentionBackend& attention = *context.attention[static_cast<size_t>(group_)];
 
   qkv_.Forward(context, x, qkv);
@@ -72,11 +73,11 @@ void Attention::Forward(ForwardContext& context, const AttentionRows& rows,
   }
   context.backend->QkvRopeWrite(*context.stream, rope, attention, layer_, rows.slot_mapping);
 
-  TensorView q = out;  // the first q_heads of each row of qkv
+  TensorView q = mixed;  // the first q_heads of each row of qkv
   q.data = qkv.data;
   q.strides[0] = qkv.strides[0];
-  attention.Run(*context.stream, {.layer = layer_, .q = q, .out = out, .sinks = sinks_});
-  o_.Forward(context, TensorView(out.data, dtype_, {tokens, heads * config_.head_dim}), x);
+  attention.Run(*context.stream, {.layer = layer_, .q = q, .out = mixed, .sinks = sinks_});
+  o_.Forward(context, TensorView(mixed.data, dtype_, {tokens, heads * config_.head_dim}), out);
 }
 
 bool Attention::Describe(DecoderLayerWeights& weights) const {

@@ -13,6 +13,7 @@ namespace gale {
 
 struct AttentionConfig {
   int hidden = 0;
+  int input = 0;  ///< elements that q, k and v are made from; 0: hidden
   int q_heads = 0;
   int kv_heads = 0;
   int head_dim = 0;
@@ -35,7 +36,12 @@ class Attention final : public SelfAttention {
 
   size_t ScratchBytes(int tokens) const override;
   void Forward(ForwardContext& context, const AttentionRows& rows,
-               const TensorView& x) const override;
+               const TensorView& x) const override {
+    Forward(context, rows, x, x);
+  }
+  /// x [tokens, input], out [tokens, hidden].
+  void Forward(ForwardContext& context, const AttentionRows& rows, const TensorView& x,
+               const TensorView& out) const;
   int group() const override { return group_; }
   bool Describe(DecoderLayerWeights& weights) const override;
 

@@ -439,6 +439,33 @@ OpCase GatedActivationCase(DType dtype, int64_t tokens, int64_t n, double deviat
   return op;
 }
 
+// ---- AddSilu ----
+
+OpCase AddSiluCase(DType dtype, int64_t rows, int64_t n, double deviation) {
+  const auto run = [=](Device& device, Mutation mutation) {
+    std::mt19937_64 random(11);
+    const HostTensor x = RandomTensor(random, dtype, {rows, n}, 1);
+    const HostTensor y = RandomTensor(random, dtype, {rows, n}, deviation);
+    const DeviceTensor device_x = device.Upload(x, 8);
+    const DeviceTensor device_y = device.Upload(y, 3);
+    device.backend().AddSilu(device.stream(), {device_x.view(), device_y.view()});
+    const HostTensor got = device.Download(device_x);
+    OpResult result;
+    for (size_t i = 0; i < x.values.size(); ++i) {
+      const double added = y.values[i] / (1 + std::exp(-y.values[i]));
+      const double want = (mutation == Mutation::kSkipResidual ? 0 : x.values[i]) + added;
+      result.Add(got.values[i], want,
+                 16 * kU * (std::abs(x.values[i]) + std::abs(added)) + OutputRounding(dtype, want) +
+                     1e-35 * std::abs(y.values[i]));
+    }
+    return result;
+  };
+  OpCase op{
+      fmt::format("AddSilu/{}_{}x{}_deviation{}", DTypeName(dtype), rows, n, deviation), run, {}};
+  if (rows > 0) op.must_fail = {Mutation::kSkipResidual};
+  return op;
+}
+
 // ---- Softcap ----
 
 OpCase SoftcapCase(int64_t rows, int64_t n, float cap, double deviation) {
@@ -633,6 +660,12 @@ std::vector<OpCase> RowOpCases() {
       GatedActivationCase(f32, 7, 100, 1, Activation::kClampedSwiglu),
       GatedActivationCase(bf16, 3, 2880, 2, Activation::kClampedSwiglu),
       GatedActivationCase(bf16, 3, 70, 9, Activation::kClampedSwiglu),
+
+      AddSiluCase(f32, 3, 77, 2),
+      AddSiluCase(f32, 1, 5000, 40),
+      AddSiluCase(bf16, 5, 256, 2),
+      AddSiluCase(bf16, 2, 1, 9),
+      AddSiluCase(bf16, 0, 16, 1),
 
       SoftcapCase(3, 77, 30, 1),
       SoftcapCase(2, 5000, 30, 40),

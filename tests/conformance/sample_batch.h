@@ -43,6 +43,8 @@ class SampleBatch {
     args_.slots = slots;
     args_.last_tokens = last_tokens;
   }
+  /// Columns stand for these.
+  void UseTokenIds(const TensorView& token_ids) { args_.token_ids = token_ids; }
   /// Rows of the rare filters although this batch may use none of them.
   void AddRareFilters(const Filters& filters);
 

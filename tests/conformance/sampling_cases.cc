@@ -2,6 +2,7 @@
 // draw.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -132,6 +133,34 @@ std::string TokensGoToTheirSlots(Device& device) {
   return "";
 }
 
+/// What is drawn, here and in the slots, is what the columns stand for.
+std::string ColumnsStandForTokens(Device& device) {
+  const HostTensor rows = Repeat(RandomLogits(300, 2, 27), 20);
+  HostTensor ids = Zeros(DType::kI32, {300});
+  for (int64_t i = 0; i < 300; ++i)
+    ids.values[static_cast<size_t>(i)] = static_cast<double>(3 * i + 1);
+  const DeviceTensor device_ids = device.Upload(ids);
+  for (const Filters& filters : {Filters{}, Filters{0, 0, 1, 0, {}}, Filters{1, 20, 0.9, 0, {}}}) {
+    const auto columns = SampleBatch(device, rows, filters, 11, 0).Draw();
+    SampleBatch batch(device, rows, filters, 11, 0);
+    HostTensor slots = Zeros(DType::kI32, {20});
+    std::iota(slots.values.begin(), slots.values.end(), 0.0);
+    const DeviceTensor device_slots = device.Upload(slots);
+    const DeviceTensor last = device.Upload(Zeros(DType::kI32, {20}));
+    batch.Scatter(device_slots.view(), last.view());
+    batch.UseTokenIds(device_ids.view());
+    const auto tokens = batch.Draw();
+    const std::vector<double> stored = device.Download(last).values;
+    for (size_t r = 0; r < tokens.size(); ++r) {
+      if (tokens[r] != 3 * columns[r] + 1 || stored[r] != static_cast<double>(tokens[r])) {
+        return fmt::format("row {}: column {}, drew {}, stored {}", r, columns[r], tokens[r],
+                           stored[r]);
+      }
+    }
+  }
+  return "";
+}
+
 /// On equal logits every device draws what the CPU draws. A draw could differ only where its random
 /// number falls within the rounding of a sum, some 1e-7 of the mass; the seeds here are not such.
 std::string DrawsEqualTheCpus(Device& device) {
@@ -175,6 +204,7 @@ std::vector<PropertyCase> SamplingCases() {
       {"Sample/ties_at_the_cut", TiesAtTheCut},
       {"Sample/draws_are_functions_of_their_counter", DrawsAreFunctionsOfTheirCounter},
       {"Sample/tokens_go_to_their_slots", TokensGoToTheirSlots},
+      {"Sample/columns_stand_for_tokens", ColumnsStandForTokens},
       {"Sample/draws_equal_the_cpus", DrawsEqualTheCpus},
   };
 }

@@ -215,6 +215,9 @@ class DeferredBackend final : public Backend {
   void GatedActivation(Stream& stream, const GatedActivationArgs& args) override {
     Defer(stream, &Backend::GatedActivation, args);
   }
+  void AddSilu(Stream& stream, const AddSiluArgs& args) override {
+    Defer(stream, &Backend::AddSilu, args);
+  }
   void Softcap(Stream& stream, const SoftcapArgs& args) override {
     Defer(stream, &Backend::Softcap, args);
   }

@@ -28,7 +28,26 @@ std::vector<T> Values(const std::vector<CheckpointTensor>& entries, const std::s
   return {};
 }
 
+template <class T>
+std::vector<T> ReadValues(const std::string& folder, const std::string& name) {
+  const auto file = MappedFile::Open(folder + "/golden.safetensors");
+  GALE_CHECK(file.has_value());
+  const auto entries = ParseSafetensors(file->bytes(), file->path());
+  GALE_CHECK(entries.has_value());
+  std::vector<T> values = Values<T>(*entries, name);
+  GALE_CHECK(!values.empty());
+  return values;
+}
+
 }  // namespace
+
+std::vector<float> ReadGoldenFloats(const std::string& folder, const std::string& name) {
+  return ReadValues<float>(folder, name);
+}
+
+std::vector<int64_t> ReadGoldenIds(const std::string& folder, const std::string& name) {
+  return ReadValues<int64_t>(folder, name);
+}
 
 std::vector<GoldenPrompt> ReadGoldens(const std::string& folder) {
   const auto file = MappedFile::Open(folder + "/golden.safetensors");

@@ -20,6 +20,9 @@ struct GoldenPrompt {
 
 /// Reads FOLDER/golden.safetensors; CHECKs that it is as the script writes it.
 std::vector<GoldenPrompt> ReadGoldens(const std::string& folder);
+/// A tensor of FOLDER/golden.safetensors by its name; CHECKs that it is there.
+std::vector<float> ReadGoldenFloats(const std::string& folder, const std::string& name);
+std::vector<int64_t> ReadGoldenIds(const std::string& folder, const std::string& name);
 /// Names of the checkpoints, every subfolder of tests/data/models.
 std::vector<std::string> GoldenModels();
 std::string GoldenFolder(const std::string& name);

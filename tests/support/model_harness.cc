@@ -155,8 +155,14 @@ std::vector<float> ModelHarness::Step(const std::vector<Piece>& pieces) {
       attention_[g]->Plan(batch.attention[g]);
       backend_.Copy(*stream_, uploads_.back().data(), plans[g].data(), plans[g].size());
     }
+    const auto layers = std::ssize(options_.captured_layers);
+    const TensorView states = take(DType::kF32, layers * model.hidden_size());
+    batch.capture = {options_.captured_layers,
+                     TensorView(states.data, DType::kF32, {layers, tokens, model.hidden_size()})};
     model.Embed(context, batch, hidden);
     model.Forward(context, batch, hidden);
+    captured_.resize(static_cast<size_t>(states.NumElements()));
+    backend_.Copy(*stream_, captured_.data(), states.data, states.Bytes());
     GALE_CHECK_LE(scratch_.used(), model.ScratchBytes(static_cast<int>(tokens)));
     model.ComputeLogits(context, hidden, logits);
   }

@@ -26,9 +26,10 @@ struct HostBatch {
 struct HarnessOptions {
   LoadOptions load;
   int max_seqs = 4;
-  int max_tokens = 128;         ///< of one sequence
-  bool permute_blocks = false;  ///< scatter each sequence's blocks over the pool
-  bool fused = false;           ///< run the back end's FusedDecoder where it supports the step
+  int max_tokens = 128;                   ///< of one sequence
+  bool permute_blocks = false;            ///< scatter each sequence's blocks over the pool
+  std::vector<int> captured_layers = {};  ///< whose outputs Step keeps; of an f32 model
+  bool fused = false;  ///< run the back end's FusedDecoder where it supports the step
   std::function<void(HostBatch&)> falsify;
 };
 
@@ -44,6 +45,8 @@ class ModelHarness {
 
   /// Runs one step over all pieces; returns the logits of their tokens, [tokens][vocab] flat.
   std::vector<float> Step(const std::vector<Piece>& pieces);
+  /// Of the last Step: [layers][tokens][hidden] flat.
+  const std::vector<float>& captured() const { return captured_; }
   /// The likeliest `count` tokens after `prompt`, one by one; forgets all sequences before.
   std::vector<TokenId> Greedy(const std::vector<TokenId>& prompt, size_t count);
   /// Forgets all sequences.
@@ -76,7 +79,8 @@ class ModelHarness {
   KvCacheView first_cache_;     ///< of the only group, where the decoder is fused
   ScratchArena scratch_;
   std::vector<Buffer> uploads_;  ///< of the current step
-  std::vector<int> lengths_;     ///< [seq] tokens already in the cache
+  std::vector<float> captured_;
+  std::vector<int> lengths_;  ///< [seq] tokens already in the cache
 };
 
 }  // namespace gale

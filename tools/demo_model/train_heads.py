@@ -2,11 +2,13 @@
 
     python3 train_heads.py --texts texts.tar.xz --model ../../models/gale-tales-10m --out OUT --seconds 240
     python3 train_heads.py --model ../../models/gale-tales-10m --measure ../../models
+    python3 train_heads.py --prompts prompts.jsonl --count 20
 
 Both heads are trained at once on the rows that trained the model, against the model's own distribution; the
 EAGLE head by drafting STEPS tokens from every place of a row with its own states, as it will when it is used
 (training-time test, arXiv 2503.01840, section 3.2). OUT gets `gale-tales-eagle`, `gale-tales-medusa` and
-`acceptance.json`; the second command measures heads again.
+`acceptance.json`; the second command measures heads again, the third writes the prompts that it measures
+them on for `gale bench speculative --prompts`.
 """
 
 import argparse
@@ -151,6 +153,11 @@ def acceptance(module: Heads, subject: Subject, count: int) -> dict[str, Any]:
             for name in gained}
 
 
+def write_prompts(path: Path, count: int) -> None:
+    lines = [json.dumps({"prompt": case.prompt}) for _, case in held_out_cases(count)]
+    path.write_text("\n".join(lines) + "\n")
+
+
 def print_table(figures: dict[str, Any]) -> None:
     kinds = [*KINDS, "all"]
     print("tokens per target step".ljust(24), *(kind.rjust(17) for kind in kinds))
@@ -208,7 +215,7 @@ def run(arguments: argparse.Namespace, start: float) -> None:
 def main() -> None:
     start = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="the main model's folder")
+    parser.add_argument("--model", type=Path, help="the main model's folder")
     parser.add_argument("--texts", type=Path, help="what `sources.py --pack` has written")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seconds", type=float, default=240, help="for the whole run")
@@ -218,7 +225,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="held-out prompts of each kind")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     parser.add_argument("--measure", type=Path, help="only measure the heads in this folder")
+    parser.add_argument("--prompts", type=Path, help="only write the held-out prompts")
     arguments = parser.parse_args()
+    if arguments.prompts:
+        return write_prompts(arguments.prompts, arguments.count)
     if arguments.measure:
         return measure(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,26 @@ void GatedActivation(Context& context, const GatedActivationArgs& args) {
           });
 }
 
+void AddSilu(Context& context, const AddSiluArgs& args) {
+  const int64_t n = args.x.dim(1);
+  CheckActivation(args.x);
+  CheckArray(args.y, args.x.dtype, {args.x.dim(0), n});
+  const CpuKernels& kernels = context.kernels;
+  ForRows(context, args.x.dim(0), n, [&](int64_t begin, int64_t end, int thread) {
+    float* x = context.thread_scratch[static_cast<size_t>(thread)].Floats(3 * n);
+    float* y = x + n;
+    float* ones = y + n;
+    std::fill_n(ones, n, 1.0F);
+    for (int64_t r = begin; r < end; ++r) {
+      kernels.to_f32(RowAt(args.x, r), args.x.dtype, x, n);
+      kernels.to_f32(RowAt(args.y, r), args.y.dtype, y, n);
+      kernels.silu_mul(y, ones, y, n);
+      for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+      kernels.from_f32(x, RowAt(args.x, r), args.x.dtype, n);
+    }
+  });
+}
+
 void Softcap(Context& context, const SoftcapArgs& args) {
   const int64_t n = args.x.dim(1);
   CheckArray(args.x, DType::kF32, {args.x.dim(0), n});

@@ -61,6 +61,7 @@ void GatherRows(Context& context, const GatherRowsArgs& args);
 void RmsNorm(Context& context, const RmsNormArgs& args);
 void QkvRope(Context& context, const QkvRopeArgs& args);
 void GatedActivation(Context& context, const GatedActivationArgs& args);
+void AddSilu(Context& context, const AddSiluArgs& args);
 void Softcap(Context& context, const SoftcapArgs& args);
 void Rotate(Context& context, const RotateArgs& args);
 void MoeRoute(Context& context, const MoeRouteArgs& args);

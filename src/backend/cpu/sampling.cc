@@ -194,7 +194,8 @@ void Sample(Context& context, const SampleArgs& args) {
         ApplyBitmask(args.bitmask, row, logits, allowed);
         logits = {allowed, logits.size()};
       }
-      const int32_t token = DrawRow(context.kernels, args, row, logits, weights);
+      int32_t token = DrawRow(context.kernels, args, row, logits, weights);
+      if (args.token_ids) token = args.token_ids.As<int32_t>()[token];
       args.out.As<int32_t>()[row] = token;
       Store(args, row, token);
     }

@@ -59,6 +59,20 @@ __global__ void GatedActivationKernel(const T* gate_up, int64_t gate_up_stride, 
   }
 }
 
+/// Blocks: (row, stretch of columns). Strides in elements.
+template <class T>
+__global__ void AddSiluKernel(T* x, int64_t x_stride, const T* y, int64_t y_stride, int columns) {
+  LaunchDependents();
+  WaitForPrerequisites();
+  T* row = x + blockIdx.x * x_stride;
+  const T* added = y + blockIdx.x * y_stride;
+  const int threads = static_cast<int>(gridDim.y) * kThreads;
+  for (int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x); i < columns; i += threads) {
+    const float value = ToF32(added[i]);
+    row[i] = FromF32<T>(ToF32(row[i]) + value / (1.0F + expf(-value)));
+  }
+}
+
 __global__ void SoftcapKernel(float* x, int64_t stride, int columns, float cap) {
   LaunchDependents();
   WaitForPrerequisites();
@@ -103,6 +117,24 @@ void GatedActivation(CudaStream& stream, const GatedActivationArgs& args) {
     Run<float>(stream, args);
   } else {
     Run<bf16>(stream, args);
+  }
+}
+
+void AddSilu(CudaStream& stream, const AddSiluArgs& args) {
+  const int64_t rows = args.x.dim(0);
+  const int64_t columns = args.x.dim(1);
+  CheckActivation(args.x);
+  CheckArray(args.y, args.x.dtype, {rows, columns});
+  const auto stretches = static_cast<unsigned>((columns + kThreads - 1) / kThreads);
+  const LaunchShape shape{dim3(static_cast<unsigned>(rows), stretches), dim3(kThreads)};
+  if (args.x.dtype == DType::kF32) {
+    stream.Launch(shape, AddSiluKernel<float>, args.x.As<float>(), args.x.strides[0],
+                  static_cast<const float*>(args.y.As<float>()), args.y.strides[0],
+                  static_cast<int>(columns));
+  } else {
+    stream.Launch(shape, AddSiluKernel<bf16>, args.x.As<bf16>(), args.x.strides[0],
+                  static_cast<const bf16*>(args.y.As<bf16>()), args.y.strides[0],
+                  static_cast<int>(columns));
   }
 }
 

@@ -77,6 +77,9 @@ class CudaBackend final : public Backend {
   void GatedActivation(Stream& stream, const GatedActivationArgs& args) override {
     cuda::GatedActivation(cuda::AsCuda(stream), args);
   }
+  void AddSilu(Stream& stream, const AddSiluArgs& args) override {
+    cuda::AddSilu(cuda::AsCuda(stream), args);
+  }
   void Softcap(Stream& stream, const SoftcapArgs& args) override {
     cuda::Softcap(cuda::AsCuda(stream), args);
   }
@@ -123,7 +126,7 @@ class CudaBackend final : public Backend {
   void QkvRopeWrite(Stream& stream, const QkvRopeArgs& args, AttentionBackend& attention, int layer,
                     const TensorView& slot_mapping) override {
     const cuda::KvLayout& layout = static_cast<cuda::CudaAttention&>(attention).layout();
-    if (layout.format == PlainKv(args.qkv.dtype)) {
+    if (IsQuantized(layout.format) || layout.format == PlainKv(args.qkv.dtype)) {
       cuda::QkvRopeWrite(cuda::AsCuda(stream), args, layout, layer, slot_mapping);
     } else {
       Backend::QkvRopeWrite(stream, args, attention, layer, slot_mapping);

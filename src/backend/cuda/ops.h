@@ -14,6 +14,7 @@ void Embedding(CudaStream& stream, const EmbeddingArgs& args);
 void GatherRows(CudaStream& stream, const GatherRowsArgs& args);
 void RmsNorm(CudaStream& stream, const RmsNormArgs& args);
 void GatedActivation(CudaStream& stream, const GatedActivationArgs& args);
+void AddSilu(CudaStream& stream, const AddSiluArgs& args);
 void Softcap(CudaStream& stream, const SoftcapArgs& args);
 void Rotate(CudaStream& stream, const RotateArgs& args);
 void MoeRoute(CudaStream& stream, const MoeRouteArgs& args);
@@ -29,8 +30,8 @@ void ProbeRead(CudaStream& stream, const TensorView& memory);
 double ProbeProducts(CudaStream& stream);
 double ProbeLibraryProduct(CudaStream& stream, const TensorView& memory);
 
-/// Blocks of a KV cache: [layer][k, v][kv_head][token][padded_dim] each, padding zero. A latent
-/// cache has no v: a value is the last value_dim elements of its key.
+/// Blocks of a KV cache: [layer][k, v][kv_head][token][padded_dim] each, padding zero; of a quantized
+/// cache see kv_codes.cuh. A latent cache has no v: a value is the last value_dim elements of its key.
 struct KvLayout {
   char* blocks = nullptr;
   int64_t block_bytes = 0;
@@ -41,10 +42,11 @@ struct KvLayout {
   int padded_dim = 0;
   int rows_per_token = 0;  ///< in one layer: keys and values of kv_heads
   KvFormat format = KvFormat::kBf16;
+  int num_blocks = 0;
 };
 
 void QkvRope(CudaStream& stream, const QkvRopeArgs& args);
-/// Also writes keys and values to `cache`, whose elements are plain and as those of qkv.
+/// Also writes keys and values to `cache`, which is quantized or whose elements are as those of qkv.
 void QkvRopeWrite(CudaStream& stream, const QkvRopeArgs& args, const KvLayout& cache, int layer,
                   const TensorView& slot_mapping);
 

@@ -34,6 +34,7 @@ struct Sampling {
   const uint64_t* seed;
   const uint64_t* counter;
   int64_t counter_stride;
+  const int32_t* token_ids;  // null: columns are tokens
   int32_t* out;
   const int32_t* slots;  // null: no scatter
   int32_t* last_tokens;
@@ -244,8 +245,9 @@ __global__ void __launch_bounds__(kRowThreads) DrawKernel(Sampling s) {
   LaunchDependents();
   WaitForPrerequisites();
   const int64_t row = blockIdx.x;
-  const int32_t id = RowDraw<kRare>(s, row, shared).Draw();
+  int32_t id = RowDraw<kRare>(s, row, shared).Draw();
   if (threadIdx.x != 0) return;
+  if (s.token_ids != nullptr) id = s.token_ids[id];
   s.out[row] = id;
   if (s.slots == nullptr || s.slots[row] < 0) return;
   const int64_t slot = s.slots[row];
@@ -279,6 +281,7 @@ void Sample(CudaStream& stream, const SampleArgs& args) {
   sampling.seed = args.seed.As<uint64_t>();
   sampling.counter = args.counter.As<uint64_t>();
   sampling.counter_stride = args.counter.strides[0];
+  sampling.token_ids = args.token_ids.As<int32_t>();
   sampling.out = args.out.As<int32_t>();
   sampling.slots = args.slots.As<int32_t>();
   sampling.last_tokens = args.last_tokens.As<int32_t>();
