@@ -1,5 +1,5 @@
-// Attention inside the persistent decoder kernel: rotary positions, work items, online softmax over
-// cached and new keys, merging of splits.
+// Attention inside the persistent decoder kernel for one row: rotary positions, work items, online
+// softmax over cached keys and the new one, merging of splits.
 #pragma once
 
 #include "backend/cuda/fused_decoder_tagged.cuh"
@@ -9,49 +9,23 @@ namespace gale::cuda::fused {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-/// A consumer thread's way through rows of `width` columns, four columns at a time, without a
-/// division.
-class RowWalk {
- public:
-  __device__ explicit RowWalk(int width)
-      : width_(width), column_(static_cast<int>(threadIdx.x) * 4) {
-    Wrap();
+/// Cosine and sine of a row's position for a pair of dims.
+__device__ inline float2 Turn(const FusedParams& p, int row, int pair) {
+  float sine = 0;
+  float cosine = 1;
+  if (pair * 2 < p.rotary_dim) {
+    sincosf(static_cast<float>(p.positions[row]) * p.inv_freq[pair], &sine, &cosine);
   }
-  __device__ void Advance() {
-    column_ += kConsumers * 4;
-    Wrap();
-  }
-  __device__ int row() const { return row_; }
-  __device__ int column() const { return column_; }
+  return {cosine, sine};
+}
 
- private:
-  __device__ void Wrap() {
-    while (column_ >= width_) {
-      column_ -= width_;
-      ++row_;
-    }
-  }
-
-  int width_;
-  int column_;
-  int row_ = 0;
-};
-
-/// What attention needs of every row, once a step: cosine and sine of its position, how much of its
+/// What attention needs of a row, once a step: cosine and sine of its position, how much of its
 /// sequence is cached, where its key and value go. Called by the consumers.
-__device__ inline void PrepareRows(const FusedParams& p, const SharedLayout& s) {
-  for (int i = threadIdx.x; i < p.rows * 64; i += kConsumers) {
-    const int pair = i % 64;
-    float sine = 0;
-    float cosine = 1;
-    if (pair * 2 < p.rotary_dim) {
-      sincosf(static_cast<float>(p.positions[i / 64]) * p.inv_freq[pair], &sine, &cosine);
-    }
-    s.rope[i] = {cosine, sine};
-  }
-  if (threadIdx.x < p.rows) {
-    s.cached[threadIdx.x] = p.positions[p.row_first[threadIdx.x]];
-    s.slots[threadIdx.x] = p.slot_mapping[threadIdx.x];
+__device__ inline void PrepareRow(const FusedParams& p, const SharedLayout& s) {
+  if (threadIdx.x < 64) s.rope[threadIdx.x] = Turn(p, 0, static_cast<int>(threadIdx.x));
+  if (threadIdx.x == 0) {
+    *s.cached = p.positions[0];
+    *s.slots = p.slot_mapping[0];
   }
   NamedBarrierSync(kConsumerBarrier, kConsumers);
 }
@@ -90,29 +64,25 @@ __device__ inline void Unpack8(const uint4& packed, float (&x)[8]) {
   }
 }
 
-/// One attention work item: a row, a query head, a split of the row's cached positions. Single
-/// heads spread a short context over many SMs; the heads of a group find its keys in L2.
+/// One attention work item: a query head, a split of the cached positions. Single heads spread a
+/// short context over many SMs; the heads of a group find its keys in L2.
 struct AttentionItem {
-  int row = -1;  // -1: none left
-  int head = 0;
+  int head = -1;  // -1: none left
   int kv_head = 0;
   int split = 0;
   int splits = 1;
   int cached = 0;  // positions before this step
+
+  __device__ bool exists() const { return head >= 0; }
 };
 
 /// The item that is number `index` of the step; every block enumerates them alike.
 __device__ inline AttentionItem FindItem(const FusedParams& p, const SharedLayout& s, int index) {
-  for (int row = 0; row < p.rows; ++row) {
-    const int cached = s.cached[row];
-    const int splits = NumSplits(cached);
-    if (index < splits * p.q_heads) {
-      const int head = index % p.q_heads;
-      return {row, head, head / p.group, index / p.q_heads, splits, cached};
-    }
-    index -= splits * p.q_heads;
-  }
-  return {};
+  const int cached = *s.cached;
+  const int splits = NumSplits(cached);
+  if (index >= splits * p.q_heads) return {};
+  const int head = index % p.q_heads;
+  return {head, head / p.group, index / p.q_heads, splits, cached};
 }
 
 /// A lane's share of an item's cached keys and values: eight dims of kRows positions. Loaded before
@@ -133,8 +103,6 @@ struct CachedRows {
   __device__ void Locate(const FusedParams& p, const AttentionItem& item) {
     const int warp = threadIdx.x >> 5;
     const int sub = (threadIdx.x & 31) / kLanesPerRow;
-    const int32_t* table =
-        p.block_tables + static_cast<int64_t>(p.row_seq[item.row]) * p.max_blocks;
     const auto block_units = static_cast<uint32_t>(p.kv_block_bytes / kUnit);
     valid = 0;
 #pragma unroll
@@ -144,7 +112,7 @@ struct CachedRows {
       units[i] = 0;
       if (position >= item.cached) continue;
       valid |= 1U << i;
-      const auto block = static_cast<uint32_t>(table[position >> p.block_shift]);
+      const auto block = static_cast<uint32_t>(p.block_tables[position >> p.block_shift]);
       units[i] = block * block_units + static_cast<uint32_t>(position & ((1 << p.block_shift) - 1));
     }
   }
@@ -169,30 +137,27 @@ struct CachedRows {
 
 /// A row of partial results: the head's output before the division, then maximum and sum.
 template <int kHeadDim>
-__device__ inline float* Partial(const FusedParams& p, int row, int head, int split) {
+__device__ inline float* Partial(const FusedParams& p, int head, int split) {
   constexpr int kStride = kHeadDim + 4;
-  return p.partial_out +
-         ((static_cast<int64_t>(row) * p.q_heads + head) * p.max_splits + split) * kStride;
+  return p.partial_out + (static_cast<int64_t>(head) * p.max_splits + split) * kStride;
 }
 
-/// Makes the item's query (in shared memory, scaled for exp2) and, if it is a last split, the keys
-/// and values of the positions of this step up to its row; writes the row's own to the cache.
+/// Makes the item's query (in shared memory, scaled for exp2) and, if it is a last split, the new
+/// key and value, which one head of a group writes to the cache.
 template <int kHeadDim>
 __device__ inline void PrepareHeads(const FusedParams& p, const FusedLayer& layer, int layer_index,
-                                    const AttentionItem& item, int new_rows,
+                                    const AttentionItem& item, bool has_new,
                                     const SharedLayout& s) {
   constexpr int kPerLane = kHeadDim / 32;
   constexpr float kLog2E = 1.4426950408889634F;
   const uint32_t tag = layer_index & 1;
   const int warp = threadIdx.x >> 5;
   const int lane = threadIdx.x & 31;
-  const int qkv_width = (p.q_heads + 2 * p.kv_heads) * kHeadDim;
-  // One more than there are new rows: a warp takes the query, the others a new position each.
-  for (int task = warp; task <= new_rows; task += kConsumerWarps) {
-    const bool is_query = task == 0;
-    const int row = is_query ? item.row : p.row_first[item.row] + task - 1;
-    const float* raw = p.qkv_out + static_cast<int64_t>(row) * qkv_width +
-                       (is_query ? item.head : p.q_heads + item.kv_head) * kHeadDim + lane;
+  // A warp takes the query, the next the key and value.
+  if (warp <= (has_new ? 1 : 0)) {
+    const bool is_query = warp == 0;
+    const float* raw =
+        p.qkv_out + (is_query ? item.head : p.q_heads + item.kv_head) * kHeadDim + lane;
     // Asked for before the wait: under the stream of weights an answer takes a microsecond.
     const bf16* norm = is_query ? layer.q_norm : layer.k_norm;
     bf16 norm_weights[kPerLane] = {};
@@ -204,37 +169,37 @@ __device__ inline void PrepareHeads(const FusedParams& p, const FusedLayer& laye
     float x[kPerLane];
     float v[kPerLane];
     LoadTaggedStrided(x, v, tag, raw, is_query ? raw : raw + p.kv_heads * kHeadDim);
-    NormAndRotate<kHeadDim>(p, norm != nullptr, norm_weights, s.rope + row * 64, x);
+    NormAndRotate<kHeadDim>(p, norm != nullptr, norm_weights, s.rope, x);
     if (is_query) {
 #pragma unroll
       for (int i = 0; i < kPerLane; ++i) s.q[lane + 32 * i] = x[i] * p.attention_scale * kLog2E;
-      continue;
-    }
-    const int slot = s.slots[row];
-    const int64_t head_stride = int64_t{kHeadDim} << p.block_shift;
-    bf16* k_cache =
-        reinterpret_cast<bf16*>(p.kv + (slot >> p.block_shift) * p.kv_block_bytes) +
-        (static_cast<int64_t>(layer_index) * 2 * p.kv_heads + item.kv_head) * head_stride +
-        (slot & ((1 << p.block_shift) - 1)) * kHeadDim + lane;
-    const bool writes = row == item.row && item.head == item.kv_head * p.group;
+    } else {
+      const int slot = *s.slots;
+      const int64_t head_stride = int64_t{kHeadDim} << p.block_shift;
+      bf16* k_cache =
+          reinterpret_cast<bf16*>(p.kv + (slot >> p.block_shift) * p.kv_block_bytes) +
+          (static_cast<int64_t>(layer_index) * 2 * p.kv_heads + item.kv_head) * head_stride +
+          (slot & ((1 << p.block_shift) - 1)) * kHeadDim + lane;
+      const bool writes = item.head == item.kv_head * p.group;
 #pragma unroll
-    for (int i = 0; i < kPerLane; ++i) {
-      // Rounded as the cache rounds, so that this step reads what later steps will read.
-      const bf16 k_rounded = __float2bfloat16(x[i]);
-      const bf16 v_rounded = __float2bfloat16(v[i]);
-      s.new_k[(task - 1) * kHeadDim + lane + 32 * i] = __bfloat162float(k_rounded);
-      s.new_v[(task - 1) * kHeadDim + lane + 32 * i] = __bfloat162float(v_rounded);
-      if (writes) {
-        k_cache[32 * i] = k_rounded;
-        k_cache[p.kv_heads * head_stride + 32 * i] = v_rounded;
+      for (int i = 0; i < kPerLane; ++i) {
+        // Rounded as the cache rounds, so that this step reads what later steps will read.
+        const bf16 k_rounded = __float2bfloat16(x[i]);
+        const bf16 v_rounded = __float2bfloat16(v[i]);
+        s.new_k[lane + 32 * i] = __bfloat162float(k_rounded);
+        s.new_v[lane + 32 * i] = __bfloat162float(v_rounded);
+        if (writes) {
+          k_cache[32 * i] = k_rounded;
+          k_cache[p.kv_heads * head_stride + 32 * i] = v_rounded;
+        }
       }
     }
   }
   NamedBarrierSync(kConsumerBarrier, kConsumers);
 }
 
-/// Phase 2 for one item: a warp takes every eighth of the cached rows and one of the new ones, then
-/// the warps merge. Writes the item's partial results; ends with a consumer barrier.
+/// Phase 2 for one item: a warp takes every eighth of the cached rows, the first also the new one,
+/// then the warps merge. Writes the item's partial results; ends with a consumer barrier.
 template <int kHeadDim>
 __device__ inline void Attend(const FusedParams& p, const FusedLayer& layer, int layer_index,
                               const AttentionItem& item, const CachedRows<kHeadDim>& cache,
@@ -245,14 +210,14 @@ __device__ inline void Attend(const FusedParams& p, const FusedLayer& layer, int
   const int lane = threadIdx.x & 31;
   const int sub = lane / Cache::kLanesPerRow;
   const int dim = (lane % Cache::kLanesPerRow) * 8;
-  const int new_rows = item.split == item.splits - 1 ? item.row - p.row_first[item.row] + 1 : 0;
-  PrepareHeads<kHeadDim>(p, layer, layer_index, item, new_rows, s);
+  const bool has_new = item.split == item.splits - 1;
+  PrepareHeads<kHeadDim>(p, layer, layer_index, item, has_new, s);
 
   float q[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) q[i] = s.q[dim + i];
-  // All scores of the lane first, then one softmax: this step's position (warp w takes row w of
-  // them, first lanes only) comes after the cached ones.
+  // All scores of the lane first, then one softmax: this step's position (of the first warp's first
+  // lanes) comes after the cached ones.
   float scores[Cache::kRows + 1];
 #pragma unroll
   for (int i = 0; i <= Cache::kRows; ++i) {
@@ -261,7 +226,7 @@ __device__ inline void Attend(const FusedParams& p, const FusedLayer& layer, int
       Unpack8(cache.k[i < Cache::kRows ? i : 0], k);
     } else {
 #pragma unroll
-      for (int j = 0; j < 8; ++j) k[j] = s.new_k[warp * kHeadDim + dim + j];
+      for (int j = 0; j < 8; ++j) k[j] = s.new_k[dim + j];
     }
     float score = 0;
 #pragma unroll
@@ -271,7 +236,7 @@ __device__ inline void Attend(const FusedParams& p, const FusedLayer& layer, int
       score += __shfl_xor_sync(~0U, score, offset);
     }
     const bool is_valid =
-        i < Cache::kRows ? (cache.valid >> i & 1) != 0 : sub == 0 && warp < new_rows;
+        i < Cache::kRows ? (cache.valid >> i & 1) != 0 : has_new && warp == 0 && sub == 0;
     scores[i] = is_valid ? score : -INFINITY;
   }
   float max = scores[0];
@@ -293,7 +258,7 @@ __device__ inline void Attend(const FusedParams& p, const FusedLayer& layer, int
       Unpack8(cache.v[i < Cache::kRows ? i : 0], v);
     } else {
 #pragma unroll
-      for (int j = 0; j < 8; ++j) v[j] = weight > 0 ? s.new_v[warp * kHeadDim + dim + j] : 0.0F;
+      for (int j = 0; j < 8; ++j) v[j] = weight > 0 ? s.new_v[dim + j] : 0.0F;
     }
 #pragma unroll
     for (int j = 0; j < 8; ++j) out[j] += weight * v[j];
@@ -325,52 +290,42 @@ __device__ inline void Attend(const FusedParams& p, const FusedLayer& layer, int
       total += factor * s.head_stats[w].y;
       merged += factor * s.reduce[w * kHeadDim + i];
     }
-    float* partial = Partial<kHeadDim>(p, item.row, item.head, item.split);
+    float* partial = Partial<kHeadDim>(p, item.head, item.split);
     StoreTagged(&partial[i], merged, tag);
     if (i < 4) StoreTagged(&partial[kHeadDim + i], i == 0 ? all_max : total, tag);
   }
   NamedBarrierSync(kConsumerBarrier, kConsumers);
 }
 
-/// input[r] = the row's attention output, its splits merged in order. Ends with a consumer barrier.
+/// input = the attention output, its splits merged in order. Ends with a consumer barrier.
 template <int kHeadDim>
-__device__ inline void LoadAttention(const FusedParams& p, uint32_t tag, int row_bytes,
-                                     const SharedLayout& s) {
+__device__ inline void LoadAttention(const FusedParams& p, uint32_t tag, const SharedLayout& s) {
   constexpr int kUnroll = 2;
   constexpr int kSplits = 2;  // asked for at once
-  RowWalk walk(p.q_heads * kHeadDim);
-  while (walk.row() < p.rows) {
-    int row[kUnroll];
-    int column[kUnroll];
-    int splits[kUnroll];
-    int most_splits = 0;
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      row[u] = walk.row();
-      column[u] = walk.column();
-      splits[u] = row[u] < p.rows ? NumSplits(s.cached[row[u]]) : 0;
-      most_splits = ::max(most_splits, splits[u]);
-      walk.Advance();
-    }
+  constexpr int kStep = kConsumers * 4;
+  const int width = p.q_heads * kHeadDim;
+  const int splits = NumSplits(*s.cached);
+  for (int first_column = static_cast<int>(threadIdx.x) * 4; first_column < width;
+       first_column += kUnroll * kStep) {
     float max[kUnroll];
     float total[kUnroll] = {};
     float4 out[kUnroll] = {};
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) max[u] = -INFINITY;
 #pragma unroll 1
-    for (int first = 0; first < most_splits; first += kSplits) {
+    for (int first = 0; first < splits; first += kSplits) {
       float4 loaded[2 * kUnroll * kSplits];
       LoadTagged4(loaded, tag, [&](int i) -> const float* {
-        const int u = i / (2 * kSplits);
+        const int column = first_column + i / (2 * kSplits) * kStep;
         const int split = first + i / 2 % kSplits;
-        if (split >= splits[u]) return nullptr;
-        const float* partial = Partial<kHeadDim>(p, row[u], column[u] / kHeadDim, split);
-        return partial + (i % 2 == 0 ? column[u] % kHeadDim : kHeadDim);
+        if (split >= splits || column >= width) return nullptr;
+        const float* partial = Partial<kHeadDim>(p, column / kHeadDim, split);
+        return partial + (i % 2 == 0 ? column % kHeadDim : kHeadDim);
       });
 #pragma unroll
       for (int i = 0; i < kUnroll * kSplits; ++i) {
         const int u = i / kSplits;
-        if (first + i % kSplits >= splits[u]) continue;
+        if (first + i % kSplits >= splits) continue;
         const float4 part = loaded[2 * i];
         const float2 stats = {loaded[2 * i + 1].x, loaded[2 * i + 1].y};
         const float new_max = fmaxf(max[u], stats.x);
@@ -386,9 +341,10 @@ __device__ inline void LoadAttention(const FusedParams& p, uint32_t tag, int row
     }
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
-      if (splits[u] == 0) continue;
+      const int column = first_column + u * kStep;
+      if (column >= width) continue;
       const float scale = 1.0F / total[u];
-      StoreInput(s.input + row[u] * row_bytes, column[u],
+      StoreInput(s.input, column,
                  {out[u].x * scale, out[u].y * scale, out[u].z * scale, out[u].w * scale});
     }
   }

@@ -1,4 +1,4 @@
-// The whole decoder as one persistent kernel, for steps of a few rows of bf16 models.
+// The whole decoder as one persistent kernel, for steps of one row of bf16 models.
 // One block per SM. A producer warp streams this SM's share of every weight matrix, in the order of
 // use, through a ring in shared memory; it never waits for an activation, so memory stays busy
 // while the eight consumer warps wait for other SMs: the ring holds about 5 us of HBM time, and
@@ -10,8 +10,7 @@
 // Every phase reads what all SMs made in the one before; the values tell by their tags when they
 // are there (fused_decoder_tagged.cuh), so that no barrier over the grid is needed.
 //
-// Every output row belongs to one SM and every 64 columns of a stage to one warp, whatever the
-// number of rows: the order of sums does not depend on it, so this kernel is batch invariant.
+// Every row of a weight belongs to one SM and every 64 columns of a stage to one warp.
 #pragma once
 
 #include "backend/cuda/fused_decoder_attention.cuh"
@@ -22,14 +21,13 @@ namespace fused {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-/// input[r] = residual[r] * weight in bf16, for all rows; the division by the row's RMS follows
-/// where the products are summed (InverseRms), which saves a pass. Ends with a consumer barrier.
-template <int kRows>
+/// input = residual * weight in bf16; the division by the RMS follows where the products are summed
+/// (InverseRms), which saves a pass. Ends with a consumer barrier.
 __device__ inline void LoadNormed(const FusedParams& p, const float* residual, uint32_t tag,
-                                  const bf16* weight, int row_bytes, const SharedLayout& s) {
-  constexpr int kUnroll = 4 / kRows;
+                                  const bf16* weight, const SharedLayout& s) {
+  constexpr int kUnroll = 4;
   const int vectors = p.hidden / 4;
-  float sums[kRows] = {};
+  float sum = 0;
   for (int first = threadIdx.x; first < vectors; first += kUnroll * kConsumers) {
     uint2 packed[kUnroll];
 #pragma unroll
@@ -37,12 +35,10 @@ __device__ inline void LoadNormed(const FusedParams& p, const float* residual, u
       const int i = min(first + u * kConsumers, vectors - 1);
       packed[u] = reinterpret_cast<const uint2*>(weight)[i];
     }
-    float4 values[kUnroll * kRows];
-    LoadTagged4(values, tag, [&](int index) -> const float* {
-      const int i = first + index / kRows * kConsumers;
-      const int r = index % kRows;
-      if (i >= vectors || r >= p.rows) return nullptr;
-      return residual + static_cast<int64_t>(r) * p.hidden + i * 4;
+    float4 values[kUnroll];
+    LoadTagged4(values, tag, [&](int u) -> const float* {
+      const int i = first + u * kConsumers;
+      return i < vectors ? residual + i * 4 : nullptr;
     });
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
@@ -50,59 +46,41 @@ __device__ inline void LoadNormed(const FusedParams& p, const float* residual, u
       if (i >= vectors) continue;
       const float2 w01 = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed[u].x));
       const float2 w23 = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(packed[u].y));
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        if (r >= p.rows) continue;
-        const float4 v = values[u * kRows + r];
-        sums[r] += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-        StoreInput(s.input + r * row_bytes, i * 4,
-                   {v.x * w01.x, v.y * w01.y, v.z * w23.x, v.w * w23.y});
-      }
+      const float4 v = values[u];
+      sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+      StoreInput(s.input, i * 4, {v.x * w01.x, v.y * w01.y, v.z * w23.x, v.w * w23.y});
     }
   }
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    if (r < p.rows) {
-      const float sum = WarpSum(sums[r]);
-      if ((threadIdx.x & 31) == 0) s.row_sums[r * kConsumerWarps + (threadIdx.x >> 5)] = sum;
-    }
-  }
+  sum = WarpSum(sum);
+  if ((threadIdx.x & 31) == 0) s.squares[threadIdx.x >> 5] = sum;
   NamedBarrierSync(kConsumerBarrier, kConsumers);
 }
 
-/// input[r] = columns [begin, end) of the activations of the feed-forward layer, for all rows. Ends
-/// with a consumer barrier.
+/// input = columns [begin, end) of the activations of the feed-forward layer. Ends with a consumer
+/// barrier.
 __device__ inline void LoadActivations(const FusedParams& p, uint32_t tag, int begin, int end,
-                                       int row_bytes, const SharedLayout& s) {
+                                       const SharedLayout& s) {
   constexpr int kUnroll = 8;
-  RowWalk walk(end - begin);
-  while (walk.row() < p.rows) {
-    int row[kUnroll];
-    int column[kUnroll];
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      row[u] = walk.row();
-      column[u] = walk.column();
-      walk.Advance();
-    }
+  for (int first = begin + static_cast<int>(threadIdx.x) * 4; first < end;
+       first += kUnroll * kConsumers * 4) {
     float4 values[kUnroll];
     LoadTagged4(values, tag, [&](int u) -> const float* {
-      if (row[u] >= p.rows) return nullptr;
-      return p.mlp_act + static_cast<int64_t>(row[u]) * p.intermediate + begin + column[u];
+      const int column = first + u * kConsumers * 4;
+      return column < end ? p.mlp_act + column : nullptr;
     });
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
-      if (row[u] >= p.rows) continue;
-      StoreInput(s.input + row[u] * row_bytes, column[u], values[u]);
+      const int column = first + u * kConsumers * 4;
+      if (column < end) StoreInput(s.input, column - begin, values[u]);
     }
   }
   NamedBarrierSync(kConsumerBarrier, kConsumers);
 }
 
-__device__ inline float InverseRms(const FusedParams& p, const SharedLayout& s, int row) {
+__device__ inline float InverseRms(const FusedParams& p, const SharedLayout& s) {
   float sum = 0;
 #pragma unroll
-  for (int w = 0; w < kConsumerWarps; ++w) sum += s.row_sums[row * kConsumerWarps + w];
+  for (int w = 0; w < kConsumerWarps; ++w) sum += s.squares[w];
   return rsqrtf(sum * __frcp_rn(static_cast<float>(p.hidden)) + p.norm_eps);
 }
 
@@ -110,8 +88,8 @@ __device__ inline float InverseRms(const FusedParams& p, const SharedLayout& s, 
 
 }  // namespace fused
 
-/// kRows: 1, or the most that there may be.
-template <int kHeadDim, int kRows>
+/// One row.
+template <int kHeadDim>
 __global__ void __launch_bounds__(fused::kThreads, 1)
     FusedDecodeKernel(const __grid_constant__ FusedParams p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -165,26 +143,21 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
   HeldStages held;
   WaitForPrerequisites();
   const int input_columns = InputColumns(p, kHeadDim);
-  const int row_bytes = InputRowBytes(p, kHeadDim);
-  const int owned = OwnedHidden(p, static_cast<int>(gridDim.x));
-  for (int row = 0; row < p.rows; ++row) {
-    for (int i = threadIdx.x; i < parts.hidden.count; i += kConsumers) {
-      s.residual[row * owned + i] =
-          p.mlp_residual[static_cast<int64_t>(row) * p.hidden + parts.hidden.first + i];
-    }
+  for (int i = threadIdx.x; i < parts.hidden.count; i += kConsumers) {
+    s.residual[i] = p.mlp_residual[parts.hidden.first + i];
   }
-  PrepareRows(p, s);
+  PrepareRow(p, s);
   const AttentionItem first_item = FindItem(p, s, static_cast<int>(blockIdx.x));
-  const bool has_more_items = FindItem(p, s, static_cast<int>(blockIdx.x + gridDim.x)).row >= 0;
+  const bool has_more_items = FindItem(p, s, static_cast<int>(blockIdx.x + gridDim.x)).exists();
   CachedRows<kHeadDim> cache;
-  if (first_item.row >= 0) cache.Locate(p, first_item);
+  if (first_item.exists()) cache.Locate(p, first_item);
   const auto add_to_residual = [&](const RowSlice& slice, float* published, uint32_t tag,
                                    bool is_last) {
     return [&, published, tag, is_last, first = slice.first, count = slice.count](
-               int group, int row, int column, float low, float high) {
+               int group, int row, float low, float high) {
       const int i = group * 16 + row;
-      float* own = s.residual + column * owned + i;
-      float* out = published + static_cast<int64_t>(column) * p.hidden + first + i;
+      float* own = s.residual + i;
+      float* out = published + first + i;
       if (i < count) {
         own[0] += low;
         if (is_last) StoreTagged(&out[0], own[0], tag);
@@ -204,12 +177,12 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
     if (threadIdx.x == 0) *s.is_waiting = 0;
   };
   const auto multiply = [&](const RowSlice& slice, int first_column, const auto& emit) {
-    MultiplySlice<kRows>(slice, first_column, row_bytes, p, s, cursor, meetings, held, emit);
+    MultiplySlice(slice, first_column, p, s, cursor, meetings, held, emit);
   };
   for (int l = 0; l < p.num_layers; ++l) {
     const FusedLayer layer = s.layers[l];
     const uint32_t tag = l & 1;
-    if (first_item.row >= 0) cache.Load(p, first_item, l);
+    if (first_item.exists()) cache.Load(p, first_item, l);
     {
       const RowSlice slice = parts.Qkv();
       const bool has_bias =
@@ -217,12 +190,12 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
       const bf16 bias =
           has_bias ? layer.qkv_bias[slice.first + threadIdx.x] : __float2bfloat16(0.0F);
       begin_wait(slice);
-      LoadNormed<kRows>(p, p.mlp_residual, tag ^ 1, layer.input_norm, row_bytes, s);
+      LoadNormed(p, p.mlp_residual, tag ^ 1, layer.input_norm, s);
       end_wait();
       if (static_cast<int>(threadIdx.x) < slice.count) s.bias[threadIdx.x] = __bfloat162float(bias);
-      multiply(slice, 0, [&](int group, int row, int column, float low, float high) {
-        float* out = p.qkv_out + static_cast<int64_t>(column) * parts.qkv_width + slice.first;
-        const float scale = InverseRms(p, s, column);
+      multiply(slice, 0, [&](int group, int row, float low, float high) {
+        float* out = p.qkv_out + slice.first;
+        const float scale = InverseRms(p, s);
         const int i = group * 16 + row;
         if (i < slice.count) StoreTagged(&out[i], low * scale + s.bias[i], tag);
         if (i + 8 < slice.count) StoreTagged(&out[i + 8], high * scale + s.bias[i + 8], tag);
@@ -231,34 +204,33 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
     {
       const RowSlice slice = parts.Out();
       begin_wait(slice);
-      if (first_item.row >= 0) Attend<kHeadDim>(p, layer, l, first_item, cache, s);
+      if (first_item.exists()) Attend<kHeadDim>(p, layer, l, first_item, cache, s);
       if (has_more_items) {
         for (int index = static_cast<int>(blockIdx.x + gridDim.x);;
              index += static_cast<int>(gridDim.x)) {
           const AttentionItem item = FindItem(p, s, index);
-          if (item.row < 0) break;
+          if (!item.exists()) break;
           CachedRows<kHeadDim> more;
           more.Locate(p, item);
           more.Load(p, item, l);
           Attend<kHeadDim>(p, layer, l, item, more, s);
         }
       }
-      LoadAttention<kHeadDim>(p, tag, row_bytes, s);
+      LoadAttention<kHeadDim>(p, tag, s);
       end_wait();
       multiply(slice, 0, add_to_residual(slice, p.attention_residual, tag, true));
     }
     {
       const RowSlice slice = parts.GateUp();
       begin_wait(slice);
-      LoadNormed<kRows>(p, p.attention_residual, tag, layer.mlp_norm, row_bytes, s);
+      LoadNormed(p, p.attention_residual, tag, layer.mlp_norm, s);
       end_wait();
-      multiply(slice, 0, [&](int group, int row, int column, float gate, float up) {
+      multiply(slice, 0, [&](int group, int row, float gate, float up) {
         const int i = group * 8 + row;
         if (i >= slice.count) return;
-        const float scale = InverseRms(p, s, column);
+        const float scale = InverseRms(p, s);
         gate *= scale;
-        StoreTagged(&p.mlp_act[static_cast<int64_t>(column) * p.intermediate + slice.first + i],
-                    gate / (1.0F + __expf(-gate)) * up * scale, tag);
+        StoreTagged(&p.mlp_act[slice.first + i], gate / (1.0F + __expf(-gate)) * up * scale, tag);
       });
     }
     const RowSlice down = parts.Down();
@@ -270,7 +242,7 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
       if (begin == loaded) {
         first_loaded = begin;
         loaded = min(begin + input_columns, p.intermediate);
-        LoadActivations(p, tag, begin, loaded, row_bytes, s);
+        LoadActivations(p, tag, begin, loaded, s);
         end_wait();
       }
       multiply(down.Columns(begin, end), begin - first_loaded,
@@ -280,11 +252,11 @@ __global__ void __launch_bounds__(fused::kThreads, 1)
   }
   const RowSlice slice = parts.Head();
   begin_wait(slice);
-  LoadNormed<kRows>(p, p.mlp_residual, (p.num_layers - 1) & 1, p.final_norm, row_bytes, s);
+  LoadNormed(p, p.mlp_residual, (p.num_layers - 1) & 1, p.final_norm, s);
   end_wait();
-  multiply(slice, 0, [&](int group, int row, int column, float low, float high) {
-    float* out = p.logits + static_cast<int64_t>(column) * p.vocab + slice.first;
-    const float scale = InverseRms(p, s, column);
+  multiply(slice, 0, [&](int group, int row, float low, float high) {
+    float* out = p.logits + slice.first;
+    const float scale = InverseRms(p, s);
     const int i = group * 16 + row;
     if (i < slice.count) out[i] = low * scale;
     if (i + 8 < slice.count) out[i + 8] = high * scale;

@@ -12,18 +12,19 @@ namespace gale::cuda::fused {
 /// This SM's rows of one weight matrix, or some columns of them, in tiles of 16 rows: rows i and
 /// i + 8 of the matrix or, of a gate-up matrix, eight gates and their ups.
 struct RowSlice {
-  const CUtensorMap* maps;  // a whole tile's, a last tile's
+  const CUtensorMap* maps;  // a whole tile's, then a last tile's of SMs that own the most, of
+                            // others
   bool is_gate_up;
-  int most;    // rows (gate-up: pairs) that any SM owns: all bring as many
+  int most;    // rows (gate-up: pairs) that any SM owns
   int count;   // that this one owns
   int first;   // global index of the first
   int column;  // where the columns begin
   int k;       // how many
 
   __device__ int step() const { return is_gate_up ? 8 : 16; }
-  __device__ int groups() const { return (most + step() - 1) / step(); }
+  __device__ int groups() const { return (count + step() - 1) / step(); }
   /// Rows (pairs) of a tile.
-  __device__ int Height(int group) const { return min(step(), most - group * step()); }
+  __device__ int Height(int group) const { return min(step(), count - group * step()); }
   __device__ int slices() const { return (k + kSliceK - 1) / kSliceK; }
   __device__ RowSlice Columns(int begin, int end) const {
     RowSlice columns = *this;
@@ -39,10 +40,11 @@ struct OwnedRows {
   int count;
   int most;
 
-  __device__ explicit OwnedRows(int n)
-      : first(static_cast<int>(static_cast<uint32_t>(n) * blockIdx.x / gridDim.x)),
-        count(static_cast<int>(static_cast<uint32_t>(n) * (blockIdx.x + 1) / gridDim.x) - first),
-        most(static_cast<int>((static_cast<uint32_t>(n) + gridDim.x - 1) / gridDim.x)) {}
+  /// `unit`: rows that are not parted.
+  __device__ explicit OwnedRows(int n, uint32_t unit = 1)
+      : first(static_cast<int>(n / unit * blockIdx.x / gridDim.x * unit)),
+        count(static_cast<int>(n / unit * (blockIdx.x + 1) / gridDim.x * unit) - first),
+        most(static_cast<int>((n / unit + gridDim.x - 1) / gridDim.x * unit)) {}
 
   __device__ RowSlice Slice(const CUtensorMap* maps, int k, bool is_gate_up = false) const {
     return {maps, is_gate_up, most, count, first, 0, k};
@@ -51,14 +53,15 @@ struct OwnedRows {
 
 /// This SM's parts of all that a step makes.
 struct OwnedParts {
-  __device__ OwnedParts(const FusedParams& p, int head_dim)
+  /// `unit`: of rows that go on in vectors.
+  __device__ OwnedParts(const FusedParams& p, int head_dim, uint32_t unit = 1)
       : q_width(p.q_heads * head_dim),
         qkv_width(q_width + 2 * p.kv_heads * head_dim),
         intermediate(p.intermediate),
         width(p.hidden),
         qkv(qkv_width),
-        hidden(p.hidden),
-        mlp(p.intermediate),
+        hidden(p.hidden, unit),
+        mlp(p.intermediate, unit),
         vocab(p.vocab) {}
 
   /// The layer's matrices; the consumers, who do not copy, need no maps.
@@ -136,7 +139,9 @@ __device__ inline void StreamSlice(const RowSlice& slice, const SharedLayout& s,
   const int planes = slice.is_gate_up ? 2 : 1;
   for (int group = 0; group < groups; ++group) {
     const int height = slice.Height(group);
-    const CUtensorMap* map = slice.maps + (height < slice.step() ? 1 : 0);
+    const CUtensorMap* map = slice.maps + (height == slice.step()      ? 0
+                                           : slice.count == slice.most ? 1
+                                                                       : 2);
     const int box_bytes = height * planes * kBoxColumns * 2;
     const int row = slice.first + group * slice.step();
     for (int begin = 0; begin < slice.k; begin += kSliceK) {
@@ -231,31 +236,26 @@ struct HeldStages {
   }
 };
 
-/// y = input * slice^T, from the input's column `first_column` on; `emit(group, tile row, column,
-/// low, high)` gets, for each row of the input (column) and tile row r < 8, the sums of tile rows r
-/// and r + 8. Warp w multiplies columns 64 w .. 64 w + 63 of every stage, of the first ones those
-/// held; the warps meet once in SumTiles tiles to add up their sums. `meetings` counts the step's.
+/// y = input * slice^T of one row, from the input's column `first_column` on; `emit(group, tile
+/// row, low, high)` gets, for each tile row r < 8, the sums of tile rows r and r + 8. Warp w
+/// multiplies columns 64 w .. 64 w + 63 of every stage, of the first ones those held; the warps
+/// meet once in kSumTiles tiles to add up their sums. `meetings` counts the step's.
 ///
 /// Lane (g, t) holds columns 16t..16t+15 of a box, in two halves of four pairs p0 p1 p2 p3, of
 /// weight row g: as they come, they are the MMA's operand A with p0, p2 in its row g and p1, p3 in
-/// its row g + 8. Column 2r of operand B is row r of the input at pairs p0, p2, column 2r + 1 at
-/// p1, p3: so the product of weight row g and input row r is D[g][2r] + D[g + 8][2r + 1], both of
-/// which lane (g, r) has, and no register has to move between memory and the instruction.
-template <int kRows, class Emit>
-__device__ inline void MultiplySlice(const RowSlice& slice, int first_column, int row_bytes,
-                                     const FusedParams& p, const SharedLayout& s,
-                                     RingCursor& cursor, int& meetings, const HeldStages& held,
-                                     const Emit& emit) {
-  static_assert(kFusedMaxRows == 4, "operand B has eight columns, two for each row");
+/// its row g + 8. Column 0 of operand B is the input at pairs p0, p2, column 1 at p1, p3: so the
+/// product of weight row g is D[g][0] + D[g + 8][1], both of which lane (g, 0) has, and no register
+/// has to move between memory and the instruction.
+template <class Emit>
+__device__ inline void MultiplySlice(const RowSlice& slice, int first_column, const FusedParams& p,
+                                     const SharedLayout& s, RingCursor& cursor, int& meetings,
+                                     const HeldStages& held, const Emit& emit) {
   const int warp = threadIdx.x >> 5;
   const int lane = threadIdx.x & 31;
   const int g = lane >> 2;
   const int lane_column = warp * kBoxColumns + (lane & 3) * 16;
-  const uint8_t* lane_input =
-      s.input + (g >> 1) * row_bytes + (first_column + lane_column) * 2 + (g & 1) * 8;
-  const int rows = kRows == 1 ? 1 : p.rows;
-  const bool has_input = (g >> 1) < rows;
-  const int most = SumTiles(rows);
+  const uint8_t* lane_input = s.input + (first_column + lane_column) * 2 + (g & 1) * 8;
+  const bool has_input = g < 2;
   const int groups = slice.groups();
   const int slices = slice.slices();
 
@@ -265,7 +265,7 @@ __device__ inline void MultiplySlice(const RowSlice& slice, int first_column, in
   int part = 0;   // of the tile's stages
   int first = 0;  // tile that has not been added up
   const auto sums_of = [&](int meeting) {
-    return reinterpret_cast<float2*>(s.reduce) + (meeting & 1) * most * rows * kConsumers / 4;
+    return reinterpret_cast<float2*>(s.reduce) + (meeting & 1) * kSumTiles * kConsumers / 4;
   };
   const auto multiply = [&](const StageWeights& weights) {
     const int begin = part * kSliceK;
@@ -285,7 +285,7 @@ __device__ inline void MultiplySlice(const RowSlice& slice, int first_column, in
   const auto meet = [&] {
     const float2* sums = sums_of(meetings);
     NamedBarrierSync(kConsumerBarrier, kConsumers);
-    for (int index = threadIdx.x; index < (tile - first) * rows * 8; index += kConsumers) {
+    for (int index = threadIdx.x; index < (tile - first) * 8; index += kConsumers) {
       const float2* parts = sums + (index >> 3) * kConsumerWarps * 8 + (index & 7);
       float low = 0;
       float high = 0;
@@ -294,18 +294,15 @@ __device__ inline void MultiplySlice(const RowSlice& slice, int first_column, in
         low += parts[w * 8].x;
         high += parts[w * 8].y;
       }
-      const int tile_row = index >> 3;
-      const int of_tile = kRows == 1 ? tile_row : tile_row / rows;
-      emit(first + of_tile, index & 7, tile_row - of_tile * rows, low, high);
+      emit(first + (index >> 3), index & 7, low, high);
     }
     // The sums of the next meeting have another place: they are put down while some still add.
     ++meetings;
     first = tile;
   };
   const auto finish_tile = [&] {
-    const int row = lane & 3;
-    if (row < rows) {
-      const int place = (((tile - first) * rows + row) * kConsumerWarps + warp) * 8 + g;
+    if ((lane & 3) == 0) {
+      const int place = ((tile - first) * kConsumerWarps + warp) * 8 + g;
       sums_of(meetings)[place] = {low_sums[0] + low_sums[3], high_sums[0] + high_sums[3]};
     }
 #pragma unroll
@@ -315,7 +312,7 @@ __device__ inline void MultiplySlice(const RowSlice& slice, int first_column, in
     }
     part = 0;
     ++tile;
-    if (tile == groups || tile - first == most) meet();
+    if (tile == groups || tile - first == kSumTiles) meet();
   };
 
 #pragma unroll

@@ -1,4 +1,5 @@
-// What the persistent decoder kernel is told, and how it lays out its shared memory.
+// What the persistent decoder kernels are told, and how the one for a single row lays out its
+// shared memory.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,10 @@ namespace gale::cuda {
 using bf16 = __nv_bfloat16;
 
 constexpr int kFusedMaxLayers = 128;
-constexpr int kFusedMaxRows = 4;       // more rows of activations take longer than kernels in a row
+constexpr int kFusedMaxRows = 8;
 constexpr int kFusedSplitTokens = 64;  // cached positions of one attention work item
 constexpr int kFusedMaxSplits = 64;
+constexpr int kFusedMaxMerged = 8;  // splits that a warp reads at once
 
 /// A layer's small vectors. Its weights are known by their tensor maps.
 struct FusedLayer {
@@ -29,9 +31,9 @@ struct FusedLayer {
 /// projection [hidden, q_heads * head_dim], gates and ups [2, intermediate, hidden], down
 /// [hidden, intermediate].
 constexpr int kFusedMatrices = 4;
-/// Tensor maps of a matrix: of a tile of 16 rows (eight pairs of gate and up), and of the lower
-/// tile that an SM's share ends with.
-constexpr int kFusedMaps = 2;
+/// Tensor maps of a matrix: of a tile of 16 rows (eight pairs of gate and up), of the lower tile
+/// that an SM's share ends with if it is one of the largest, and of that of the others.
+constexpr int kFusedMaps = 3;
 
 struct FusedParams {
   FusedLayer layers[kFusedMaxLayers];
@@ -55,12 +57,13 @@ struct FusedParams {
   uint8_t* kv;      // blocks of [layer][k, v][kv_head][token][head_dim] bf16
   int64_t kv_block_bytes;
 
-  // Tagged (fused_decoder_tagged.cuh): layer l writes tag l & 1 over the other one.
-  float* mlp_residual;        // [rows, hidden]: after a layer; before the first, the embedding
-  float* attention_residual;  // [rows, hidden]
-  float* qkv_out;             // [rows, (q_heads + 2 kv_heads) * head_dim]
-  float* partial_out;         // [rows, q_heads, max_splits, head_dim + 4]: sums, then maximum, sum
-  float* mlp_act;             // [rows, intermediate]
+  // Of a single row. Tagged (fused_decoder_tagged.cuh): layer l writes tag l & 1 over the other
+  // one.
+  float* mlp_residual;        // [hidden]: after a layer; before the first, the embedding
+  float* attention_residual;  // [hidden]
+  float* qkv_out;             // [(q_heads + 2 kv_heads) * head_dim]
+  float* partial_out;         // [q_heads, max_splits, head_dim + 4]: sums, then maximum, sum
+  float* mlp_act;             // [intermediate]
   float* logits;              // [rows, vocab]; not tagged
   int max_splits;             // of any row of the step
   int ring_stages;
@@ -96,25 +99,17 @@ __host__ __device__ inline int SumColumns(const FusedParams& p, int head_dim) {
   return max(kAtLeast, max(p.hidden, p.q_heads * head_dim));
 }
 
-/// Columns of the input that one row of shared memory holds: as many sums as a fair share of the
-/// memory allows, at least one.
+/// Columns of the input that shared memory holds: as many sums as a fair share of the memory
+/// allows, at least one.
 __host__ __device__ inline int InputColumns(const FusedParams& p, int head_dim) {
   constexpr int kShareBytes = 24 << 10;
   const int columns = SumColumns(p, head_dim);
   const int widest = max(p.intermediate, max(p.hidden, p.q_heads * head_dim));
-  return min(columns * max(1, kShareBytes / (2 * p.rows * columns)), widest);
+  return min(columns * max(1, kShareBytes / (2 * columns)), widest);
 }
 
 /// Tiles whose sums the warps put down before they meet to add them up.
-__host__ __device__ constexpr int SumTiles(int rows) {
-  constexpr int kTilesOfOneRow = 9;
-  return (kTilesOfOneRow + rows - 1) / rows;
-}
-
-/// Bytes of one such row, padded so that rows lie in different banks.
-__host__ __device__ inline int InputRowBytes(const FusedParams& p, int head_dim) {
-  return InputColumns(p, head_dim) * 2 + 64;
-}
+constexpr int kSumTiles = 9;
 
 /// Rows of the hidden vector that one of `blocks` SMs owns, at most.
 __host__ __device__ inline int OwnedHidden(const FusedParams& p, int blocks) {
@@ -123,18 +118,18 @@ __host__ __device__ inline int OwnedHidden(const FusedParams& p, int blocks) {
 
 struct SharedLayout {
   uint8_t* ring;       // [ring_stages][kConsumerWarps][rows of a tile][128 bytes]
-  uint8_t* input;      // [rows][InputRowBytes]: what the current linear phase multiplies, bf16
-  float* reduce;       // [2][SumTiles][rows][kConsumerWarps][8][2], or a head's output by warp
+  uint8_t* input;      // [InputColumns]: what the current linear phase multiplies, bf16
+  float* reduce;       // [2][kSumTiles][kConsumerWarps][8][2], or a head's output by warp
   float* q;            // [head_dim]
-  float* new_k;        // [kFusedMaxRows][head_dim]
-  float* new_v;        // [kFusedMaxRows][head_dim]
-  float2* rope;        // [kFusedMaxRows][64]: cosine and sine of each row's position
+  float* new_k;        // [head_dim]
+  float* new_v;        // [head_dim]
+  float2* rope;        // [64]: cosine and sine of the row's position
   float* residual;     // [rows][OwnedHidden]: this SM's part of the residual stream
-  float* row_sums;     // [kFusedMaxRows][kConsumerWarps]
+  float* squares;      // [kConsumerWarps]: of the warps' parts of the input before its norm
   float2* head_stats;  // [kConsumerWarps]: maximum and sum
   float* bias;         // [this SM's rows of QKV]
-  int* cached;         // [kFusedMaxRows]: positions of the row's sequence before this step
-  int* slots;          // [kFusedMaxRows]: where the row's key and value go
+  int* cached;         // [rows]: positions of the row's sequence before this step
+  int* slots;          // [rows]: where the row's key and value go
   int* is_waiting;     // the consumers wait for other SMs
   FusedLayer* layers;  // [num_layers]: constant memory would be read anew in every layer
   uint64_t* full;      // [kMaxStages]
@@ -150,20 +145,20 @@ __host__ __device__ inline int MakeLayout(uint8_t* base, const FusedParams& p, i
     offset += (bytes + 15) / 16 * 16;
   };
   take(&s->ring, p.ring_stages * kStageBytes);
-  take(&s->input, p.rows * InputRowBytes(p, head_dim));
-  const int sums = 2 * SumTiles(p.rows) * p.rows * kConsumerWarps * 16;
-  take(&s->reduce, max(sums, kConsumerWarps * head_dim) * 4);
+  take(&s->input, InputColumns(p, head_dim) * 2);
+  constexpr int kSums = 2 * kSumTiles * kConsumerWarps * 16;
+  take(&s->reduce, max(kSums, kConsumerWarps * head_dim) * 4);
   take(&s->q, head_dim * 4);
-  take(&s->new_k, kFusedMaxRows * head_dim * 4);
-  take(&s->new_v, kFusedMaxRows * head_dim * 4);
-  take(&s->rope, kFusedMaxRows * 64 * 8);
-  take(&s->residual, p.rows * OwnedHidden(p, blocks) * 4);
-  take(&s->row_sums, kFusedMaxRows * kConsumerWarps * 4);
+  take(&s->new_k, head_dim * 4);
+  take(&s->new_v, head_dim * 4);
+  take(&s->rope, 64 * 8);
+  take(&s->residual, OwnedHidden(p, blocks) * 4);
+  take(&s->squares, kConsumerWarps * 4);
   take(&s->head_stats, kConsumerWarps * 8);
   const int qkv_width = (p.q_heads + 2 * p.kv_heads) * head_dim;
   take(&s->bias, (qkv_width + blocks - 1) / blocks * 4);
-  take(&s->cached, kFusedMaxRows * 4);
-  take(&s->slots, kFusedMaxRows * 4);
+  take(&s->cached, 4);
+  take(&s->slots, 4);
   take(&s->is_waiting, 4);
   take(&s->layers, p.num_layers * static_cast<int>(sizeof(FusedLayer)));
   take(&s->full, kMaxStages * 8);
