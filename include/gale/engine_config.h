@@ -18,10 +18,18 @@ enum class LoadFormat {
 
 enum class ModelDType { kAuto, kF32, kBf16 };  ///< kAuto: the checkpoint's own
 
-/// What plain weights of linear layers become while a model loads: blocks of 32 numbers that share a
-/// scale, ggml's Q8_0 or Q4_0. Under kInt4 the output head is 8-bit. Norms, biases, routers and
-/// weights that are blocks already stay as they are.
-enum class LoadQuantization { kNone, kInt8, kInt4 };
+/// What plain weights of linear layers become while a model loads. The output head has 8 bits in any
+/// case. Norms, biases, routers and weights that are quantized already stay as they are; so do those
+/// whose inputs no block divides.
+enum class LoadQuantization {
+  kNone,
+  kInt8,        ///< ggml's Q8_0: 32 numbers share a scale
+  kInt4,        ///< ggml's Q4_0: the same
+  kInt8Output,  ///< each output has a scale, and each row that meets it one of its own (W8A8)
+  kInt4Group,   ///< 128 numbers (or 64 or 32) share a scale and a zero, as AWQ and GPTQ have them
+  kFp8,         ///< e4m3, scales as in kInt8Output
+  kFp8Block,    ///< e4m3, 128 x 128 numbers share a scale, and 128 of a row, as DeepSeek-V3 has them
+};
 
 /// How the KV cache holds keys and values. The last three are codes beside a scale for each token and
 /// head, and hold 1.9 times (8 bits) and 3.7 times (4 bits) as many tokens as bf16, of heads of 128.

@@ -93,6 +93,21 @@ double StepBytes(const LlmEngine& engine, const BenchCase& what) {
          kv_bytes / checkpoint_element_bytes * CachedElementBytes(engine) * what.prompts;
 }
 
+/// Of a weight that is quantized on load, its share of scales included, which are two bytes where
+/// kernels pack them; of the head or of other layers.
+double QuantizedBytes(LoadQuantization quantize, bool is_head) {
+  switch (quantize) {
+    case LoadQuantization::kInt8: return 34.0 / 32;
+    case LoadQuantization::kInt4: return is_head ? 34.0 / 32 : 18.0 / 32;
+    case LoadQuantization::kInt4Group: return is_head ? 130.0 / 128 : 66.5 / 128;
+    case LoadQuantization::kInt8Output:
+    case LoadQuantization::kFp8:
+    case LoadQuantization::kFp8Block: return 1;
+    case LoadQuantization::kNone: break;
+  }
+  return 0;
+}
+
 }  // namespace
 
 double StepWeightBytes(const LlmEngine& engine, double tokens) {
@@ -104,10 +119,10 @@ double StepWeightBytes(const LlmEngine& engine, double tokens) {
   if (!info.tied_embeddings) weights -= static_cast<double>(info.vocab_size) * info.hidden_size;
   const LoadQuantization quantize = engine.config().quantize;
   if (quantize != LoadQuantization::kNone) {
-    // Blocks of 32, the head's of 8 bits in any case; norms and routers are too few to count apart.
+    // Norms and routers are too few to count apart.
     const double head = static_cast<double>(info.vocab_size) * info.hidden_size;
-    const double block_bytes = quantize == LoadQuantization::kInt8 ? 34 : 18;
-    return ((weights - head) * block_bytes + head * 34) / 32;
+    return (weights - head) * QuantizedBytes(quantize, false) +
+           head * QuantizedBytes(quantize, true);
   }
   return weights * (stored < 2 ? stored : ElementBytes(engine));
 }

@@ -114,9 +114,15 @@ void AddPrecisionFlags(CLI::App& command, EngineConfig& config) {
       command, "--quantize", config.quantize,
       {{"none", LoadQuantization::kNone},
        {"int8", LoadQuantization::kInt8},
-       {"int4", LoadQuantization::kInt4}},
-      "Weights of linear layers as 8-bit or 4-bit numbers, made while the model loads, 32 to a "
-      "scale; the output head has 8 bits either way (default none)");
+       {"int4", LoadQuantization::kInt4},
+       {"int8-output", LoadQuantization::kInt8Output},
+       {"int4-g128", LoadQuantization::kInt4Group},
+       {"fp8", LoadQuantization::kFp8},
+       {"fp8-block", LoadQuantization::kFp8Block}},
+      "Weights of linear layers as 8-bit or 4-bit numbers, made while the model loads, dummy ones "
+      "too: int8 and int4, 32 to a scale; int4-g128, 128 to a scale and a zero, as AWQ and GPTQ "
+      "have them; fp8 and int8-output, a scale for each output and one for each row that meets it; "
+      "fp8-block, one for 128 x 128. The output head has 8 bits in any case (default none)");
   AddChoice<std::optional<KvFormat>>(
       command, "--kv-cache-dtype", config.kv_cache_dtype,
       {{"auto", std::nullopt},

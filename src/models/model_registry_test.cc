@@ -18,7 +18,7 @@ TEST(ModelRegistry, HoldsEveryArchitecture) {
                 "MixtralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM",
                 "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"}));
   EXPECT_EQ(QuantSchemeNames(), (std::vector<std::string>{"awq", "bitsandbytes", "compressed-tensors", "fp8", "gguf",
-                                      "gptq", "none"}));
+                                      "gptq", "mxfp4", "none"}));
 }
 
 TEST(ModelRegistry, NamesWhatItKnows) {
@@ -34,7 +34,7 @@ TEST(ModelRegistry, NamesWhatItKnows) {
   config.quant.source = "config.json";
   EXPECT_EQ(MakeQuantScheme(config, nullptr).error().message,
             "config.json: quantization method \"quip\" is not supported; this build knows awq, "
-            "bitsandbytes, compressed-tensors, fp8, gguf, gptq, none (\"none\": plain weights)");
+            "bitsandbytes, compressed-tensors, fp8, gguf, gptq, mxfp4, none (\"none\": plain weights)");
 }
 
 TEST(ModelRegistryDeathTest, DuplicatesAreFatal) {

@@ -39,12 +39,12 @@ FusedMoe::FusedMoe(ParamBuilder& builder, const QuantScheme& scheme, const Fused
     builder.Declare(std::move(spec), &correction_);
   }
   if (config.stacked_experts) {
-    gate_up_ = DeclareStackedExperts(builder, name + ".experts.gate_up_proj",
+    gate_up_ = DeclareStackedExperts(builder, scheme, name + ".experts.gate_up_proj",
                                      {.experts = moe.num_experts,
                                       .in = config.hidden,
                                       .out = 2 * moe.intermediate_size,
                                       .is_gate_up = true});
-    down_ = DeclareStackedExperts(builder, name + ".experts.down_proj",
+    down_ = DeclareStackedExperts(builder, scheme, name + ".experts.down_proj",
                                   {.experts = moe.num_experts,
                                    .in = moe.intermediate_size,
                                    .out = config.hidden,

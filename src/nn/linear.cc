@@ -36,9 +36,9 @@ std::string FormatName(const QuantFormat& format) {
 
 Linear::Linear(ParamBuilder& builder, const QuantScheme& scheme, int64_t in,
                std::vector<LinearPart> parts, bool bias, int groups)
-    : shape_{in, 0, builder.dtype()}, numerics_(builder.numerics()), groups_(groups) {
+    : shape_{in, 0, builder.dtype(), groups}, numerics_(builder.numerics()) {
   for (const LinearPart& part : parts) shape_.out += part.out;
-  auto merged = std::make_shared<const MergedWeight>(scheme, shape_, parts, groups);
+  auto merged = std::make_shared<const MergedWeight>(scheme, shape_, parts);
   if (!merged->is_quantized()) {
     DeclarePlain(builder, scheme, parts);
   } else {
@@ -63,7 +63,7 @@ void Linear::DeclarePlain(ParamBuilder& builder, const QuantScheme& scheme,
   spec.dummy_std = 1 / std::sqrt(static_cast<float>(shape_.in));
   spec.may_be_blocks = true;
   spec.use = WeightUse::kLinear;
-  spec.groups = groups_;
+  spec.groups = shape_.groups;
   const QuantFormat made_into = scheme.MadeInto(shape_, parts[0].name);
   spec.made_into = made_into;
   spec.on_host = made_into.code != BlockCode::kNone;
@@ -97,9 +97,9 @@ Status Linear::BindRounded(BindContext& context, const QuantFormat& format,
   return BindKept(context, made.weight, std::move(made.memory));
 }
 
-/// `memory` holds the weight, and is kept if the kernel borrows it.
-Status Linear::BindKept(BindContext& context, const LinearWeight& weight, RawParam memory) {
-  GALE_RETURN_IF_ERROR(Bind(context, weight));
+Status Linear::BindKept(BindContext& context, const LinearWeight& weight, RawParam memory,
+                        const TensorView& bias) {
+  GALE_RETURN_IF_ERROR(Bind(context, weight, bias));
   if (Borrows(memory.view)) context.Keep(std::move(memory));
   return {};
 }
@@ -107,7 +107,7 @@ Status Linear::BindKept(BindContext& context, const LinearWeight& weight, RawPar
 const LinearKernel* Linear::FindKernel(const BindContext& context,
                                        const QuantFormat& format) const {
   return context.backend.FindLinear(
-      {format, shape_.in, shape_.out, shape_.dtype, numerics_, groups_ > 1});
+      {format, shape_.in, shape_.out, shape_.dtype, numerics_, shape_.groups > 1});
 }
 
 /// Whether the packed weight lies in `memory`, which must then live on.
@@ -124,19 +124,12 @@ Status Linear::Bind(BindContext& context, const LinearWeight& weight, const Tens
         ErrorCode::kUnsupported,
         fmt::format("device {} has no linear kernel for {}{} weights [{}, {}] with {} "
                     "activations",
-                    context.backend.info().name, groups_ > 1 ? "experts' " : "",
+                    context.backend.info().name, shape_.groups > 1 ? "experts' " : "",
                     FormatName(weight.format), shape_.out, shape_.in, DTypeName(shape_.dtype)));
   }
   if (bias) bias_ = bias;
   GALE_ASSIGN_OR_RETURN(weight_, kernel_->Prepare(weight));
   context.store.private_bytes += weight_.storage.bytes();
-  return {};
-}
-
-Status Linear::BindOwned(BindContext& context, RawParam weight, const TensorView& bias) {
-  const LinearWeight plain = PlainOrBlocks(weight, shape_.in);
-  GALE_RETURN_IF_ERROR(Bind(context, plain, bias));
-  if (Borrows(weight.view)) context.Keep(std::move(weight));
   return {};
 }
 

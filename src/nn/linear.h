@@ -31,14 +31,24 @@ class Linear {
          std::vector<LinearPart> parts, bool bias, int groups = 1);
   /// Declares nothing: whoever has the weight calls Bind. `out`: of all groups.
   Linear(const ParamBuilder& builder, int64_t in, int64_t out, int groups = 1)
-      : shape_{in, out, builder.dtype()}, numerics_(builder.numerics()), groups_(groups) {}
+      : shape_{in, out, builder.dtype(), groups}, numerics_(builder.numerics()) {}
   Linear(const Linear&) = delete;
   Linear& operator=(const Linear&) = delete;
 
+  /// Whether the device multiplies by such weights as they are.
+  bool HasKernel(const BindContext& context, const QuantFormat& format) const {
+    return FindKernel(context, format) != nullptr;
+  }
   /// Packs the weight for the device. What it points into must live on if the kernel borrows it.
   Status Bind(BindContext& context, const LinearWeight& weight, const TensorView& bias = {});
-  /// The same of a plain weight [out, in] in host memory, which is kept if the kernel borrows it.
-  Status BindOwned(BindContext& context, RawParam weight, const TensorView& bias = {});
+  /// The same; `memory` holds the weight, and is kept if the kernel borrows it.
+  Status BindKept(BindContext& context, const LinearWeight& weight, RawParam memory,
+                  const TensorView& bias = {});
+  /// The same of a plain weight [out, in] in host memory.
+  Status BindOwned(BindContext& context, RawParam weight, const TensorView& bias = {}) {
+    const LinearWeight plain = PlainOrBlocks(weight, shape_.in);
+    return BindKept(context, plain, std::move(weight), bias);
+  }
   /// The same of a plain weight [out, in] in host memory, rounded to `format` first.
   Status BindRounded(BindContext& context, const QuantFormat& format, const TensorView& plain);
   /// x [rows, in], out [rows, out]; out may be f32 for logits.
@@ -59,13 +69,11 @@ class Linear {
   void DeclarePlain(ParamBuilder& builder, const QuantScheme& scheme,
                     const std::vector<LinearPart>& parts);
   Status BindPlain(BindContext& context, const QuantFormat& made_into, RawParam param);
-  Status BindKept(BindContext& context, const LinearWeight& weight, RawParam memory);
   bool Borrows(const TensorView& memory) const;
   const LinearKernel* FindKernel(const BindContext& context, const QuantFormat& format) const;
 
   LinearShape shape_;
   Numerics numerics_;
-  int groups_ = 1;
   const LinearKernel* kernel_ = nullptr;
   PackedLinear weight_;
   TensorView bias_;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "nn/linear.h"
+#include "quant/quant_scheme.h"
 #include "weights/param_builder.h"
 
 namespace gale {
@@ -17,10 +18,12 @@ struct StackedExpertsShape {
   bool is_gate_up = false;  ///< outputs 2i are gates, 2i + 1 ups; they come out as [gates | ups]
 };
 
-/// Declares `name` [experts, in, out] and `name`_bias [experts, out] and makes of them a weight for
-/// LinearKernel::RunGrouped, [experts * out, in].
-/// Cost: a transposition on the host at load; three copies of one layer's tensor exist meanwhile.
-std::unique_ptr<Linear> DeclareStackedExperts(ParamBuilder& builder, const std::string& name,
+/// Declares `name` [experts, in, out], or what `scheme` has in its place with outputs first, and
+/// `name`_bias [experts, out], and makes of them a weight for LinearKernel::RunGrouped, [experts *
+/// out, in]. Cost: a transposition on the host at load; three copies of one layer's tensor exist
+/// meanwhile.
+std::unique_ptr<Linear> DeclareStackedExperts(ParamBuilder& builder, const QuantScheme& scheme,
+                                              const std::string& name,
                                               const StackedExpertsShape& shape);
 
 }  // namespace gale

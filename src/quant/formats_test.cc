@@ -33,6 +33,7 @@ const std::string& DataFolder() {
 struct Golden {
   int64_t in = 0;
   int64_t out = 0;
+  int groups = 1;
   uint64_t hash = 0;
   HfConfig config;
 };
@@ -48,6 +49,9 @@ std::map<std::string, Golden> ReadGoldenCases() {
         Golden& golden = cases[std::string(name)];
         golden.in = *object.Get("in")->Int();
         golden.out = *object.Get("out")->Int();
+        if (const auto groups = object.Find("groups")) {
+          golden.groups = static_cast<int>(*groups->Int());
+        }
         golden.hash = std::stoull(std::string(*object.Get("hash")->String()), nullptr, 16);
         const JsonObject config = *object.Get("config")->Object();
         const JsonObject quantization = *config.Get("quantization_config")->Object();
@@ -87,13 +91,16 @@ Result<Loaded> LoadParts(const std::string& folder, const HfConfig& config, int6
   GALE_ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::Open(folder));
   GALE_ASSIGN_OR_RETURN(const auto scheme, MakeQuantScheme(config, checkpoint.get()));
   ParamBuilder builder(DType::kF32, Numerics::kBatchInvariant);
-  LinearShape shape{in, 0, DType::kF32};
+  LinearShape shape{in, 0, DType::kF32, groups};
   for (const LinearPart& part : parts) shape.out += part.out;
   for (const auto& [name, golden] : GoldenCases()) {
     const auto is_it = [&](const LinearPart& part) { return part.name == name; };
-    if (std::ranges::none_of(parts, is_it)) builder.IgnorePrefix(name + ".");
+    if (std::ranges::none_of(parts, is_it)) {
+      builder.IgnorePrefix(name + ".");
+      builder.IgnorePrefix(name + "_");
+    }
   }
-  const MergedWeight merged(*scheme, shape, parts, groups);
+  const MergedWeight merged(*scheme, shape, parts);
   Loaded loaded;
   merged.Declare(builder, [&](BindContext& context, std::vector<RawParam> params) -> Status {
     GALE_ASSIGN_OR_RETURN(const CanonicalWeight weight,
@@ -115,11 +122,11 @@ class FormatTest : public testing::TestWithParam<std::string> {};
 TEST_P(FormatTest, DequantizesAsItsPackageDoes) {
   const Golden& golden = GoldenCases().at(GetParam());
   for (const bool keep : {true, false}) {
-    const auto loaded =
-        LoadParts(DataFolder(), golden.config, golden.in, {{GetParam(), golden.out}}, keep);
+    const auto loaded = LoadParts(DataFolder(), golden.config, golden.in,
+                                  {{GetParam(), golden.out}}, keep, golden.groups);
     ASSERT_TRUE(loaded) << loaded.error().message;
     EXPECT_EQ(Fnv1a(loaded->values), golden.hash);
-    EXPECT_EQ(loaded->format.code, keep ? BlockCode::kScaled : BlockCode::kNone);
+    EXPECT_EQ(loaded->format.code == BlockCode::kNone, !keep);
     EXPECT_EQ(keep && loaded->format.activation == ActivationCode::kTensor,
               loaded->activation_scale > 0);
   }
@@ -177,7 +184,9 @@ class ChangedLayer {
   void Add(const std::string& name, const std::string& new_name, const Edit& edit) {
     const auto checkpoint = Checkpoint::Open(DataFolder());
     for (const CheckpointTensor& tensor : (*checkpoint)->tensors()) {
-      if (!tensor.name.starts_with(name + ".")) continue;
+      const bool is_stacked =
+          tensor.name.starts_with(name + "_") && tensor.name.find('.') == std::string::npos;
+      if (!tensor.name.starts_with(name + ".") && !is_stacked) continue;
       TestTensor changed = {
           tensor.name.substr(name.size()), tensor.dtype_name, tensor.shape,
           std::string(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size())};
@@ -271,7 +280,8 @@ TEST(FormatsTest, RefusesWrongTensors) {
        "g_idx: expected group 0 for input 5, as desc_act is false, got 1"},
       {"gptq_order", SetElement(".g_idx", 0, int32_t{-1}),
        "g_idx: expected groups from 0 to 2, got -1 for input 0"},
-      {"gptq_order", SetElement(".g_idx", 0, int32_t{99}), "expected groups from 0 to 2, got 99 for input 0"},
+      {"gptq_order", SetElement(".g_idx", 0, int32_t{99}),
+       "expected groups from 0 to 2, got 99 for input 0"},
       {"fp8_block", SetElement(".weight_scale_inv", 0, uint16_t{0xBF80}),
        "weight_scale_inv: expected scales that are positive numbers, got -1 at [0, 0]"},
       {"fp8_static", remove(".input_scale"), "missing fp8_static.input_scale: expected f32 [1]"},
@@ -279,7 +289,7 @@ TEST(FormatsTest, RefusesWrongTensors) {
       {"fp8_dynamic", remove(".weight_scale"), "missing fp8_dynamic.weight_scale"},
       {"ct_w4_asym", remove(".weight_zero_point"), "missing ct_w4_asym.weight_zero_point"},
       {"ct_w4_order", clear(".weight_g_idx"),
-       "weight_g_idx: expected 32 inputs in each group, got 64 in group 0"},
+       "weight_g_idx: expected 32 inputs in each group, got 0 in group 1"},
       {"bnb_nf4", SetElement(".weight.quant_map", 0, -2.0F),
        "weight.quant_map: expected the 16 levels of NF4"},
       {"bnb_nf4", SetElement(".weight.absmax", 2, INFINITY),
@@ -287,13 +297,15 @@ TEST(FormatsTest, RefusesWrongTensors) {
       {"bnb_nf4", SetElement(".weight.quant_state.bitsandbytes__nf4", 0, 'x'),
        "bnb_nf4.weight.quant_state.bitsandbytes__nf4"},
       {"bnb_int8", SetElement(".SCB", 0, NAN), "SCB: expected scales"},
+      {"mxfp4", SetElement("_scales", 9, '\xFF'),
+       "scales: expected numbers, got one that is none at 9"},
   };
   for (const Mutation& mutation : mutations) {
     const ChangedLayer layer(mutation.name, mutation.edit);
     const Golden& golden = GoldenCases().at(mutation.name);
     for (const bool keep : {true, false}) {
-      const auto loaded =
-          LoadParts(layer.folder(), golden.config, golden.in, {{mutation.name, golden.out}}, keep);
+      const auto loaded = LoadParts(layer.folder(), golden.config, golden.in,
+                                    {{mutation.name, golden.out}}, keep, golden.groups);
       ASSERT_FALSE(loaded) << mutation.message;
       EXPECT_EQ(loaded.error().code, ErrorCode::kDataCorrupt);
       EXPECT_THAT(loaded.error().message, testing::HasSubstr(mutation.message));

@@ -23,8 +23,8 @@ bool IsIdentity(const TensorView& permutation) {
 }  // namespace
 
 MergedWeight::MergedWeight(const QuantScheme& scheme, const LinearShape& shape,
-                           std::vector<LinearPart> parts, int groups)
-    : shape_(shape), parts_(std::move(parts)), groups_(groups) {
+                           std::vector<LinearPart> parts)
+    : shape_(shape), parts_(std::move(parts)) {
   for (const LinearPart& part : parts_) layouts_.push_back(scheme.LayoutOf(part.name));
   is_quantized_ =
       std::ranges::any_of(layouts_, [](const auto* layout) { return layout != nullptr; });
@@ -47,7 +47,7 @@ QuantFormat MergedWeight::PartFormat(size_t part) const {
 QuantFormat MergedWeight::CommonFormat() const {
   const QuantFormat plain = {.data = shape_.dtype};
   const QuantFormat first = PartFormat(0);
-  if (first.has_permutation && groups_ > 1) return plain;
+  if (first.has_permutation && shape_.groups > 1) return plain;
   for (size_t i = 0; i < parts_.size(); ++i) {
     if (PartFormat(i) != first) return plain;
     const bool is_last = i + 1 == parts_.size();
@@ -79,7 +79,8 @@ void MergedWeight::Declare(ParamBuilder& builder, BindParams bind) const {
       specs.push_back(std::move(spec));
     }
   }
-  builder.Declare(std::move(specs), std::move(bind), {{format_, shape_.in, shape_.out, groups_}});
+  builder.Declare(std::move(specs), std::move(bind),
+                  {{format_, shape_.in, shape_.out, shape_.groups}});
 }
 
 Status MergedWeight::UnpackPart(size_t part, std::span<const RawParam> raw, LinearWeight& weight,

@@ -19,9 +19,8 @@ struct LinearPart {
 
 class MergedWeight {
  public:
-  /// `shape` is the whole's. `groups` as in Linear. `scheme` outlives this.
-  MergedWeight(const QuantScheme& scheme, const LinearShape& shape, std::vector<LinearPart> parts,
-               int groups = 1);
+  /// `shape` is the whole's. `scheme` outlives this.
+  MergedWeight(const QuantScheme& scheme, const LinearShape& shape, std::vector<LinearPart> parts);
 
   /// Whether any part is stored otherwise than as one plain tensor.
   bool is_quantized() const { return is_quantized_; }
@@ -37,7 +36,7 @@ class MergedWeight {
 
  private:
   LinearShape PartShape(const LinearPart& part) const {
-    return {shape_.in, part.out, shape_.dtype};
+    return {shape_.in, part.out, shape_.dtype, shape_.groups};
   }
   std::vector<QuantParam> PartParams(size_t part) const;
   QuantFormat PartFormat(size_t part) const;
@@ -52,7 +51,6 @@ class MergedWeight {
   LinearShape shape_;
   std::vector<LinearPart> parts_;
   std::vector<const LinearLayout*> layouts_;  ///< [part] null: plain
-  int groups_;
   bool is_quantized_;
   QuantFormat format_;
 };

@@ -25,6 +25,7 @@ struct LinearShape {
   int64_t in = 0;
   int64_t out = 0;
   DType dtype = DType::kBf16;  ///< the model's; plain weights take it
+  int groups = 1;              ///< as in Linear: stacked in one tensor, where formats stack them
 };
 
 /// One tensor of a linear layer in the checkpoint.

@@ -1,7 +1,9 @@
 // Plain checkpoints whose linear layers become 8-bit and 4-bit blocks while they load, beside the
 // same checkpoints as they are.
+#include <array>
 #include <string>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "support/device_flag.h"
@@ -60,6 +62,14 @@ TEST_P(QuantizeOnLoadTest, TakesTheMemoryThatWasPlanned) {
   }
 }
 
+std::string CaseName(const testing::TestParamInfo<Case>& test) {
+  constexpr std::array kWords = {"none",       "int8", "int4",     "int8_output",
+                                 "int4_group", "fp8",  "fp8_block"};
+  return fmt::format("{}_{}_{}", test.param.checkpoint,
+                     kWords[static_cast<size_t>(test.param.quantize)],
+                     test.param.dtype == ModelDType::kF32 ? "f32" : "bf16");
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, QuantizeOnLoadTest,
     testing::Values(Case{LoadQuantization::kInt8, ModelDType::kF32, "qwen2_tied", 0.05},
@@ -67,12 +77,13 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{LoadQuantization::kInt4, ModelDType::kF32, "qwen2_tied", 0.6},
                     Case{LoadQuantization::kInt4, ModelDType::kBf16, "qwen2_tied", 0.6},
                     Case{LoadQuantization::kInt8, ModelDType::kBf16, "qwen3_tied", 0.07},
-                    Case{LoadQuantization::kInt4, ModelDType::kBf16, "qwen3_moe", 1}),
-    [](const auto& test) {
-      return std::string(test.param.checkpoint) +
-             (test.param.quantize == LoadQuantization::kInt8 ? "_int8" : "_int4") +
-             (test.param.dtype == ModelDType::kF32 ? "_f32" : "_bf16");
-    });
+                    Case{LoadQuantization::kInt4, ModelDType::kBf16, "qwen3_moe", 1},
+                    Case{LoadQuantization::kInt8Output, ModelDType::kF32, "qwen2_tied", 0.06},
+                    Case{LoadQuantization::kInt4Group, ModelDType::kF32, "qwen2_tied", 0.6},
+                    Case{LoadQuantization::kFp8, ModelDType::kF32, "qwen3_tied", 0.2},
+                    Case{LoadQuantization::kFp8, ModelDType::kBf16, "mixtral", 1},
+                    Case{LoadQuantization::kFp8Block, ModelDType::kF32, "llama_gqa5", 0.2}),
+    CaseName);
 
 TEST(QuantizeOnLoad, RefusesWhatIsQuantizedAlready) {
   const auto backend = CreateTestBackend();

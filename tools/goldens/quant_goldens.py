@@ -4,7 +4,7 @@ what the packages that define the formats dequantize them to, in f32.
 
     /tmp/goldens/bin/python tools/goldens/quant_goldens.py [--packages FOLDER]
 
-Needs torch, safetensors, compressed-tensors 0.20 and bitsandbytes 0.50, and of autoawq 0.2.9 the file
+Needs torch, safetensors, transformers 5.23, compressed-tensors 0.20 and bitsandbytes 0.50, and of autoawq 0.2.9 the file
 awq/utils/packing_utils.py (its package does not import without a GPU), which is looked for in FOLDER.
 GPTQ's packages need one too: its layers are dequantized here, by the definition in GPTQModel 7.7
 (nn_modules/qlinear/__init__.py, dequantize_weight, and utils/model.py for version 1's zeros).
@@ -23,6 +23,7 @@ from compressed_tensors.compressors.pack_quantized.base import PackedQuantizatio
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from safetensors.torch import save_file
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from gguf_goldens import fnv1a
 
@@ -214,6 +215,14 @@ def llm_int8(in_features, out_features):
     return config, tensors, weight
 
 
+def mxfp4(experts, in_features, out_features):
+    shape = (experts, out_features, in_features // 32)
+    tensors = {"blocks": torch.randint(0, 256, (*shape, 16), generator=generator).to(torch.uint8),
+               "scales": torch.randint(100, 140, shape, generator=generator).to(torch.uint8)}
+    weight = convert_moe_packed_tensors(tensors["blocks"], tensors["scales"], dtype=torch.float32)
+    return {"quant_method": "mxfp4"}, tensors, weight.transpose(1, 2).reshape(-1, in_features)
+
+
 def cases(packing):
     token = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
     static = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "tensor",
@@ -250,6 +259,7 @@ def cases(packing):
         "bnb_nf4": nf4(64, 16, False),
         "bnb_nf4_nested": nf4(128, 10, True),
         "bnb_int8": llm_int8(40, 12),
+        "mxfp4": mxfp4(2, 64, 6),
     }
 
 
@@ -261,10 +271,13 @@ def main():
     index = {}
     for name, (config, parts, weight) in cases(awq_module(arguments.packages)).items():
         assert weight.dtype == torch.float32, name
-        tensors.update({f"{name}.{part}": tensor.contiguous() for part, tensor in parts.items()})
+        joint = "_" if name == "mxfp4" else "."
+        tensors.update({f"{name}{joint}{part}": t.contiguous() for part, t in parts.items()})
         index[name] = {"out": weight.shape[0], "in": weight.shape[1],
                        "hash": f"{fnv1a(weight.contiguous().numpy()):016x}",
                        "config": {"quantization_config": config}}
+        if name == "mxfp4":
+            index[name]["groups"] = parts["blocks"].shape[0]
     DATA.mkdir(exist_ok=True)
     save_file(tensors, DATA / "model.safetensors")
     lines = [f" {json.dumps(name)}: {json.dumps(case)}" for name, case in index.items()]
