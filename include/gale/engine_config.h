@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gale/speculative.h"
 #include "gale/status.h"
 
 namespace gale {
@@ -75,6 +76,7 @@ struct EngineConfig {
   bool take_turns = false;  ///< with `fair`: while others wait, an answer that has become long lets
                             ///< them go first
   bool enable_prefix_cache = true;
+  SpeculativeConfig speculative;  ///< alters no token, only when they come
   bool overlap = true;           ///< launch step n+1 before step n's tokens are read
   double device_timeout_s = 30;  ///< a step that takes longer is given up, and the device with it;
                                  ///< the CPU is waited for

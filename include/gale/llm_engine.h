@@ -52,6 +52,10 @@ struct EngineStats {
   uint64_t preemptions = 0;
   uint64_t swapped_out_blocks = 0;  ///< of the KV cache, to host memory
   uint64_t swapped_in_blocks = 0;
+  uint64_t drafts = 0;                 ///< several tokens of one sequence, guessed for one step
+  uint64_t draft_tokens = 0;           ///< of these
+  uint64_t accepted_draft_tokens = 0;  ///< that the model would have said itself
+  double draft_saved_s = 0;            ///< of steps, by what steps without drafts took; may be < 0
   uint64_t mapped_bytes = 0;   ///< weights used in place from mapped files
   uint64_t private_bytes = 0;  ///< weights, KV cache and scratch in memory of the process's own
 };

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "gale/speculative.h"
 #include "gale/status.h"
 
 namespace gale {
@@ -90,6 +91,10 @@ struct SamplingParams {
   std::optional<int> logprobs;  ///< per generated token: its logprob and the `logprobs` likeliest;
                                 ///< [0, 20]. Of raw logits: before everything above
   std::optional<int> prompt_logprobs;  ///< the same for prompt tokens; reads no prefix cache
+
+  /// kAuto: as the engine speculates; kOff: not; else only if that is the engine's method. Alters
+  /// no token.
+  Speculation speculative = Speculation::kAuto;
 
   /// Checks every range above; the error names the field, its range and the value.
   Status Validate() const;

@@ -181,6 +181,24 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
           "Compute every prompt from its first token")
       ->group(kGroup);
   command
+      .add_option_function<std::string>(
+          "--speculative",
+          [&config](const std::string& text) {
+            const Result<SpeculativeConfig> parsed = ParseSpeculativeConfig(text);
+            if (!parsed) throw CLI::ValidationError("--speculative", parsed.error().message);
+            config.speculative.method = parsed->method;
+            config.speculative.model = parsed->model;
+          },
+          "Guess tokens ahead, for the model to check several in a step; the text stays the same. "
+          "ngram: what followed the last tokens when they came before; draft:MODEL: what a smaller "
+          "model of the same vocabulary says; eagle:DIR, medusa:DIR: heads trained on the model's states; mtp: the model's own "
+          "layer for it; auto: ngram; off (default off)")
+      ->type_name("METHOD")
+      ->group(kGroup);
+  AddCount(command, "--draft-tokens", config.speculative.max_tokens,
+           "Most tokens guessed at a time; how many follows from what pays; 0 = what suits the "
+           "method (default 0)");
+  command
       .add_flag_callback(
           "--no-overlap", [&config] { config.overlap = false; },
           "Read a step's tokens before the next step starts")

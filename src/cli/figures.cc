@@ -26,14 +26,26 @@ double Figures::TokensPerSecond() const {
   return generated_tokens > 1 && seconds > 0 ? (generated_tokens - 1) / seconds : 0;
 }
 
+void Figures::TakeDrafts(const EngineStats& stats) {
+  drafts = static_cast<int64_t>(stats.drafts);
+  draft_tokens = static_cast<int64_t>(stats.draft_tokens);
+  accepted_draft_tokens = static_cast<int64_t>(stats.accepted_draft_tokens);
+  draft_saved_s = stats.draft_saved_s;
+}
+
 std::string Figures::Line() const {
   const ProcessMemory memory = ReadProcessMemory();
   return fmt::format(
       "{}{} prompt tokens{}, {} generated tokens, first token after {}, {:.1f} tokens/s, "
-      "memory {} mapped, {} private\n",
+      "{}memory {} mapped, {} private\n",
       prompts > 1 ? fmt::format("{} prompts, ", prompts) : "", prompt_tokens,
       cached_tokens > 0 ? fmt::format(" ({} cached)", cached_tokens) : "", generated_tokens,
-      FormatSeconds(first_token_s), TokensPerSecond(), FormatBytes(memory.mapped_bytes),
+      FormatSeconds(first_token_s), TokensPerSecond(),
+      drafts > 0 ? fmt::format("{} of {} guessed tokens right, {:.2f} a guess, {:.2f} s saved, ",
+                               accepted_draft_tokens, draft_tokens,
+                               static_cast<double>(accepted_draft_tokens) / drafts, draft_saved_s)
+                 : "",
+      FormatBytes(memory.mapped_bytes),
       FormatBytes(memory.private_bytes));
 }
 

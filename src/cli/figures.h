@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "gale/llm_engine.h"
+
 namespace gale::cli {
 
 /// What the kernel counts for this process now; all zero where /proc is missing.
@@ -20,9 +22,15 @@ struct Figures {
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;
   int64_t generated_tokens = 0;
+  int64_t draft_tokens = 0;  ///< guessed ahead
+  int64_t accepted_draft_tokens = 0;
+  int64_t drafts = 0;
+  double draft_saved_s = 0;
   double first_token_s = 0;  ///< from the first request's start to its first token
   double total_s = 0;        ///< from the first request's start to the last one's end
 
+  /// Those of an engine that has done nothing else.
+  void TakeDrafts(const EngineStats& stats);
   /// Of one sequence: tokens after the first, over the time after the first; 0 without a second
   /// token. Of several: all tokens over the whole time.
   double TokensPerSecond() const;

@@ -217,6 +217,7 @@ Status Run(const RunOptions& options) {
                .first_token_s = reply->last.times.first_token_s,
                .total_s = reply->last.times.total_s};
   }
+  figures.TakeDrafts((*engine)->stats());
   if (!options.quiet) fmt::print(stderr, "{}", figures.Line());
   return {};
 }

@@ -102,7 +102,9 @@ Result<bool> ReadSamplingField(std::string_view key, const json::value& value,
   };
   ForEachSamplingField([&](const auto& field) { read(field.name, field.member); });
   read("n", &SamplingParams::n);
-  read("seed", &SamplingParams::seed);  // as a flag it is the engine's
+  // As flags these are the engine's.
+  read("seed", &SamplingParams::seed);
+  read("speculative", &SamplingParams::speculative);
   if (expected) {
     return MakeError(ErrorCode::kInvalidArgument, fmt::format("\"{}\" must be {}", key, *expected));
   }

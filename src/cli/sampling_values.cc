@@ -151,6 +151,15 @@ Mismatch FromJson(const json::value& value, EarlyStopping& stopping) {
   return {};
 }
 
+Mismatch FromJson(const json::value& value, Speculation& speculation) {
+  if (value.is_string()) {
+    const Result<Speculation> method = ParseSpeculation(value.get_string());
+    if (method) speculation = *method;
+    if (method) return {};
+  }
+  return "\"off\", \"auto\" or what --speculative says";
+}
+
 Mismatch FromJson(const json::value& value, std::string& text) {
   if (!value.is_string()) return "a string";
   text = json::value_to<std::string>(value);

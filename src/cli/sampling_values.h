@@ -33,6 +33,7 @@ Mismatch FromJson(const boost::json::value& json, int& value);
 Mismatch FromJson(const boost::json::value& json, std::optional<int>& value);
 Mismatch FromJson(const boost::json::value& json, std::optional<uint64_t>& value);
 Mismatch FromJson(const boost::json::value& json, EarlyStopping& value);
+Mismatch FromJson(const boost::json::value& json, Speculation& value);
 Mismatch FromJson(const boost::json::value& json, std::string& value);
 Mismatch FromJson(const boost::json::value& json, std::vector<std::string>& value);
 Mismatch FromJson(const boost::json::value& json, std::vector<TokenId>& value);

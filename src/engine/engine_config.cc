@@ -52,6 +52,7 @@ Status EngineConfig::Validate() const {
         ErrorCode::kInvalidArgument,
         fmt::format("max_step_stretch: expected 0 or a number above 1, got {}", max_step_stretch));
   }
+  GALE_RETURN_IF_ERROR(CheckRange("speculative.max_tokens", speculative.max_tokens, 0, 32));
   GALE_RETURN_IF_ERROR(CheckRange("max_queued_tokens", max_queued_tokens, 0, 1 << 30));
   return CheckRange("max_queued_requests", max_queued_requests, 1, 1 << 24);
 }

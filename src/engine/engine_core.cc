@@ -143,6 +143,10 @@ void EngineCore::Publish(std::vector<SequenceUpdate> updates) {
     stats_.preemptions = scheduled.preemptions;
     stats_.swapped_out_blocks = scheduled.swapped_out_blocks;
     stats_.swapped_in_blocks = scheduled.swapped_in_blocks;
+    stats_.drafts = scheduled.drafts.drafts;
+    stats_.draft_tokens = scheduled.drafts.draft_tokens;
+    stats_.accepted_draft_tokens = scheduled.drafts.accepted_tokens;
+    stats_.draft_saved_s = scheduled.drafts.saved_s;
   }
   if (!updates.empty()) on_updates_(std::move(updates));
 }

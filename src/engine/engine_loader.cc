@@ -7,6 +7,7 @@
 #include "base/host_limits.h"
 #include "base/status_macros.h"
 #include "engine/engine_parts.h"
+#include "engine/load_proposer.h"
 #include "engine/memory_plan.h"
 #include "models/load_model.h"
 #include "runner/local_executor.h"
@@ -30,6 +31,7 @@ StepLimits MakeLimits(const EngineConfig& config, const Model& model, const Devi
   StepLimits limits{.max_tokens = config.max_num_batched_tokens,
                     .max_seqs = config.max_num_seqs,
                     .max_model_len = max_model_len,
+                    .max_draft_tokens = config.speculative.max_tokens,
                     .timeout_s = config.device_timeout_s};
   if (!device.is_host_memory) {
     // The head's weights are read again for every tile of rows; memory is not that scarce here.
@@ -50,20 +52,25 @@ int NumHostBlocks(size_t bytes, size_t block_bytes) {
 /// budget that `config` leaves open.
 class MemoryPlanner {
  public:
-  MemoryPlanner(EngineConfig& config, Backend& backend, int model_max_len)
-      : config_(config), backend_(backend) {
+  /// `proposer`, whose weights are loaded, may be null.
+  MemoryPlanner(EngineConfig& config, Backend& backend, const DraftProposer* proposer,
+                int model_max_len)
+      : config_(config), backend_(backend), proposer_(proposer) {
     demand_.model_max_len = model_max_len;
   }
 
   Status Decide(const Model& model, const WeightBytes& weights) {
     const DeviceInfo device = backend_.info();
     if (weights.private_bytes > device.free_bytes) return {};  // the weight loader says it better
-    GALE_ASSIGN_OR_RETURN(const auto groups, CreateKvGroups(backend_, model, config_.block_tokens,
-                                                            config_.kv_cache_dtype));
+    const std::vector<AttentionGroup> attention = AllAttentionGroups(model, proposer_);
+    GALE_ASSIGN_OR_RETURN(const auto groups,
+                          CreateKvGroups(backend_, attention, config_.block_tokens,
+                                         config_.kv_cache_dtype));
     demand_.free_bytes = device.free_bytes - weights.private_bytes;
     const auto step_bytes = [&] {
       const StepLimits limits = MakeLimits(config_, model, device, demand_.model_max_len);
-      return ModelRunner::DeviceBytes(model, groups, limits);
+      const size_t draft_bytes = proposer_ == nullptr ? 0 : proposer_->DeviceBytes(limits);
+      return ModelRunner::DeviceBytes(model, groups, limits) + draft_bytes;
     };
     if (config_.max_num_batched_tokens == 0) {
       config_.max_num_batched_tokens = device.is_host_memory ? kCpuStepTokens : kGpuStepTokens;
@@ -76,7 +83,7 @@ class MemoryPlanner {
     demand_.weights_mapped_bytes = weights.mapped_bytes;
     demand_.weights_private_bytes = weights.private_bytes;
     demand_.scratch_bytes = step_bytes() + device.workspace_bytes;
-    demand_.kv = DescribeKvCache(model, groups);
+    demand_.kv = DescribeKvCache(attention, groups);
     GALE_ASSIGN_OR_RETURN(plan_, PlanMemory(config_, demand_));
     free_bytes_ = device.free_bytes;
     return {};
@@ -98,6 +105,7 @@ class MemoryPlanner {
  private:
   EngineConfig& config_;
   Backend& backend_;
+  const DraftProposer* proposer_;
   MemoryDemand demand_;
   MemoryPlan plan_;
   size_t free_bytes_ = 0;
@@ -116,7 +124,7 @@ Status LoadOptional(Result<std::unique_ptr<T>> loaded, std::unique_ptr<T>& part)
 }  // namespace
 
 Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgress& progress,
-                                    const MemoryObserver& on_plan) {
+                                    const MemoryObserver& on_plan, const WrapProposer& wrap) {
   GALE_RETURN_IF_ERROR(config.Validate());
   EngineParts parts;
   parts.config = config;
@@ -132,7 +140,10 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
     parts.config.numerics =
         backend->info().name == "cpu" ? Numerics::kBatchInvariant : Numerics::kFast;
   }
-  MemoryPlanner planner(parts.config, *backend, parts.info.max_position);
+  GALE_ASSIGN_OR_RETURN(std::unique_ptr<DraftProposer> proposer,
+                        LoadProposer(parts.config, parts.info, *backend));
+  if (wrap && proposer != nullptr) proposer = wrap(std::move(proposer));
+  MemoryPlanner planner(parts.config, *backend, proposer.get(), parts.info.max_position);
   const LoadOptions options{
       .model = path,
       .format = config.load_format,
@@ -147,10 +158,10 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
       },
       .max_model_len = config.max_model_len};
   GALE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options, *backend, progress));
-  GALE_ASSIGN_OR_RETURN(
-      std::unique_ptr<Worker> worker,
-      Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens,
-                     config.kv_cache_dtype));
+  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker,
+                        Worker::Create(std::move(backend), std::move(loaded.model),
+                                       config.block_tokens, config.kv_cache_dtype,
+                                       std::move(proposer)));
 
   const Model& model = worker->model();
   const MemoryPlan& plan = planner.plan();

@@ -2,11 +2,13 @@
 // them, tests put in parts of their own.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "gale/llm_engine.h"
 #include "kv_cache/kv_cache_spec.h"
 #include "runner/executor.h"
+#include "runner/speculative/draft_proposer.h"
 
 namespace gale {
 
@@ -25,9 +27,14 @@ struct EngineParts {
   uint64_t private_bytes = 0;
 };
 
+/// Puts something around what guesses tokens: for benchmarks.
+using WrapProposer =
+    std::function<std::unique_ptr<DraftProposer>(std::unique_ptr<DraftProposer> proposer)>;
+
 /// Loads what `config` names and resolves its zeros and "auto"s.
 Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgress& progress,
-                                    const MemoryObserver& on_plan = {});
+                                    const MemoryObserver& on_plan = {},
+                                    const WrapProposer& wrap = {});
 
 /// Starts the engine's threads.
 std::unique_ptr<LlmEngine> StartEngine(EngineParts parts);

@@ -37,6 +37,15 @@ Fairness FairnessOf(const EngineConfig& config) {
   return config.take_turns ? Fairness::kTurns : Fairness::kShares;
 }
 
+Status CheckSpeculative(Speculation wanted, const SpeculativeConfig& config) {
+  if (wanted == Speculation::kAuto || wanted == Speculation::kOff || wanted == config.method) {
+    return {};
+  }
+  return tl::unexpected(InvalidArgument(fmt::format(
+      "speculative: expected off, auto or what this engine was started with, {}; got {}",
+      SpeculationName(config.method), SpeculationName(wanted))));
+}
+
 class LlmEngineImpl final : public LlmEngine {
  public:
   explicit LlmEngineImpl(EngineParts parts);
@@ -99,6 +108,8 @@ LlmEngineImpl::LlmEngineImpl(EngineParts parts) : parts_(std::move(parts)) {
           SchedulerConfig{.max_num_seqs = parts_.config.max_num_seqs,
                           .max_num_batched_tokens = parts_.config.max_num_batched_tokens,
                           .max_model_len = parts_.config.max_model_len,
+                          .max_draft_tokens = parts_.config.speculative.max_tokens,
+                          .adaptive_drafts = parts_.config.speculative.adaptive,
                           .fairness = FairnessOf(parts_.config),
                           .max_step_stretch = parts_.config.max_step_stretch,
                           .host_bytes_per_s = parts_.host_bytes_per_s},
@@ -257,6 +268,7 @@ void LlmEngineImpl::Submit(std::shared_ptr<Request> request) {
 
 Status LlmEngineImpl::CheckParams(const RequestParams& params) const {
   GALE_RETURN_IF_ERROR(params.sampling.Validate());
+  GALE_RETURN_IF_ERROR(CheckSpeculative(params.sampling.speculative, parts_.config.speculative));
   if (parts_.tokenizer == nullptr) {
     if (std::holds_alternative<std::string>(params.prompt)) {
       return tl::unexpected(InvalidArgument(

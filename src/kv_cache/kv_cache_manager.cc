@@ -143,11 +143,10 @@ int KvCacheManager::BlocksNeeded(const Sequence& seq, const PrefixMatch& match, 
   return needed;
 }
 
-bool KvCacheManager::AllocateSlots(Sequence& seq, const PrefixMatch& match, int num_new,
-                                   int num_lookahead) {
-  if (BlocksNeeded(seq, match, num_new + num_lookahead) > pool_.num_free()) return false;
+bool KvCacheManager::AllocateSlots(Sequence& seq, const PrefixMatch& match, int num_new) {
+  if (BlocksNeeded(seq, match, num_new) > pool_.num_free()) return false;
   if (seq.blocks.empty()) Adopt(seq, match);
-  const int end = seq.num_launched() + num_new + num_lookahead;
+  const int end = seq.num_launched() + num_new;
   for (int g = 0; g < num_groups(); ++g) {
     const size_t size = BlocksFor(g, end);
     while (seq.blocks[g].size() < size) seq.blocks[g].push_back(pool_.Take());

@@ -58,9 +58,9 @@ class KvCacheManager {
 
   /// Blocks that AllocateSlots would take from num_free().
   int BlocksNeeded(const Sequence& seq, const PrefixMatch& match, int num_new) const;
-  /// Slots for positions [num_launched, num_launched + num_new + num_lookahead); a sequence without
-  /// blocks first gets those of `match`, which sets num_computed. All or nothing.
-  bool AllocateSlots(Sequence& seq, const PrefixMatch& match, int num_new, int num_lookahead);
+  /// Slots for positions [num_launched, num_launched + num_new); a sequence without blocks first
+  /// gets those of `match`, which sets num_computed. All or nothing.
+  bool AllocateSlots(Sequence& seq, const PrefixMatch& match, int num_new);
   /// Blocks that a sequence of `num_tokens` tokens must be able to hold at once, at most.
   int BlocksToHold(int num_tokens) const;
   /// Where a chunk of prompt positions [begin, end) should end, so that recurrent states can be

@@ -52,7 +52,7 @@ Sequence Counting(SeqId id, int num_tokens, const std::string& salt = "") {
 void Compute(KvCacheManager& kv, Sequence& seq, int end, const PrefixMatch& match = {}) {
   ++seq.last_step;
   const int begin = seq.blocks.empty() ? match.num_tokens : seq.num_computed;
-  ASSERT_TRUE(kv.AllocateSlots(seq, match, end - begin, 0));
+  ASSERT_TRUE(kv.AllocateSlots(seq, match, end - begin));
   kv.Retire(seq.last_step);
   kv.Commit(seq, end);
 }
@@ -64,16 +64,16 @@ TEST(KvCacheManagerTest, AllocatesWholeBlocksAllOrNothing) {
   KvCacheManager kv(Config({Full(4), Full(8)}, 6));
   Sequence seq = Counting(1, 40);
   EXPECT_EQ(kv.BlocksNeeded(seq, {}, 9), 3 + 2);
-  EXPECT_FALSE(kv.AllocateSlots(seq, {}, 16, 1));  // 5 + 3 of 5
+  EXPECT_FALSE(kv.AllocateSlots(seq, {}, 17));  // 5 + 3 of 5
   EXPECT_THAT(seq.blocks, IsEmpty());
   EXPECT_EQ(kv.num_free(), 5);
-  EXPECT_TRUE(kv.AllocateSlots(seq, {}, 5, 4));  // the lookahead counts
+  EXPECT_TRUE(kv.AllocateSlots(seq, {}, 9));
   EXPECT_THAT(seq.blocks, ElementsAre(SizeIs(3), SizeIs(2)));
   EXPECT_THAT(seq.blocks[0], Each(Not(kNullBlock)));
   EXPECT_EQ(kv.num_free(), 0);
   seq.num_in_flight = 9;
-  EXPECT_TRUE(kv.AllocateSlots(seq, {}, 3, 0));  // position 11 is still in the third block
-  EXPECT_FALSE(kv.AllocateSlots(seq, {}, 4, 0));
+  EXPECT_TRUE(kv.AllocateSlots(seq, {}, 3));  // position 11 is still in the third block
+  EXPECT_FALSE(kv.AllocateSlots(seq, {}, 4));
   EXPECT_SOUND(kv);
   kv.Free(seq);
   EXPECT_EQ(kv.num_free(), 5);
@@ -83,7 +83,7 @@ TEST(KvCacheManagerTest, FreedBlocksWaitForTheLastStep) {
   KvCacheManager kv(Config({Full(4)}, 4));
   Sequence seq = Counting(1, 12);
   seq.last_step = 2;
-  ASSERT_TRUE(kv.AllocateSlots(seq, {}, 12, 0));
+  ASSERT_TRUE(kv.AllocateSlots(seq, {}, 12));
   kv.Retire(1);
   kv.Free(seq);
   EXPECT_EQ(kv.num_free(), 0);
@@ -96,7 +96,7 @@ TEST(KvCacheManagerTest, FreedBlocksWaitForTheLastStep) {
 TEST(KvCacheManagerTest, MatchesWholeConfirmedBlocksOnly) {
   KvCacheManager kv(Config({Full(4)}, 16));
   Sequence a = Counting(1, 12);
-  ASSERT_TRUE(kv.AllocateSlots(a, {}, 12, 0));
+  ASSERT_TRUE(kv.AllocateSlots(a, {}, 12));
   EXPECT_EQ(kv.MatchPrefix(a, 12).num_tokens, 0);  // launched is not confirmed
   kv.Commit(a, 11);
   EXPECT_EQ(kv.MatchPrefix(a, 12).num_tokens, 8);
@@ -344,7 +344,7 @@ TEST(KvCacheManagerTest, EvictedPrefixesComeBackFromTheHost) {
   ASSERT_EQ(match.num_tokens, 12);
   EXPECT_EQ(kv.BlocksNeeded(b, match, 1), 4);
   b.last_step = 9;
-  ASSERT_TRUE(kv.AllocateSlots(b, match, 1, 0));
+  ASSERT_TRUE(kv.AllocateSlots(b, match, 1));
   EXPECT_EQ(b.num_computed, 12);
   const BlockMoves moves = kv.TakeMoves();
   ASSERT_THAT(moves.swap_in, SizeIs(3));
@@ -375,7 +375,7 @@ TEST(KvCacheManagerTest, AHostBlockIsNotOverwrittenInTheStepThatBringsItBack) {
   Evict(kv, 8);  // a is on the host, the filler on the device
   Sequence b = Counting(2, 8);
   b.last_step = 5;
-  ASSERT_TRUE(kv.AllocateSlots(b, kv.MatchPrefix(b, 8), 0, 0));  // evicts the filler
+  ASSERT_TRUE(kv.AllocateSlots(b, kv.MatchPrefix(b, 8), 0));  // evicts the filler
   const BlockMoves moves = kv.TakeMoves();
   EXPECT_THAT(moves.swap_in, SizeIs(2));
   EXPECT_THAT(moves.swap_out, SizeIs(2));  // those of a alone: the host had no room for more
@@ -413,7 +413,7 @@ TEST(KvCacheManagerTest, ARecurrentStateComesBackIntoTheSequencesOwnBlock) {
   const PrefixMatch match = kv.MatchPrefix(b, 8);
   ASSERT_EQ(match.num_tokens, 8);
   EXPECT_EQ(kv.BlocksNeeded(b, match, 1), 1);
-  ASSERT_TRUE(kv.AllocateSlots(b, match, 1, 0));
+  ASSERT_TRUE(kv.AllocateSlots(b, match, 1));
   const BlockMoves moves = kv.TakeMoves();
   ASSERT_THAT(moves.swap_in, SizeIs(1));
   EXPECT_EQ(moves.swap_in[0].dst, b.blocks[0][0]);

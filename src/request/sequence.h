@@ -73,6 +73,14 @@ struct Turn {
   int32_t num_charged = 0;  ///< positions that its client has been charged for
 };
 
+/// What speculating on a sequence has come to; see DraftController, which sets it.
+struct DraftRecord {
+  int32_t num_tokens = 0;   ///< to be guessed in the next step
+  int32_t grade = 0;        ///< what the next draft promises; 0: there would be none
+  double num_right = 0;     ///< drafts lately, older ones faded
+  double num_expected = 0;  ///< to be right of them, by their grades
+};
+
 /// Positions of a sequence, as half-open intervals:
 ///   [0, num_computed)                             KV valid and confirmed by a collected step
 ///   [num_computed, num_computed + num_in_flight)  launched, not collected; with drafts a bound
@@ -95,6 +103,7 @@ struct Sequence {
   int32_t num_preemptions = 0;
   std::vector<float> pooled;  ///< kEmbed: the sum of states so far
   Turn turn;
+  DraftRecord draft;
   std::optional<float> mirostat_mu;  ///< as its last draw left it
   bool is_held = false;          ///< stepwise: its last token is there, and it waits for Continue
   bool is_replaced = false;      ///< the runner does not know its last token

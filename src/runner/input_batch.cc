@@ -4,8 +4,20 @@
 
 namespace gale {
 
+std::vector<KvGroupLayout> KvGroupLayouts(std::span<const KvGroupRuntime> groups,
+                                          const StepLimits& limits) {
+  std::vector<KvGroupLayout> layouts;
+  for (const KvGroupRuntime& group : groups) {
+    layouts.push_back({.block_tokens = group.block_tokens,
+                       .plan_bytes = group.attention->PlanBytes(limits.max_tokens, limits.max_seqs),
+                       .window = group.window});
+  }
+  return layouts;
+}
+
 InputBatch::InputBatch(StagedBlock& arrays, StagedBlock& tables, const StepLimits& limits,
-                       std::span<const KvGroupLayout> groups) {
+                       std::span<const KvGroupLayout> groups, size_t first_group, int lookahead)
+    : first_group_(first_group), lookahead_(lookahead) {
   const auto max_tokens = static_cast<size_t>(limits.max_tokens);
   const auto max_seqs = static_cast<size_t>(limits.max_seqs);
   token_ids_ = arrays.Take<int32_t>(max_tokens);
@@ -14,6 +26,7 @@ InputBatch::InputBatch(StagedBlock& arrays, StagedBlock& tables, const StepLimit
   for (const KvGroupLayout& layout : groups) {
     Group& group = groups_.emplace_back();
     group.block_tokens = layout.block_tokens;
+    group.window = layout.window;
     // One block more than the positions need: a table may hold the block of the next token already.
     group.max_blocks = (limits.max_model_len + layout.block_tokens - 1) / layout.block_tokens + 1;
     group.slot_mapping = arrays.Take<int32_t>(max_tokens);
@@ -37,34 +50,46 @@ void InputBatch::Clear() {
   }
 }
 
-void InputBatch::Add(const RunnerSequence& seq, int num_tokens) {
-  const int begin = seq.num_computed;
+void InputBatch::Add(const RunnerSequence& seq, int begin, int num_tokens,
+                     std::span<const int32_t> drafts) {
   const int end = begin + num_tokens;
   GALE_CHECK_GT(num_tokens, 0);
-  GALE_CHECK_LE(end, seq.num_tokens());
-  GALE_CHECK_EQ(seq.blocks.size(), groups_.size());
+  GALE_CHECK_LE(end + lookahead_, seq.num_tokens() + std::ssize(drafts));
+  GALE_CHECK_GE(seq.blocks.size(), first_group_ + groups_.size());
 
   const auto num_known = static_cast<int>(seq.tokens.size());
   for (int position = begin; position < end; ++position) {
-    if (position < num_known) {
-      token_ids_.Push(seq.tokens[static_cast<size_t>(position)]);
+    const int read = position + lookahead_;
+    if (read < num_known) {
+      token_ids_.Push(seq.tokens[static_cast<size_t>(read)]);
+    } else if (read >= seq.num_tokens()) {
+      token_ids_.Push(drafts[static_cast<size_t>(read - seq.num_tokens())]);
     } else {
-      GALE_CHECK_EQ(position, seq.num_tokens() - 1);
+      GALE_CHECK_EQ(read, seq.num_tokens() - 1);
       token_ids_.Push(~seq.slot);
     }
     positions_.Push(position);
   }
   cu_seqlens_.push_back(cu_seqlens_.back() + num_tokens);
   seq_lens_.Push(end);
-  for (size_t g = 0; g < groups_.size(); ++g) AddBlocks(groups_[g], seq.blocks[g], begin, end);
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    AddBlocks(groups_[g], seq, seq.blocks[first_group_ + g], begin, end);
+  }
 }
 
-void InputBatch::AddBlocks(Group& group, const BlockList& table, int begin, int end) {
+void InputBatch::AddBlocks(Group& group, const RunnerSequence& seq, const BlockList& table,
+                           int begin, int end) {
   // What the row holds behind the sequence's blocks is never read.
   std::ranges::copy(table,
                     group.block_tables.Extend(static_cast<size_t>(group.max_blocks)).begin());
   GALE_CHECK_LE(std::ssize(table), group.max_blocks);
   for (int position = begin; position < end; ++position) {
+    // Behind the window of what comes next, blocks may be others' already: a draft that catches up
+    // passes there.
+    if (group.window > 0 && position + group.window <= seq.num_computed) {
+      group.slot_mapping.Push(-1);
+      continue;
+    }
     const auto block = static_cast<size_t>(position / group.block_tokens);
     GALE_CHECK_LT(block, table.size());
     group.slot_mapping.Push(table[block] * group.block_tokens + position % group.block_tokens);

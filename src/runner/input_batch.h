@@ -8,6 +8,7 @@
 
 #include "models/model.h"
 #include "request/sequence.h"
+#include "runner/kv_group_runtime.h"
 #include "runner/staged_array.h"
 
 namespace gale {
@@ -34,6 +35,7 @@ struct RunnerSequence {
   int32_t slot = 0;             ///< its own place in the device's table of last tokens
   int32_t num_prompt = 0;
   int32_t num_computed = 0;       ///< positions launched; the next step starts here
+  int32_t num_cached = 0;         ///< of these, KV that was there when the sequence came
   std::vector<BlockList> blocks;  ///< [kv group]
   SamplingParams sampling;
   std::vector<TokenId> end_token_ids;  ///< not to be drawn before sampling.min_tokens
@@ -47,18 +49,25 @@ struct RunnerSequence {
 struct KvGroupLayout {
   int block_tokens = 0;
   size_t plan_bytes = 0;  ///< of the attention's plan
+  int window = 0;         ///< 0: none
 };
+
+std::vector<KvGroupLayout> KvGroupLayouts(std::span<const KvGroupRuntime> groups,
+                                          const StepLimits& limits);
 
 class InputBatch {
  public:
   /// Takes its arrays from two blocks: `arrays`, which the caller uploads whole every step, and
-  /// `tables`, of which UploadTables copies what the step has filled.
+  /// `tables`, of which UploadTables copies what the step has filled. `groups` begin with number
+  /// `first_group` of a sequence's. A row reads the token `lookahead` behind its position.
   InputBatch(StagedBlock& arrays, StagedBlock& tables, const StepLimits& limits,
-             std::span<const KvGroupLayout> groups);
+             std::span<const KvGroupLayout> groups, size_t first_group = 0, int lookahead = 0);
 
   void Clear();
-  /// Appends positions [num_computed, num_computed + num_tokens) of `seq`.
-  void Add(const RunnerSequence& seq, int num_tokens);
+  /// Appends positions [begin, begin + num_tokens) of `seq`; behind its own tokens come `drafts`,
+  /// ids or ~index as in EmbeddingArgs.
+  void Add(const RunnerSequence& seq, int begin, int num_tokens,
+           std::span<const int32_t> drafts = {});
   /// Makes the batch one of so many tokens and sequences: the first one more sequence has the
   /// tokens that are missing, which are computed to no effect, the others none.
   void FillTo(int num_tokens, int num_seqs);
@@ -75,6 +84,7 @@ class InputBatch {
  private:
   struct Group {
     int block_tokens = 0;
+    int window = 0;
     int64_t max_blocks = 0;             ///< of one sequence
     StagedArray<int32_t> slot_mapping;  ///< [tokens]
     StagedArray<int32_t> plan;
@@ -82,7 +92,8 @@ class InputBatch {
     std::vector<std::byte> graph_plan;  ///< host side of GraphView's
   };
 
-  void AddBlocks(Group& group, const BlockList& table, int begin, int end);
+  void AddBlocks(Group& group, const RunnerSequence& seq, const BlockList& table, int begin,
+                 int end);
   /// Device views; the host sides are to be set.
   ForwardBatch DeviceView(int num_tokens, int num_seqs) const;
 
@@ -90,6 +101,8 @@ class InputBatch {
   StagedArray<int32_t> positions_;
   StagedArray<int32_t> seq_lens_;
   std::vector<int32_t> cu_seqlens_;
+  size_t first_group_ = 0;
+  int lookahead_ = 0;
   std::vector<Group> groups_;
   std::vector<int32_t> graph_cu_seqlens_;  ///< of the last GraphView
   std::vector<int32_t> graph_seq_lens_;    ///< [max seqs]: zeros

@@ -63,9 +63,9 @@ TEST_F(InputBatchTest, FlatArraysOfAChunkADecodeAndAPrompt) {
     const RunnerSequence chunk = Sequence(9, 3, {{7, 5, 6}, {1, 2, 3, 4, 8}});
     const RunnerSequence decode = Sequence(5, 4, {{2, 9}, {11, 12, 13}});
     const RunnerSequence prompt = Sequence(2, 0, {{1}, {10}});
-    batch.Add(chunk, 3);
-    batch.Add(decode, 1);
-    batch.Add(prompt, 2);
+    batch.Add(chunk, chunk.num_computed, 3);
+    batch.Add(decode, decode.num_computed, 1);
+    batch.Add(prompt, prompt.num_computed, 2);
     const ForwardBatch forward = Upload(batch);
 
     EXPECT_EQ(batch.num_tokens(), 6);
@@ -97,7 +97,7 @@ TEST_F(InputBatchTest, ATokenThatIsStillBeingDrawnIsNamedByItsSlot) {
   RunnerSequence seq = Sequence(5, 5, {{2, 9}, {11, 12, 13}});
   seq.num_unread = 1;
   seq.slot = 3;
-  batch.Add(seq, 1);
+  batch.Add(seq, seq.num_computed, 1);
   const ForwardBatch forward = Upload(batch);
   EXPECT_THAT(Values(forward.token_ids), ElementsAre(~3));
   EXPECT_THAT(Values(forward.positions), ElementsAre(5));
@@ -105,7 +105,7 @@ TEST_F(InputBatchTest, ATokenThatIsStillBeingDrawnIsNamedByItsSlot) {
 
 TEST_F(InputBatchTest, FillingWritesAndSeesNothing) {
   InputBatch& batch = Batch();
-  batch.Add(Sequence(5, 4, {{2, 9}, {11, 12, 13}}), 1);
+  batch.Add(Sequence(5, 4, {{2, 9}, {11, 12, 13}}), 4, 1);
   batch.FillTo(3, 3);
   const ForwardBatch forward = Upload(batch);
   EXPECT_EQ(batch.num_tokens(), 3);
@@ -122,7 +122,7 @@ TEST_F(InputBatchTest, FillingWritesAndSeesNothing) {
 
 TEST_F(InputBatchTest, AGraphsViewIsThatOfAFilledStep) {
   InputBatch& batch = Batch();
-  batch.Add(Sequence(9, 3, {{7, 5, 6}, {1, 2, 3, 4, 8}}), 6);
+  batch.Add(Sequence(9, 3, {{7, 5, 6}, {1, 2, 3, 4, 8}}), 3, 6);
   batch.FillTo(8, 4);
   const ForwardBatch step = batch.View();
   const ForwardBatch graph = batch.GraphView(8, 4);

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "backend/attention_backend.h"
 
@@ -13,6 +15,7 @@ struct KvGroupRuntime {
   std::unique_ptr<AttentionBackend> attention;
   int block_tokens = 0;
   size_t bytes_per_block = 0;
+  int window = 0;     ///< as in AttentionSpec
   KvCacheView cache;  ///< once the pool is bound
 };
 

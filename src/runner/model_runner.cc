@@ -28,21 +28,16 @@ size_t LogitsBytes(const Model& model, int rows) {
   return static_cast<size_t>(rows) * static_cast<size_t>(model.vocab_size()) * sizeof(float);
 }
 
-std::vector<KvGroupLayout> Layouts(std::span<const KvGroupRuntime> groups,
-                                   const StepLimits& limits) {
-  std::vector<KvGroupLayout> layouts;
-  for (const KvGroupRuntime& group : groups) {
-    layouts.push_back(
-        {group.block_tokens, group.attention->PlanBytes(limits.max_tokens, limits.max_seqs)});
-  }
-  return layouts;
+template <class Groups>
+Groups OfModel(const Model& model, Groups groups) {
+  return groups.first(model.attention_groups().size());
 }
 
 }  // namespace
 
 ModelRunner::Step::Step(StagedBlock& staged_arrays, StagedBlock& staged_tables, const Model& model,
                         const StepLimits& limits, std::span<const KvGroupRuntime> groups)
-    : input(staged_arrays, staged_tables, limits, Layouts(groups, limits)),
+    : input(staged_arrays, staged_tables, limits, KvGroupLayouts(OfModel(model, groups), limits)),
       sampler(staged_arrays, staged_tables, limits, model.vocab_size()) {}
 
 Result<std::unique_ptr<ModelRunner::Step>> ModelRunner::Step::Create(
@@ -57,7 +52,9 @@ Result<std::unique_ptr<ModelRunner::Step>> ModelRunner::Step::Create(
   step->arrays = std::move(arrays);
   step->tables = std::move(tables);
   GALE_RETURN_IF_ERROR(step->sampler.Allocate(backend));
+  GALE_RETURN_IF_ERROR(step->drafts.Allocate(backend, limits));
   step->uploaded = backend.CreateEvent();
+  step->drafting = backend.CreateEvent();
   step->begun = backend.CreateEvent();
   return step;
 }
@@ -73,6 +70,9 @@ void ModelRunner::Step::Begin(const SchedulerOutput& plan) {
   input.Clear();
   sampler.Clear();
   pooled.Clear();
+  drafts.Clear();
+  parts.clear();
+  propose_s = 0;
   sources.clear();
 }
 
@@ -91,7 +91,8 @@ ModelRunner::ModelRunner(Backend& backend, Model& model, std::span<KvGroupRuntim
                          FusedDecoder* fused, const StepLimits& limits)
     : backend_(backend),
       model_(model),
-      groups_(groups),
+      all_groups_(groups),
+      groups_(OfModel(model, groups)),
       fused_(fused),
       limits_(limits),
       device_name_(backend.info().name),
@@ -141,12 +142,29 @@ Status ModelRunner::Allocate() {
 void ModelRunner::BindPool(TensorView pool, TensorView host_pool) {
   pool_ = pool;
   host_pool_ = host_pool;
-  for (KvGroupRuntime& group : groups_) {
+  for (KvGroupRuntime& group : all_groups_) {
     group.cache = {.blocks = pool, .block_tokens = group.block_tokens};
     // Rows stay a pool block apart.
     group.cache.blocks.dims[1] = static_cast<int64_t>(group.bytes_per_block);
     group.attention->BindCache(group.cache);
   }
+}
+
+Status ModelRunner::UseProposer(DraftProposer& proposer) {
+  proposer_ = &proposer;
+  if (proposer.observes()) fused_ = nullptr;
+  const size_t captured_bytes =
+      proposer.captured_layers().size() * HiddenBytes(model_, limits_.max_tokens);
+  if (captured_bytes > 0) {
+    GALE_ASSIGN_OR_RETURN(captured_, backend_.Allocate(captured_bytes, MemoryKind::kDevice));
+  }
+  return proposer.Allocate({.backend = &backend_,
+                            .stream = stream_.get(),
+                            .target = &model_,
+                            .tables = &tables_,
+                            .groups = all_groups_.subspan(groups_.size()),
+                            .first_group = static_cast<int>(groups_.size()),
+                            .limits = limits_});
 }
 
 void ModelRunner::Forward(const SchedulerOutput& plan) {
@@ -175,16 +193,31 @@ void ModelRunner::Forward(const SchedulerOutput& plan) {
 }
 
 Status ModelRunner::BuildBatch(const SchedulerOutput& plan, Step& step) {
+  for (const ScheduledSeq& scheduled : plan.seqs) GALE_RETURN_IF_ERROR(Learn(scheduled, step));
+  GALE_RETURN_IF_ERROR(ProposeDrafts(plan, step));
   for (size_t i = 0; i < plan.seqs.size(); ++i) {
     const ScheduledSeq& scheduled = plan.seqs[i];
-    GALE_RETURN_IF_ERROR(Learn(scheduled, step));
     RunnerSequence& seq = sequences_.at(scheduled.id);
     AddRows(scheduled, seq, i, step);
-    step.input.Add(seq, scheduled.num_tokens);
-    seq.num_computed += scheduled.num_tokens;
     if (scheduled.sample) ++seq.num_unread;
   }
   ChooseKind(step);
+  return {};
+}
+
+/// Drafts begin with tokens that the host knows: their steps do not overlap others.
+Status ModelRunner::ProposeDrafts(const SchedulerOutput& plan, Step& step) {
+  for (size_t i = 0; i < plan.seqs.size(); ++i) {
+    const ScheduledSeq& scheduled = plan.seqs[i];
+    if (scheduled.draft.num_tokens == 0) continue;
+    step.drafts.Add(i, sequences_.at(scheduled.id), scheduled.draft.num_tokens);
+  }
+  if (step.drafts.empty()) return {};
+  GALE_CHECK(proposer_ != nullptr && !step.is_overlapped);
+  const auto begin = std::chrono::steady_clock::now();
+  stream_->Record(*step.drafting);
+  GALE_RETURN_IF_ERROR(step.drafts.Propose(*proposer_, backend_, *stream_, tables_));
+  step.propose_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return {};
 }
 
@@ -199,6 +232,7 @@ void ModelRunner::ChooseKind(Step& step) {
     ChooseGraph(step);
   }
   step.batch.last_tokens = tables_.last_tokens;
+  step.batch.capture = Capture(step.batch.token_ids.dim(0));
 }
 
 void ModelRunner::ChooseGraph(Step& step) {
@@ -206,7 +240,7 @@ void ModelRunner::ChooseGraph(Step& step) {
   step.whole_graph = false;
   step.graph_bucket = 0;
   int num_seqs = 0;
-  if (step.all_drawn && step.sampler.is_plain()) {
+  if (step.all_drawn && num_tokens == step.input.num_seqs() && step.sampler.is_plain()) {
     step.graph_bucket = graphs_.FindBucket(num_tokens);
     step.whole_graph = step.graph_bucket > 0;
     num_seqs = step.graph_bucket;
@@ -224,7 +258,6 @@ void ModelRunner::ChooseGraph(Step& step) {
 
 /// Brings this rank's copy of the sequence up to the plan.
 Status ModelRunner::Learn(const ScheduledSeq& scheduled, Step& step) {
-  GALE_CHECK_EQ(scheduled.draft.num_tokens, 0);
   if (scheduled.first_time) {
     const NewSeqData& data = *scheduled.first_time;
     GALE_CHECK(!free_slots_.empty() && !sequences_.contains(scheduled.id));
@@ -234,8 +267,9 @@ Status ModelRunner::Learn(const ScheduledSeq& scheduled, Step& step) {
     seq.tokens = data.tokens;
     seq.num_prompt = data.num_prompt;
     seq.num_computed = data.num_computed;
+    seq.num_cached = data.num_computed;
     seq.blocks = scheduled.new_blocks;
-    seq.blocks.resize(groups_.size());
+    seq.blocks.resize(all_groups_.size());
     seq.sampling = data.sampling;
     seq.end_token_ids = data.end_token_ids;
     // Mirostat begins with twice its target (arXiv:2007.14966, algorithm 2).
@@ -265,6 +299,7 @@ Status ModelRunner::Learn(const ScheduledSeq& scheduled, Step& step) {
 void ModelRunner::Forget(SeqId id) {
   const auto found = sequences_.find(id);
   if (found == sequences_.end()) return;
+  if (proposer_ != nullptr) proposer_->Forget(found->second);
   free_slots_.push_back(found->second.slot);
   sequences_.erase(found);
 }
@@ -279,18 +314,20 @@ void ModelRunner::Swap(const SchedulerOutput& plan) {
 void ModelRunner::CopyBlocks(Stream& stream, const std::vector<BlockCopy>& copies,
                              const TensorView& to, const TensorView& from) {
   for (const BlockCopy& copy : copies) {
-    const size_t bytes = groups_[static_cast<size_t>(copy.group)].bytes_per_block;
+    const size_t bytes = all_groups_[static_cast<size_t>(copy.group)].bytes_per_block;
     backend_.Copy(stream, to.Rows(copy.dst, copy.dst + 1).data,
                   from.Rows(copy.src, copy.src + 1).data, bytes);
   }
 }
 
-/// Which rows of this sequence need logits; called before its positions are added to the batch.
+/// Adds the positions of this sequence to the batch, and says which of its rows need logits.
 void ModelRunner::AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, size_t index,
                           Step& step) {
   const int32_t first_row = step.input.num_tokens();
+  const std::span<const int32_t> drafts = step.drafts.Ids(index);
+  const auto num_drafts = static_cast<int32_t>(drafts.size());
   const int32_t begin = seq.num_computed;
-  const int32_t end = begin + scheduled.num_tokens;
+  const int32_t end = begin + scheduled.num_tokens - scheduled.draft.num_tokens;
   if (scheduled.logits == LogitsRows::kAll) {
     for (int32_t position = begin + 1; position <= std::min(end, seq.num_prompt - 1); ++position) {
       step.sampler.AddScore({.seq = index,
@@ -305,12 +342,22 @@ void ModelRunner::AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, si
   }
   if (scheduled.sample) {
     GALE_CHECK_EQ(end, seq.num_tokens());
-    step.sampler.AddDraw(seq,
-                         {.seq = index,
-                          .hidden_row = first_row + end - 1 - begin,
-                          .target = -1,
-                          .num_top = seq.sampling.logprobs.value_or(-1)},
-                         end);
+    for (int32_t position = end; position <= end + num_drafts; ++position) {
+      step.sampler.AddDraw(seq,
+                           {.seq = index,
+                            .hidden_row = first_row + position - 1 - begin,
+                            .target = -1,
+                            .num_top = seq.sampling.logprobs.value_or(-1)},
+                           position);
+    }
+  }
+  step.input.Add(seq, begin, end + num_drafts - begin, drafts);
+  seq.num_computed = end + num_drafts;
+  if (proposer_ != nullptr && proposer_->observes()) {
+    step.parts.push_back({.seq = &seq,
+                          .first_row = first_row,
+                          .begin = begin,
+                          .num_tokens = end + num_drafts - begin});
   }
 }
 
@@ -348,6 +395,7 @@ void ModelRunner::RunLayers(const ForwardBatch& batch) {
 void ModelRunner::EnqueueGraphLayers(int rows, int num_seqs, int slot) {
   ForwardBatch batch = steps_[static_cast<size_t>(slot)]->input.GraphView(rows, num_seqs);
   batch.last_tokens = tables_.last_tokens;
+  batch.capture = Capture(rows);
   for (size_t g = 0; g < groups_.size(); ++g) groups_[g].attention->Plan(batch.attention[g]);
   RunLayers(batch);
 }
@@ -379,7 +427,24 @@ void ModelRunner::Sample(const SamplingInputs& inputs) {
     EnqueueScores(step);
     step.status = step.pooled.Enqueue(backend_, *stream_, HiddenRows(0, step.input.num_tokens()));
   }
+  if (step.status && !step.parts.empty()) step.status = ShowRows(step);
   stream_->Record(EndOf(step.number));
+}
+
+Status ModelRunner::ShowRows(const Step& step) {
+  const int rows = step.input.num_tokens();
+  return proposer_->Observe({.parts = step.parts,
+                             .hidden = HiddenRows(0, rows),
+                             .captured = Capture(rows).states});
+}
+
+/// Where the layers that a proposer wants leave their outputs; empty when it wants none.
+LayerCapture ModelRunner::Capture(int64_t rows) const {
+  if (proposer_ == nullptr || proposer_->captured_layers().empty()) return {};
+  const std::span<const int> layers = proposer_->captured_layers();
+  const TensorView states(captured_.data(), model_.dtype(),
+                          {std::ssize(layers), limits_.max_tokens, model_.hidden_size()});
+  return {layers, states.Slice(1, 0, rows)};
 }
 
 TensorView ModelRunner::HiddenRows(int64_t begin, int64_t end) const {
@@ -495,17 +560,11 @@ ModelRunnerOutput ModelRunner::ReadOutput(const Step& step) {
   output.seqs.resize(step.ids.size());
   for (size_t i = 0; i < step.ids.size(); ++i) output.seqs[i].id = step.ids[i];
   const std::span<const LogitsRow> draws = step.sampler.draws();
-  for (size_t i = 0; i < draws.size(); ++i) {
-    SampledRow drawn = step.sampler.Drawn(i);
-    SeqOutput& seq = output.seqs[draws[i].seq];
-    seq.tokens.push_back(drawn.token);
-    if (draws[i].num_top >= 0) seq.logprobs.push_back(std::move(drawn.logprobs));
-    seq.mirostat_mu = drawn.mirostat_mu;
-    // The sequence may have ended since.
-    if (const auto known = sequences_.find(seq.id); known != sequences_.end()) {
-      known->second.tokens.push_back(drawn.token);
-      --known->second.num_unread;
-    }
+  for (size_t begin = 0; begin < draws.size();) {
+    const size_t seq = draws[begin].seq;
+    const size_t end = begin + 1 + step.drafts.Ids(seq).size();
+    ReadDraws(step, begin, end, output.seqs[seq]);
+    begin = end;
   }
   step.pooled.ForEachSum(
       [&output](size_t seq, std::vector<float> sum) { output.seqs[seq].pooled = std::move(sum); });
@@ -516,9 +575,37 @@ ModelRunnerOutput ModelRunner::ReadOutput(const Step& step) {
   return output;
 }
 
+/// Draws [begin, end) are of one sequence: those that follow right drafts are kept.
+void ModelRunner::ReadDraws(const Step& step, size_t begin, size_t end, SeqOutput& output) {
+  for (size_t i = begin; i < end; ++i) output.tokens.push_back(step.sampler.Drawn(i).token);
+  output.num_drafted = static_cast<int32_t>(end - begin) - 1;
+  const int32_t right = step.drafts.NumRight(step.sampler.draws()[begin].seq, output.tokens);
+  output.tokens.resize(static_cast<size_t>(right) + 1);
+  for (size_t i = begin; i < begin + output.tokens.size(); ++i) {
+    SampledRow drawn = step.sampler.Drawn(i);
+    if (step.sampler.draws()[i].num_top >= 0) output.logprobs.push_back(std::move(drawn.logprobs));
+    output.mirostat_mu = drawn.mirostat_mu;
+  }
+  // The sequence may have ended since.
+  const auto known = sequences_.find(output.id);
+  if (known == sequences_.end()) return;
+  RunnerSequence& seq = known->second;
+  seq.tokens.insert(seq.tokens.end(), output.tokens.begin(), output.tokens.end());
+  --seq.num_unread;
+  seq.num_computed -= output.num_drafted - right;
+  if (proposer_ != nullptr && seq.sampling.speculative != Speculation::kOff) {
+    output.next_grade = proposer_->Grade(seq);
+  }
+}
+
 void ModelRunner::ReadTimes(const Step& step, ModelRunnerOutput& output) {
   output.kind = step.kind;
-  output.device_s = EndOf(step.number).SecondsSince(*step.begun);
+  const bool has_drafts = !step.drafts.empty();
+  output.device_s = EndOf(step.number).SecondsSince(has_drafts ? *step.drafting : *step.begun);
+  // The device may have waited for the host, or have been behind it.
+  if (has_drafts) {
+    output.draft_s = std::max(step.propose_s, step.begun->SecondsSince(*step.drafting));
+  }
   if (step.is_overlapped) output.idle_s = step.begun->SecondsSince(EndOf(step.number - 1));
 }
 

@@ -20,6 +20,8 @@
 #include "runner/kv_group_runtime.h"
 #include "runner/pooled_states.h"
 #include "runner/sampler.h"
+#include "runner/speculative/draft_proposer.h"
+#include "runner/speculative/step_drafts.h"
 
 namespace gale {
 
@@ -30,7 +32,8 @@ namespace gale {
 /// Not thread-safe.
 class ModelRunner {
  public:
-  /// All outlive the runner. `fused` may be null; it is used wherever it supports a step.
+  /// All outlive the runner. `groups` are the model's, and behind them those of a proposer. `fused`
+  /// may be null; it is used wherever it supports a step.
   static Result<std::unique_ptr<ModelRunner>> Create(Backend& backend, Model& model,
                                                      std::span<KvGroupRuntime> groups,
                                                      FusedDecoder* fused, const StepLimits& limits);
@@ -38,6 +41,9 @@ class ModelRunner {
   /// The pool's memory: u8 [num_blocks, row bytes]; the host's has rows of the same size, and none
   /// if it is empty. Once, before the first Forward.
   void BindPool(TensorView pool, TensorView host_pool);
+  /// What guesses the drafts that plans ask for; it outlives the runner. Once, behind BindPool.
+  /// Errors: those of DraftProposer::Allocate.
+  Status UseProposer(DraftProposer& proposer);
 
   /// Forgets, copies blocks, learns, builds the batch and enqueues the layers. An error is kept for
   /// Collect.
@@ -79,8 +85,12 @@ class ModelRunner {
     InputBatch input;
     Sampler sampler;
     PooledStates pooled;
+    StepDrafts drafts;
+    std::vector<TargetRows::Part> parts;  ///< for a proposer that observes
     std::unique_ptr<Event> uploaded;
+    std::unique_ptr<Event> drafting;  ///< from here on, if there are drafts
     std::unique_ptr<Event> begun;
+    double propose_s = 0;  ///< of the host
 
     uint64_t number = 0;
     bool in_flight = false;      ///< between Forward and Collect
@@ -104,9 +114,12 @@ class ModelRunner {
   void CopyBlocks(Stream& stream, const std::vector<BlockCopy>& copies, const TensorView& to,
                   const TensorView& from);
   Status BuildBatch(const SchedulerOutput& plan, Step& step);
+  Status ProposeDrafts(const SchedulerOutput& plan, Step& step);
   void ChooseKind(Step& step);
   void ChooseGraph(Step& step);
   void AddRows(const ScheduledSeq& scheduled, RunnerSequence& seq, size_t index, Step& step);
+  Status ShowRows(const Step& step);
+  LayerCapture Capture(int64_t rows) const;
   void Upload(Step& step);
   void RunFused(const Step& step);
   void RunLayers(const ForwardBatch& batch);
@@ -129,12 +142,15 @@ class ModelRunner {
     return graphs_.CaptureMissed(num_missed) || layer_graphs_.CaptureMissed(num_missed);
   }
   ModelRunnerOutput ReadOutput(const Step& step);
+  void ReadDraws(const Step& step, size_t begin, size_t end, SeqOutput& output);
   void ReadTimes(const Step& step, ModelRunnerOutput& output);
 
   Backend& backend_;
   Model& model_;
-  std::span<KvGroupRuntime> groups_;
+  std::span<KvGroupRuntime> all_groups_;  ///< a proposer's too
+  std::span<KvGroupRuntime> groups_;      ///< of the model
   FusedDecoder* fused_;
+  DraftProposer* proposer_ = nullptr;
   StepLimits limits_;
   std::string device_name_;
   int max_logits_rows_;
@@ -146,6 +162,7 @@ class ModelRunner {
   TensorView pool_;
   TensorView host_pool_;
   Buffer hidden_;         ///< [max tokens, hidden]
+  Buffer captured_;       ///< [captured layers, max tokens, hidden]
   Buffer logits_hidden_;  ///< [max logits rows, hidden]
   Buffer logits_;         ///< f32 [max logits rows, vocab]
   SequenceTables tables_;

@@ -29,7 +29,8 @@ TensorView TopView(const Buffer& buffer, DType dtype, int64_t first, int64_t row
 
 Sampler::Sampler(StagedBlock& arrays, StagedBlock& masks, const StepLimits& limits, int vocab_size)
     : vocab_size_(vocab_size),
-      max_draws_(static_cast<size_t>(std::min(limits.max_seqs, limits.max_tokens))),
+      max_draws_(static_cast<size_t>(
+          std::min(limits.max_seqs * (1 + limits.max_draft_tokens), limits.max_tokens))),
       max_rows_(static_cast<size_t>(limits.max_tokens)) {
   draw_rows_ = arrays.Take<int32_t>(max_draws_);
   temperature_ = arrays.Take<float>(max_draws_);
@@ -101,7 +102,7 @@ void Sampler::AddDraw(const RunnerSequence& seq, const LogitsRow& row, int32_t p
   seed_.Push(sampling.seed.value_or(0));
   counter_.Push(static_cast<uint64_t>(position));
   counter_.Push(RandomCounterHigh(static_cast<uint32_t>(seq.sample_index), RandomStream::kSample));
-  slots_.Push(seq.slot);
+  slots_.Push(row.place >= 0 ? row.place : seq.slot);
   edit_slots_.Push(EditsLogits(seq) ? seq.slot : -1);
   lengths_.Push(position);
   top_n_sigma_.Push(sampling.top_n_sigma);
@@ -151,6 +152,8 @@ SampleArgs Sampler::BaseArgs(const TensorView& logits, int64_t begin,
   args.slots = slots_.device({n}, begin);
   args.last_tokens = tables.last_tokens;
   args.history = tables.history;
+  // Behind the slots' own come the drafts.
+  if (args.history) args.last_tokens = args.last_tokens.Slice(0, 0, args.history.dim(0));
   return args;
 }
 
@@ -166,8 +169,10 @@ RareFilters Sampler::Rare(int64_t begin, int64_t n, const SequenceTables& tables
 }
 
 void Sampler::DrawTokens(Backend& backend, Stream& stream, const TensorView& logits, int64_t begin,
-                         const SequenceTables& tables) const {
-  backend.Sample(stream, BaseArgs(logits, begin, tables));
+                         const SequenceTables& tables, const TensorView& token_ids) const {
+  SampleArgs args = BaseArgs(logits, begin, tables);
+  args.token_ids = token_ids;
+  backend.Sample(stream, args);
 }
 
 void Sampler::Edit(Backend& backend, Stream& stream, const TensorView& logits,

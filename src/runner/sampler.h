@@ -21,6 +21,7 @@ struct LogitsRow {
   int32_t hidden_row = 0;   ///< row of the step's hidden states
   TokenId target = -1;      ///< the prompt token that the row predicts; -1: a token is drawn
   int num_top = -1;         ///< alternatives to report; -1: no log-probabilities at all
+  int32_t place = -1;       ///< in last_tokens, where a drawn token goes; -1: its sequence's slot
   bool reports_mu = false;  ///< mirostat's state comes back with the token
 };
 
@@ -69,9 +70,9 @@ class Sampler {
   bool needs_copy() const { return has_edits_ && draw_top_ >= 0; }
 
   /// The draws from `begin` on, as many as there are rows of `logits` f32 [rows, vocab], padding
-  /// included; no edits, no rare filters. Tokens also go to `tables`.
+  /// included; no edits, no rare filters. Tokens also go to `tables`. `token_ids` as in SampleArgs.
   void DrawTokens(Backend& backend, Stream& stream, const TensorView& logits, int64_t begin,
-                  const SequenceTables& tables) const;
+                  const SequenceTables& tables, const TensorView& token_ids = {}) const;
   /// All that the draws ask for. `masks` is empty or has one for each draw, which may be null.
   /// `edited`: memory as `logits`, with needs_copy(); else the logits are edited in place.
   void Draw(Backend& backend, Stream& stream, const TensorView& logits, const TensorView& edited,

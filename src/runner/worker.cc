@@ -37,11 +37,19 @@ void FillBlocks(std::span<KvGroupRuntime> groups) {
 Worker::Worker(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model)
     : backend_(std::move(backend)), model_(std::move(model)) {}
 
-Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model& model,
+std::vector<AttentionGroup> AllAttentionGroups(const Model& model, const DraftProposer* proposer) {
+  std::vector<AttentionGroup> groups = model.attention_groups();
+  if (proposer == nullptr) return groups;
+  for (const AttentionGroup& group : proposer->attention_groups()) groups.push_back(group);
+  return groups;
+}
+
+Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend,
+                                                   std::span<const AttentionGroup> attention,
                                                    int block_tokens,
                                                    std::optional<KvFormat> format) {
   std::vector<KvGroupRuntime> groups;
-  for (AttentionGroup& group : model.attention_groups()) {
+  for (AttentionGroup group : attention) {
     KvGroupRuntime& runtime = groups.emplace_back();
     if (format) group.spec.kv = *format;
     runtime.attention = backend.CreateAttention(group.spec);
@@ -60,6 +68,7 @@ Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model
                        fmt::format("block_tokens: expected one of {{{}}} on device '{}', got {}",
                                    fmt::join(allowed, ", "), backend.info().name, block_tokens));
     }
+    runtime.window = group.spec.window;
     runtime.block_tokens = block_tokens;
     runtime.bytes_per_block = runtime.attention->BytesPerBlock(block_tokens);
   }
@@ -67,9 +76,9 @@ Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model
   return groups;
 }
 
-KvCacheSpec DescribeKvCache(const Model& model, std::span<const KvGroupRuntime> groups) {
+KvCacheSpec DescribeKvCache(std::span<const AttentionGroup> attention,
+                            std::span<const KvGroupRuntime> groups) {
   KvCacheSpec spec;
-  const std::vector<AttentionGroup> attention = model.attention_groups();
   for (size_t g = 0; g < groups.size(); ++g) {
     spec.groups.push_back({.kind = attention[g].spec.kind,
                            .num_layers = attention[g].spec.layers,
@@ -83,10 +92,15 @@ KvCacheSpec DescribeKvCache(const Model& model, std::span<const KvGroupRuntime> 
 
 Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
                                                std::unique_ptr<Model> model, int block_tokens,
-                                               std::optional<KvFormat> format) {
+                                               std::optional<KvFormat> format,
+                                               std::unique_ptr<DraftProposer> proposer) {
   std::unique_ptr<Worker> worker(new Worker(std::move(backend), std::move(model)));
-  GALE_ASSIGN_OR_RETURN(worker->groups_,
-                        CreateKvGroups(*worker->backend_, *worker->model_, block_tokens, format));
+  worker->proposer_ = std::move(proposer);
+  GALE_ASSIGN_OR_RETURN(
+      worker->groups_,
+      CreateKvGroups(*worker->backend_,
+                     AllAttentionGroups(*worker->model_, worker->proposer_.get()), block_tokens,
+                     format));
   // Its sums are not those of the layers, so it cannot serve some steps of a sequence and not
   // others where every row must have one order of sums.
   std::optional<DecoderDescription> decoder = worker->model_->Describe();
@@ -113,6 +127,7 @@ Status Worker::Allocate(int num_blocks, int num_host_blocks, const StepLimits& l
   const auto block_bytes = static_cast<int64_t>(PoolBlockBytes(kv_cache_spec()));
   runner_->BindPool(TensorView(pool_.data(), DType::kU8, {num_blocks, block_bytes}),
                     TensorView(host_pool_.data(), DType::kU8, {num_host_blocks, block_bytes}));
+  if (proposer_ != nullptr) return runner_->UseProposer(*proposer_);
   return {};
 }
 

@@ -13,15 +13,18 @@
 
 namespace gale {
 
-/// The attention of every KV group of a model, over a cache of `format`, or of the model's own
-/// dtype.
+/// The groups of a model and, behind them, of what guesses for it, which may be null.
+std::vector<AttentionGroup> AllAttentionGroups(const Model& model, const DraftProposer* proposer);
+/// The attention of all of them, over a cache of `format`, or of the models' own dtypes.
 /// Errors: kUnsupported when the device has no attention for the model's heads; kInvalidArgument
 /// when an attention back end does not take `block_tokens`.
-Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend, const Model& model,
+Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend,
+                                                   std::span<const AttentionGroup> attention,
                                                    int block_tokens,
                                                    std::optional<KvFormat> format = {});
 /// What the control column must know of these groups' cache.
-KvCacheSpec DescribeKvCache(const Model& model, std::span<const KvGroupRuntime> groups);
+KvCacheSpec DescribeKvCache(std::span<const AttentionGroup> attention,
+                            std::span<const KvGroupRuntime> groups);
 
 class Worker {
  public:
@@ -31,10 +34,13 @@ class Worker {
   /// lacks in free memory). Allocates nothing else yet. Errors: those of CreateKvGroups.
   static Result<std::unique_ptr<Worker>> Create(std::unique_ptr<Backend> backend,
                                                 std::unique_ptr<Model> model, int block_tokens,
-                                                std::optional<KvFormat> format = {});
+                                                std::optional<KvFormat> format = {},
+                                                std::unique_ptr<DraftProposer> proposer = nullptr);
 
   /// What the control column must know of this rank's cache.
-  KvCacheSpec kv_cache_spec() const { return DescribeKvCache(*model_, groups_); }
+  KvCacheSpec kv_cache_spec() const {
+    return DescribeKvCache(AllAttentionGroups(*model_, proposer_.get()), groups_);
+  }
   const Model& model() const { return *model_; }
   const Backend& backend() const { return *backend_; }
 
@@ -54,6 +60,7 @@ class Worker {
   // Destroyed from the bottom up: the model's weights may live in the back end's memory.
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
+  std::unique_ptr<DraftProposer> proposer_;  ///< may be null
   std::vector<KvGroupRuntime> groups_;
   std::unique_ptr<FusedDecoder> fused_;
   Buffer pool_;

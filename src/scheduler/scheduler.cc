@@ -52,6 +52,7 @@ Scheduler::Scheduler(const SchedulerConfig& config, KvCacheConfig kv,
       kv_(WithStepTokens(kv, config.max_num_batched_tokens)),
       groups_(std::move(kv.spec.groups)),
       shares_(config.fairness, config.first_turn_tokens),
+      drafts_(config.max_draft_tokens, config.adaptive_drafts),
       running_(*policy_),
       waiting_(*policy_, shares_) {
   GALE_CHECK_GT(config_.max_num_seqs, 0);
@@ -100,6 +101,7 @@ SchedulerOutput Scheduler::Schedule(double now_s) {
   EndCancelledAndLate();
   EndTurns();
   SchedulerOutput plan;
+  if (drafts_.is_on() && (PlanDrafts() || is_speculating_) && step_ != collected_) return plan;
   plan.step = step_ + 1;
   plan.seqs.reserve(std::min<size_t>(config_.max_num_seqs, running_.size() + waiting_.size()));
   ScheduleRunning(plan);
@@ -114,11 +116,25 @@ SchedulerOutput Scheduler::Schedule(double now_s) {
   if (plan.seqs.empty()) return plan;
 
   step_ = plan.step;
+  is_speculating_ = std::ranges::any_of(
+      plan.seqs, [](const ScheduledSeq& seq) { return seq.draft.num_tokens > 0; });
   ++stats_.steps;
   plan.finished = std::exchange(finished_, {});
   plan.preempted = std::exchange(preempted_, {});
   TakeMoves(plan);
   return plan;
+}
+
+/// Whether the next step speculates on anything.
+bool Scheduler::PlanDrafts() {
+  std::vector<Sequence*> decodes;
+  for (Sequence* seq : running_) {
+    seq->draft.num_tokens = 0;
+    if (NextWork(*seq).is_decode) decodes.push_back(seq);
+  }
+  // The other half of what decodes leave is for prompts.
+  const auto num_decodes = static_cast<int>(decodes.size());
+  return drafts_.Plan(decodes, (config_.max_num_batched_tokens - num_decodes) / 2);
 }
 
 void Scheduler::TakeMoves(SchedulerOutput& plan) {
@@ -179,7 +195,7 @@ void Scheduler::ScheduleRunning(SchedulerOutput& plan) {
   int num_decodes = 0;
   size_t num_prompts = waiting_.size();
   for (const Sequence* seq : running_) {
-    const SequenceWork work = WorkOf(*seq);
+    const SequenceWork work = NextWork(*seq);
     if (work.is_decode) {
       ++num_decodes;
       decode_reserve_ += work.num_tokens;
@@ -194,7 +210,7 @@ void Scheduler::ScheduleRunning(SchedulerOutput& plan) {
   // Serving may preempt from the end of running_; forks come in behind their sample 0.
   for (size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence& seq = running_[i];
-    const SequenceWork work = WorkOf(seq);
+    const SequenceWork work = NextWork(seq);
     if (work.is_decode) decode_reserve_ -= work.num_tokens;
     // The first in order always gets on, even if decodes would take the whole budget.
     const int chunk_budget = std::max(budget_ - decode_reserve_, i == 0 ? 1 : 0);
@@ -227,6 +243,8 @@ void Scheduler::LimitChunks(const StepLoad& decodes, double prompts_per_decode, 
 void Scheduler::Serve(SchedulerOutput& plan, Sequence& seq, SequenceWork work, int chunk_budget) {
   if (work.is_decode) {
     work.num_draft = std::min(work.num_draft, budget_ - 1);
+    // Nobody gives up blocks for what is only guessed.
+    if (kv_.BlocksNeeded(seq, {}, 1 + work.num_draft) > kv_.num_free()) work.num_draft = 0;
     work.num_tokens = 1 + work.num_draft;
   } else {
     const int begin = seq.num_launched();
@@ -258,9 +276,8 @@ void Scheduler::ForkSamples(Sequence& parent) {
 /// Gives `seq` slots for `num_new` positions, if need be at the cost of those behind it. False: it
 /// must wait, or, when it has the whole cache for itself and still lacks blocks, has ended.
 bool Scheduler::MakeRoom(Sequence& seq, int num_new) {
-  const int lookahead = config_.num_draft_tokens;
   while (true) {
-    const int needed = kv_.BlocksNeeded(seq, {}, num_new + lookahead);
+    const int needed = kv_.BlocksNeeded(seq, {}, num_new);
     if (needed > 0 && out_of_room_) return false;
     const int lacking = needed - kv_.num_free();
     if (lacking <= 0) break;
@@ -270,7 +287,7 @@ bool Scheduler::MakeRoom(Sequence& seq, int num_new) {
       continue;
     }
     if (running_.size() == 1 && kv_.num_retiring() == 0 && seq.num_in_flight == 0) {
-      End(seq, FinishReason::kError, DoesNotFit(kv_, seq.num_launched() + num_new + lookahead));
+      End(seq, FinishReason::kError, DoesNotFit(kv_, seq.num_launched() + num_new));
       return false;
     }
     out_of_room_ = true;  // blocks come when a step in flight retires or somebody ends
@@ -279,11 +296,11 @@ bool Scheduler::MakeRoom(Sequence& seq, int num_new) {
   table_sizes_.clear();
   for (const BlockList& table : seq.blocks) table_sizes_.push_back(table.size());
   seq.last_step = step_ + 1;
-  return kv_.AllocateSlots(seq, {}, num_new, lookahead);
+  return kv_.AllocateSlots(seq, {}, num_new);
 }
 
 void Scheduler::Preempt(Sequence& seq) {
-  const SequenceWork work = WorkOf(seq);
+  const SequenceWork work = NextWork(seq);
   if (work.is_decode) decode_reserve_ -= work.num_tokens;
   running_.Remove(seq);
   if (seq.first_step != 0) preempted_.push_back(seq.id);
@@ -328,7 +345,7 @@ bool Scheduler::AdmitFirst(SchedulerOutput& plan) {
   if (seq.num_in_flight_samples > 0) return false;  // preempted; its last token is on the way
   // Room for all that is known and the next token: chunks of two prompts must not starve each
   // other.
-  const int most_tokens = std::min(seq.num_planned() + 1, seq.max_len) + config_.num_draft_tokens;
+  const int most_tokens = std::min(seq.num_planned() + 1, seq.max_len);
   if (kv_.BlocksToHold(most_tokens) > kv_.num_total()) {
     End(seq, FinishReason::kError, DoesNotFit(kv_, most_tokens));
     return true;
@@ -349,7 +366,7 @@ bool Scheduler::Start(SchedulerOutput& plan, Sequence& seq, int most_tokens) {
   const int begin = match.num_tokens;
   work.num_tokens = kv_.ChunkEnd(seq, begin, std::min(end, begin + budget_)) - begin;
   seq.last_step = step_ + 1;
-  if (!kv_.AllocateSlots(seq, match, work.num_tokens, config_.num_draft_tokens)) return false;
+  if (!kv_.AllocateSlots(seq, match, work.num_tokens)) return false;
   if (seq.num_preemptions == 0) {
     seq.num_cached = match.num_tokens;
     stats_.cached_tokens += match.num_tokens;
@@ -405,6 +422,7 @@ void Scheduler::AddBlocks(ScheduledSeq& scheduled, const Sequence& seq) const {
 
 SchedulerStats Scheduler::stats() const {
   SchedulerStats stats = stats_;
+  stats.drafts = drafts_.stats();
   stats.running_seqs = static_cast<int>(running_.size());
   stats.waiting_seqs = static_cast<int>(sequences_.size() - running_.size());
   return stats;

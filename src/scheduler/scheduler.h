@@ -11,6 +11,7 @@
 #include "kv_cache/kv_cache_manager.h"
 #include "request/sequence.h"
 #include "scheduler/admission_policy.h"
+#include "scheduler/draft_controller.h"
 #include "scheduler/fair_shares.h"
 #include "scheduler/request_queue.h"
 #include "scheduler/scheduler_output.h"
@@ -25,7 +26,8 @@ struct SchedulerConfig {
   int max_num_seqs = 64;             ///< sequences that hold blocks
   int max_num_batched_tokens = 512;  ///< positions of one step
   int max_model_len = 2048;          ///< prompt + generated tokens of one sequence
-  int num_draft_tokens = 0;          ///< speculated per decode; the proposer is in the runner
+  int max_draft_tokens = 0;          ///< speculated per decode; the proposer is in the runner
+  bool adaptive_drafts = true;       ///< as in SpeculativeConfig
   Fairness fairness = Fairness::kNone;
   int first_turn_tokens = 64;   ///< generated; short ones give way more often
   double max_step_stretch = 0;  ///< as in EngineConfig
@@ -42,12 +44,16 @@ struct SchedulerStats {
   uint64_t preemptions = 0;
   uint64_t swapped_out_blocks = 0;  ///< of evicted prefixes, to the host
   uint64_t swapped_in_blocks = 0;
+  DraftStats drafts;
 };
 
 /// The synchronous loop: plan = Schedule(); execute; Update(plan, output).
 /// The overlapped loop: plan n + 1 is scheduled and launched before Update(plan n): a decode is
 /// then scheduled while the token it starts from is still being drawn, and a stop token is seen one
 /// step late (the surplus token is dropped). Length stops are known beforehand and waste nothing.
+///
+/// A step that speculates is planned only when none is in flight: where its drafts begin, and how
+/// far it comes, is known to those who have the tokens.
 ///
 /// Every step serves running sequences in the policy's order, decodes out of a reserved share of
 /// the budget and prompts from the rest, in chunks; then admits waiting ones. Where there is no
@@ -97,7 +103,7 @@ class Scheduler {
   void EndCancelledAndLate();
   void EndTurns();
   int64_t RoomToKeep() const;
-  SequenceWork WorkOf(const Sequence& seq) const { return NextWork(seq, config_.num_draft_tokens); }
+  bool PlanDrafts();
   void ScheduleRunning(SchedulerOutput& plan);
   void LimitChunks(const StepLoad& decodes, double prompts_per_decode, int chunk_begin);
   void Serve(SchedulerOutput& plan, Sequence& seq, SequenceWork work, int chunk_budget);
@@ -112,7 +118,7 @@ class Scheduler {
   void TakeMoves(SchedulerOutput& plan);
   void AddBlocks(ScheduledSeq& scheduled, const Sequence& seq) const;
 
-  void LearnTimes(const SchedulerOutput& plan, double seconds);
+  void LearnTimes(const SchedulerOutput& plan, const ModelRunnerOutput& output);
   void Absorb(const ScheduledSeq& scheduled, uint64_t step, SeqOutput output);
   void End(Sequence& seq, FinishReason reason, std::optional<Error> error = {});
   void End(Sequence& seq, SequenceUpdate last);
@@ -124,12 +130,14 @@ class Scheduler {
   const std::vector<KvGroup> groups_;
   FairShares shares_;
   StepTimeModel step_times_;
+  DraftController drafts_;
   std::unordered_map<SeqId, std::unique_ptr<Sequence>> sequences_;  ///< all that have not ended
   RequestQueue running_;
   WaitingLine waiting_;
   SeqId next_id_ = 1;
-  uint64_t step_ = 0;       ///< the last one planned
-  uint64_t collected_ = 0;  ///< the last one collected
+  uint64_t step_ = 0;            ///< the last one planned
+  uint64_t collected_ = 0;       ///< the last one collected
+  bool is_speculating_ = false;  ///< the last one planned
 
   // Of the step being scheduled:
   double now_s_ = 0;

@@ -13,8 +13,8 @@
 
 namespace gale {
 
-/// So many tokens of a sequence are to be guessed by the runner's proposer, and checked; it may have
-/// fewer. runner/speculative/README.md.
+/// So many tokens of a sequence are to be guessed by the runner's proposer, and checked; it may
+/// have fewer. runner/speculative/README.md.
 struct Draft {
   int32_t num_tokens = 0;
 };
@@ -70,9 +70,9 @@ struct SchedulerOutput {
 
 struct SeqOutput {
   SeqId id = 0;
-  int32_t num_drafted = 0;  ///< drafts that were checked; all of tokens but the last are such
-  int32_t next_grade = 0;   ///< of the next draft, DraftProposer::Grade; 0: there would be none
-  std::vector<TokenId> tokens;                    ///< sampled or accepted; empty for a prompt chunk
+  int32_t num_drafted = 0;      ///< drafts that were checked; all of tokens but the last are such
+  int32_t next_grade = 0;       ///< of the next draft, DraftProposer::Grade; 0: there would be none
+  std::vector<TokenId> tokens;  ///< sampled or accepted; empty for a prompt chunk
   std::vector<PositionLogprobs> logprobs;         ///< one per token, when asked for
   std::vector<PositionLogprobs> prompt_logprobs;  ///< of the prompt tokens that these rows predict
   std::optional<float> mirostat_mu = {};          ///< after the draw, with mirostat

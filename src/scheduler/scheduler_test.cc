@@ -49,23 +49,6 @@ TEST_F(SchedulerTest, DecodesComeBeforeChunks) {
   EXPECT_THAT(Tokens(Step()), UnorderedElementsAre(Pair(1, 1), Pair(2, 1), Pair(3, 30)));
 }
 
-TEST_F(SchedulerTest, TheFirstInOrderGetsOnEvenIfDecodesCouldTakeTheWholeBudget) {
-  Options options;
-  options.scheduler.max_num_batched_tokens = 4;
-  options.scheduler.num_draft_tokens = 3;
-  Create(options);
-  Add(1, 1, 50);
-  const SchedulerOutput first = scheduler_->Schedule();
-  auto urgent = MakeRequest(2, 20, 5);
-  urgent->priority = -1;
-  scheduler_->Add(urgent);
-  const SchedulerOutput second = scheduler_->Schedule();
-  EXPECT_THAT(Tokens(second), ElementsAre(Pair(2, 4)));
-  Update(first);
-  // Sequence 1 and its drafts would fill the step.
-  EXPECT_THAT(Tokens(scheduler_->Schedule()), ElementsAre(Pair(1, 3), Pair(2, 1)));
-}
-
 TEST_F(SchedulerTest, AdmitsByPriorityThenArrivalUpToTheLimits) {
   Options options;
   options.scheduler.max_num_seqs = 3;
@@ -416,7 +399,8 @@ TEST_F(SchedulerTest, AFailedStepEndsWhatHoldsBlocks) {
 
 TEST_F(SchedulerTest, AdvancesByTheAcceptedDrafts) {
   Options options;
-  options.scheduler.num_draft_tokens = 3;
+  options.scheduler.max_draft_tokens = 3;
+  options.scheduler.adaptive_drafts = false;
   Create(options);
   Add(1, 4, 7);
   EXPECT_EQ(Step().seqs[0].draft.num_tokens, 0);  // a prompt is not speculated on
@@ -435,9 +419,54 @@ TEST_F(SchedulerTest, AdvancesByTheAcceptedDrafts) {
   EXPECT_EQ(reasons_[1], FinishReason::kLength);
 }
 
+TEST_F(SchedulerTest, DraftsLeavePromptsTheirShareOfTheBudget) {
+  Options options;
+  options.scheduler.max_num_batched_tokens = 7;
+  options.scheduler.max_draft_tokens = 6;
+  options.scheduler.adaptive_drafts = false;
+  Create(options);
+  Add(1, 1, 50);
+  Step();
+  Add(2, 20, 5);
+  EXPECT_THAT(Tokens(Step()), UnorderedElementsAre(Pair(1, 4), Pair(2, 3)));
+}
+
+TEST_F(SchedulerTest, WhatSpeculatesWaitsForWhatRuns) {
+  Options options;
+  options.scheduler.max_draft_tokens = 3;
+  options.scheduler.adaptive_drafts = false;
+  Create(options);
+  Add(1, 4, 50);
+  Step();
+  Add(2, 40, 5);
+  const SchedulerOutput running = scheduler_->Schedule();
+  EXPECT_THAT(Tokens(running), UnorderedElementsAre(Pair(1, 4), Pair(2, 28)));
+  EXPECT_THAT(scheduler_->Schedule().seqs, IsEmpty());
+  Update(running);
+  EXPECT_EQ(Find(scheduler_->Schedule(), 1).draft.num_tokens, 3);
+}
+
+TEST_F(SchedulerTest, NobodyLosesBlocksToDrafts) {
+  Options options;
+  options.scheduler.max_draft_tokens = 8;
+  options.scheduler.adaptive_drafts = false;
+  options.num_blocks = 1 + 2;  // 8 positions
+  Create(options);
+  Add(1, 4, 4);
+  Step();
+  EXPECT_EQ(Step().seqs[0].draft.num_tokens, 2);  // there is room for all that may come
+  Create(options);
+  Add(1, 3, 20);
+  Add(2, 3, 20);
+  Step();
+  EXPECT_THAT(Tokens(Step()), UnorderedElementsAre(Pair(1, 1), Pair(2, 1)));
+  EXPECT_EQ(scheduler_->stats().preemptions, 0);
+}
+
 TEST_F(SchedulerTest, DropsAcceptedTokensBehindAStop) {
   Options options;
-  options.scheduler.num_draft_tokens = 3;
+  options.scheduler.max_draft_tokens = 3;
+  options.scheduler.adaptive_drafts = false;
   Create(options);
   Add(1, 4, 50);
   Step();

@@ -57,6 +57,8 @@ class SchedulerTest : public ::testing::Test {
     for (const ScheduledSeq& seq : plan.seqs) {
       SeqOutput& out = output.seqs.emplace_back();
       out.id = seq.id;
+      out.num_drafted = seq.draft.num_tokens;
+      out.next_grade = 1;
       if (seq.sample)
         out.tokens.assign(1 + std::min(num_accepted_, seq.draft.num_tokens), next_token_);
       if (seq.logits == LogitsRows::kAll && seq.draft.num_tokens == 0) {

@@ -14,15 +14,17 @@ std::vector<SequenceUpdate> Scheduler::Update(const SchedulerOutput& plan,
   GALE_CHECK_EQ(output.seqs.size(), plan.seqs.size());
   kv_.Retire(plan.step);
   collected_ = plan.step;
-  if (output.device_s > 0) LearnTimes(plan, output.device_s);
+  if (output.device_s > 0) LearnTimes(plan, output);
   for (size_t i = 0; i < plan.seqs.size(); ++i) {
     Absorb(plan.seqs[i], plan.step, std::move(output.seqs[i]));
   }
   return TakeUpdates();
 }
 
-void Scheduler::LearnTimes(const SchedulerOutput& plan, double seconds) {
-  step_times_.Observe(StepLoad::Of(plan), seconds);
+void Scheduler::LearnTimes(const SchedulerOutput& plan, const ModelRunnerOutput& output) {
+  if (drafts_.is_on()) drafts_.Observe(plan, output);
+  // What was guessed, and how much of it, is not a matter of rows alone.
+  if (!is_speculating_) step_times_.Observe(StepLoad::Of(plan), output.device_s);
   if (kv_.num_host_total() == 0 || config_.host_bytes_per_s == 0 || !step_times_.is_ready()) return;
   double swap_s = 0;  // of a token, out and back
   for (const KvGroup& group : groups_) {
@@ -41,6 +43,7 @@ void Scheduler::Absorb(const ScheduledSeq& scheduled, uint64_t step, SeqOutput o
   if (found == nullptr) return;
   Sequence& seq = *found;
   if (scheduled.sample) --seq.num_in_flight_samples;
+  if (MaySpeculate(seq)) drafts_.Absorb(seq, output);
   if (output.mirostat_mu) seq.mirostat_mu = output.mirostat_mu;
   const auto accepted = static_cast<int32_t>(output.tokens.size());
   FinishReason reason = AppendTokens(seq, output.tokens, output.logprobs);

@@ -35,20 +35,22 @@ int32_t NumPooled(const Sequence& seq, int32_t num_tokens, int32_t end) {
   return end == seq.num_prompt ? 1 : 0;
 }
 
-SequenceWork NextWork(const Sequence& seq, int num_draft_tokens) {
+bool MaySpeculate(const Sequence& seq) {
+  return seq.request->sampling.speculative != Speculation::kOff &&
+         seq.request->sampling.mirostat == 0 && !seq.request->is_stepwise;
+}
+
+SequenceWork NextWork(const Sequence& seq) {
   SequenceWork work;
   const int32_t launched = seq.num_launched();
   if (seq.is_held || (seq.request->is_stepwise && seq.num_in_flight_samples > 0)) return work;
   // Every token that may exist is there or being drawn; only a prompt by itself is still computed.
   if (seq.num_planned() >= seq.max_len && seq.num_planned() > seq.num_prompt) return work;
-  // How many tokens a step with drafts yields is known only when it has been collected.
-  if (num_draft_tokens > 0 && seq.num_in_flight_samples > 0) return work;
   if (launched >= EndOfWork(seq)) return work;
   work.num_tokens = EndOfWork(seq) - launched;
   work.is_decode = work.num_tokens == 1 && launched >= seq.num_prompt - 1;
   if (work.is_decode && launched >= seq.num_prompt) {
-    // A step whose drafts are all right yields one token more than it has drafts.
-    work.num_draft = std::clamp(seq.max_len - seq.num_planned() - 1, 0, num_draft_tokens);
+    work.num_draft = seq.draft.num_tokens;
     work.num_tokens += work.num_draft;
   }
   return work;

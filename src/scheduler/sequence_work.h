@@ -13,8 +13,10 @@ struct SequenceWork {
   bool is_decode = false;
 };
 
-/// `num_draft_tokens`: speculated per decode.
-SequenceWork NextWork(const Sequence& seq, int num_draft_tokens);
+SequenceWork NextWork(const Sequence& seq);
+
+/// Whether a step may check several tokens of it at once: not where every draw changes the next.
+bool MaySpeculate(const Sequence& seq);
 
 /// The end of the positions that can be computed: sample 0 stops one token short of its prompt's
 /// end, and when that is confirmed the other samples fork off.

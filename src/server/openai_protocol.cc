@@ -95,6 +95,16 @@ void ReadBeams(BodyReader& body, SamplingParams& sampling) {
   sampling.best_of.reset();
 }
 
+/// "off" for this request, or what the server speculates with.
+void ReadSpeculative(BodyReader& body, Speculation& speculative) {
+  std::optional<std::string> name;
+  body.Read("speculative", name);
+  if (!name) return;
+  const Result<Speculation> method = ParseSpeculation(*name);
+  if (!method) return body.Fail(InvalidField("speculative", method.error().message));
+  speculative = *method;
+}
+
 /// What the engine checks, ranges above all, is left to it.
 void ReadSampling(BodyReader& body, SamplingParams& sampling) {
   body.Read("temperature", sampling.temperature);
@@ -128,6 +138,7 @@ void ReadSampling(BodyReader& body, SamplingParams& sampling) {
   body.ReadStrings("stop", sampling.stop);
   body.Read("stop_token_ids", sampling.stop_token_ids);
   body.Read("include_stop_str_in_output", sampling.include_stop);
+  ReadSpeculative(body, sampling.speculative);
 }
 
 /// Seconds after which nobody wants the answer any more.

@@ -92,6 +92,14 @@ void WriteStats(MetricsText& text, const std::string& prefix, const EngineStats&
   families.Counter("kv_blocks_swapped_out_total", "Blocks moved from the KV cache to the host",
                    stats.swapped_out_blocks);
   families.Counter("kv_blocks_swapped_in_total", "Blocks moved back", stats.swapped_in_blocks);
+  families.Counter("spec_decode_num_drafts_total", "Guesses of a sequence's next tokens",
+                   stats.drafts);
+  families.Counter("spec_decode_num_draft_tokens_total", "Tokens guessed", stats.draft_tokens);
+  families.Counter("spec_decode_num_accepted_tokens_total", "Guessed tokens that were right",
+                   stats.accepted_draft_tokens);
+  families.Gauge("spec_decode_saved_seconds",
+                 "Time of steps saved by them, less what guessing and checking took",
+                 stats.draft_saved_s);
   families.Counter("engine_steps_total", "Steps of the engine", stats.steps);
 }
 

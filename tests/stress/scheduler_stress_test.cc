@@ -277,7 +277,7 @@ class Simulation {
     const int most = std::min<int>(request.prompt.size() + request.sampling.max_tokens,
                                    scenario_.scheduler.max_model_len);
     const KvCacheManager& kv = scheduler_.kv_cache();
-    ASSERT_GT(kv.BlocksToHold(most + 2 * scenario_.scheduler.num_draft_tokens), kv.num_total());
+    ASSERT_GT(kv.BlocksToHold(most), kv.num_total());
   }
 
   /// What the sample says alone.
@@ -373,8 +373,12 @@ std::vector<Scenario> Scenarios() {
   add("Recurrent", {Full(4), Recurrent(4)}, 60);
   add("RecurrentAlone", {Recurrent(4)}, 9).is_tight = false;  // never grows
   add("RecurrentSwap", {Full(4), Recurrent(4)}, 52).num_host_blocks = 70;
-  add("DraftGroup", {Full(4), Full(4)}, 110).scheduler.num_draft_tokens = 3;
-  add("DraftWindow", {Full(4), Window(4, 10), Full(8)}, 140).scheduler.num_draft_tokens = 4;
+  SchedulerConfig& drafts = add("DraftGroup", {Full(4), Full(4)}, 110).scheduler;
+  drafts.max_draft_tokens = 3;
+  drafts.adaptive_drafts = false;
+  SchedulerConfig& more_drafts = add("DraftWindow", {Full(4), Window(4, 10), Full(8)}, 140).scheduler;
+  more_drafts.max_draft_tokens = 4;
+  more_drafts.adaptive_drafts = false;
   add("NarrowBudget", {Full(4)}, 60).scheduler = {
       .max_num_seqs = 8, .max_num_batched_tokens = 5, .max_model_len = 120};
   Scenario& turns = add("Turns", {Full(4)}, 200);
@@ -415,9 +419,8 @@ TEST_P(SchedulerStressTest, EverySequenceSaysWhatItSaysAlone) {
     EXPECT_EQ(coverage.num_swapped_in > 0, GetParam().num_host_blocks > 0);
     EXPECT_GT(coverage.num_embeddings, 0U);
     EXPECT_GT(coverage.num_late, 0U);
-    EXPECT_EQ(coverage.num_drafts > 0, GetParam().scheduler.num_draft_tokens > 0);
-    EXPECT_EQ(coverage.num_decodes_of_unknown > 0,
-              GetParam().overlap && GetParam().scheduler.num_draft_tokens == 0);
+    EXPECT_EQ(coverage.num_drafts > 0, GetParam().scheduler.max_draft_tokens > 0);
+    EXPECT_EQ(coverage.num_decodes_of_unknown > 0, GetParam().overlap);
   }
 }
 

@@ -9,7 +9,7 @@
 
 #include "backend/backend.h"
 #include "gale/status.h"
-#include "kv_cache/kv_cache_spec.h"
+#include "models/model.h"
 #include "runner/input_batch.h"
 #include "runner/kv_group_runtime.h"
 #include "runner/sequence_tables.h"
@@ -37,15 +37,17 @@ struct TargetRows {
   };
   std::span<const Part> parts;
   TensorView hidden;    ///< [rows, hidden]: behind the final norm
-  TensorView captured;  ///< [rows, captured layers * hidden], or empty
+  TensorView captured;  ///< [captured layers, rows, hidden], or empty
 };
 
 /// What a proposer works with; outlives it.
 struct DraftDevice {
   Backend* backend = nullptr;
   Stream* stream = nullptr;  ///< the target's: what is enqueued here comes before its next step
+  Model* target = nullptr;
   const SequenceTables* tables = nullptr;
-  TensorView pool;  ///< u8 [num_blocks, row bytes]: the KV blocks of all groups
+  std::span<KvGroupRuntime> groups = {};  ///< of its attention_groups(), bound to the pool
+  int first_group = 0;                    ///< of these, in every table of blocks
   StepLimits limits;
 };
 
@@ -54,22 +56,23 @@ class DraftProposer {
  public:
   virtual ~DraftProposer() = default;
 
-  /// KV groups of its own. They come behind the target's in every table of blocks.
-  virtual std::span<KvGroupRuntime> kv_groups() { return {}; }
-  virtual KvCacheSpec kv_cache_spec() const { return {}; }
-  /// Layers of the target whose outputs Observe wants, ascending.
+  /// KV groups of its own, which share the pool. They come behind the target's in every table of
+  /// blocks.
+  virtual std::vector<AttentionGroup> attention_groups() const { return {}; }
+  /// Layers of the target whose outputs Observe wants, ascending; not the last one.
   virtual std::span<const int> captured_layers() const { return {}; }
   /// Whether Observe wants rows at all; steps then run layer by layer, since a fused decoder keeps
   /// its hidden states to itself.
   virtual bool observes() const { return false; }
   /// Device memory that Allocate takes, weights left out.
   virtual size_t DeviceBytes(const StepLimits& /*limits*/) const { return 0; }
-  /// Once, before anything below.
+  /// Once, before anything below. Errors: kResourceExhausted.
   virtual Status Allocate(const DraftDevice& /*device*/) { return {}; }
 
-  /// How good the next draft for `seq` promises to be, in classes of the proposer's own; 0: there
-  /// would be none. The controller learns from every class's accepted drafts what it is worth.
-  virtual int32_t Grade(const RunnerSequence& /*seq*/) { return 1; }
+  /// What the next draft for `seq` promises: in how many of kMaxDraftGrade + 1 cases its first
+  /// token will be right, about; 0: there would be none. The controller learns from the accepted
+  /// drafts of every grade what it is really worth.
+  virtual int32_t Grade(const RunnerSequence& /*seq*/) { return 6; }
   /// Guesses for all tasks of a step at once; enqueues at most, waits for nothing. An error ends
   /// the step.
   virtual Status Propose(std::span<DraftTask> tasks) = 0;
