@@ -66,9 +66,11 @@ class Mxfp4Scheme : public QuantScheme {
   explicit Mxfp4Scheme(const Checkpoint* checkpoint) : checkpoint_(checkpoint) {}
 
   const LinearLayout* LayoutOf(std::string_view layer) const override {
+    const bool is_stack =
+        layer.ends_with(".experts.gate_up_proj") || layer.ends_with(".experts.down_proj");
     const bool is_there =
-        checkpoint_ != nullptr && checkpoint_->Find(fmt::format("{}{}", layer, kBlocks)) != nullptr;
-    return is_there ? &layout_ : nullptr;
+        checkpoint_ == nullptr || checkpoint_->Find(fmt::format("{}{}", layer, kBlocks)) != nullptr;
+    return is_stack && is_there ? &layout_ : nullptr;
   }
 
  private:
