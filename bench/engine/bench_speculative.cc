@@ -33,6 +33,7 @@ struct SpeculativeOptions : BenchOptions {
   int output_tokens = 128;
   std::vector<std::string> methods;  ///< to compare on prompt_file
   std::string prompt_file;
+  bool longest = false;  ///< of each method, whether it pays or not
 };
 
 /// One run of some requests: the tokens of all replies over the time from the first token of one to
@@ -208,13 +209,19 @@ Status BenchMethods(const SpeculativeOptions& options) {
     EngineConfig config = ConfigFor(options, 1);
     GALE_ASSIGN_OR_RETURN(config.speculative, ParseSpeculativeConfig(method));
     config.speculative.max_tokens = options.engine.speculative.max_tokens;
+    config.speculative.adaptive = !options.longest;
     GALE_ASSIGN_OR_RETURN(const auto engine, LlmEngine::Create(config));
+    if (engine->tokenizer() == nullptr) {
+      return MakeError(
+          ErrorCode::kInvalidArgument,
+          fmt::format("{}: expected a model with a tokenizer.json, for --prompts", config.model));
+    }
     double seconds = 0;
     double tokens = 0;
     double steps = 0;
     for (const Prompt& prompt : prompts) {
       RequestParams request;
-      request.prompt = prompt.text;
+      request.prompt = engine->tokenizer()->Encode(prompt.text, {.parse_special = true});
       request.sampling.temperature = 0;
       request.sampling.max_tokens = options.output_tokens;
       GALE_ASSIGN_OR_RETURN(const Run run, RunMedian(*engine, {request}, options.times));
@@ -250,8 +257,8 @@ Without --prompts, random prompts are answered without guesses first, and then a
 with the chance that --acceptance leaves, by something else: what a rate of right guesses gains,
 whatever the text. "longest" drafts --draft-tokens every time; "controlled" as many as pay. Below each
 batch stands the acceptance from which on the longest drafts gain.
-With --prompts, a file of one {"prompt": "..."} a line, --methods are compared on these prompts, one
-at a time and greedily; gains are over the first method.
+With --prompts, a file of one {"prompt": "..."} a line in which special tokens may be spelled out,
+--methods are compared on these prompts, one at a time and greedily; gains are over the first method.
 
 Examples:
   gale bench speculative -m models/gale-tales-10m --speculative ngram --draft-tokens 4
@@ -280,6 +287,10 @@ void AddBenchSpeculativeCommand(CLI::App& bench, Action& action) {
   command
       ->add_option("--methods", options->methods, "As of --speculative; the first is compared to")
       ->type_name("METHOD...")
+      ->needs(prompts);
+  command
+      ->add_flag("--longest", options->longest,
+                 "With --prompts: --draft-tokens every time, not as many as pay")
       ->needs(prompts);
   flags.Common(*options, kMinRepeats);
   command->footer(kFooter);
