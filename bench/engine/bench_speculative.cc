@@ -186,6 +186,7 @@ Status BenchSweep(const SpeculativeOptions& options) {
                           controlled, controlled / sweep.off);
       rows.push_back({{"batch", sweep.prompts},
                       {"acceptance", options.acceptance[i]},
+                      {"accepted", sweep.fixed[i].accepted},
                       {"off_tokens_per_s", sweep.off},
                       {"longest_tokens_per_s", fixed},
                       {"controlled_tokens_per_s", controlled}});
@@ -253,12 +254,12 @@ Status BenchMethods(const SpeculativeOptions& options) {
 
 constexpr const char* kFooter = R"(
 Without --prompts, random prompts are answered without guesses first, and then again with the given
---speculative method doing all its work, while its guesses are replaced by what is known to come, or,
+--speculative method doing all its work, while its guesses are replaced by what is known to come or,
 with the chance that --acceptance leaves, by something else: what a rate of right guesses gains,
-whatever the text. "longest" drafts --draft-tokens every time; "controlled" as many as pay. Below each
-batch stands the acceptance from which on the longest drafts gain.
+whatever the text. "longest" drafts --draft-tokens every time, "controlled" as many as pay. Below
+each batch stands the acceptance from which on the longest drafts gain.
 With --prompts, a file of one {"prompt": "..."} a line in which special tokens may be spelled out,
---methods are compared on these prompts, one at a time and greedily; gains are over the first method.
+--methods are compared on these prompts, one at a time and greedily; gains are over the first.
 
 Examples:
   gale bench speculative -m models/gale-tales-10m --speculative ngram --draft-tokens 4

@@ -30,6 +30,7 @@ void AddBenchLatencyCommand(CLI::App& bench, Action& action);
 void AddBenchLoadCommand(CLI::App& bench, Action& action);
 void AddBenchThroughputCommand(CLI::App& bench, Action& action);
 void AddBenchServeCommand(CLI::App& bench, Action& action);
+void AddBenchSpeculativeCommand(CLI::App& bench, Action& action);  ///< bench/engine
 
 /// What `gale --version` prints: version, commit, compiler, back ends, architectures.
 std::string VersionText();

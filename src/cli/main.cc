@@ -46,6 +46,7 @@ void AddCommands(CLI::App& app, Action& action) {
   AddBenchThroughputCommand(*bench, action);
   AddBenchLoadCommand(*bench, action);
   AddBenchServeCommand(*bench, action);
+  AddBenchSpeculativeCommand(*bench, action);
 }
 
 int Fail(int exit_code, const std::string& message) {

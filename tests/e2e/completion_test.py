@@ -22,7 +22,7 @@ class Bash(unittest.TestCase):
     def test_commands(self):
         self.assertEqual(self.offers("to"), ["tokenize"])
         self.assertEqual(self.offers("eval", "p"), ["perplexity"])
-        self.assertEqual(set(self.offers("bench", "")), {"latency", "load", "serve", "throughput"})
+        self.assertEqual(set(self.offers("bench", "")), {"latency", "load", "serve", "speculative", "throughput"})
 
     def test_flags_of_the_command_given(self):
         self.assertEqual(self.offers("run", "once", "--max-m"), ["--max-model-len"])
@@ -54,7 +54,7 @@ class Zsh(unittest.TestCase):
 
     def test_offers(self):
         self.assertIn("tokenize", self.offers("to"))
-        self.assertEqual(set(self.offers("bench", "")), {"latency", "load", "serve", "throughput"})
+        self.assertEqual(set(self.offers("bench", "")), {"latency", "load", "serve", "speculative", "throughput"})
         self.assertIn("--max-model-len", self.offers("run", "once", "--max-m"))
         self.assertNotIn("--max-model-len", self.offers("info", "--max-m"))
         self.assertEqual(self.offers("run", "--model", ""), ["FILES"])
@@ -72,7 +72,7 @@ class Fish(unittest.TestCase):
 
     def test_offers(self):
         self.assertEqual(self.offers("gale to"), ["tokenize"])
-        self.assertEqual(set(self.offers("gale bench ")), {"latency", "load", "serve", "throughput"})
+        self.assertEqual(set(self.offers("gale bench ")), {"latency", "load", "serve", "speculative", "throughput"})
         self.assertEqual(self.offers("gale run once --max-m"), ["--max-model-len"])
         self.assertEqual(self.offers("gale info --max-m"), [])
 

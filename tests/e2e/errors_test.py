@@ -65,7 +65,8 @@ class Usage(unittest.TestCase):
     def test_help_and_version(self):
         for command in (["run"], ["chat"], ["tokenize"], ["info"], ["pull"], ["doctor"],
                         ["completion"], ["version"], ["eval", "perplexity"], ["eval", "logprobs"],
-                        ["bench", "latency"], ["bench", "load"], ["bench", "throughput"]):
+                        ["bench", "latency"], ["bench", "load"], ["bench", "speculative"],
+                        ["bench", "throughput"]):
             run = gale(*command, "--help")
             self.assertEqual((run.code, run.err), (0, ""))
             self.assertIn("Usage: gale " + " ".join(command), run.out)

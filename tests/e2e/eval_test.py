@@ -181,6 +181,28 @@ class Bench(unittest.TestCase):
         self.assertEqual(run.code, 1)
         self.assertIn("--json: cannot write /no/file", run.err)
 
+    def test_speculative_guesses_as_well_as_it_is_told_to(self):
+        record = gale("bench", "speculative", "--speculative", "ngram", "--draft-tokens", 3,
+                      "--batch-size", "1,2", "--acceptance", "0,1", "--repeats", 3, "--json",
+                      "--prompt-tokens", 8, "--output-tokens", 13, *EXACT).json()
+        cases = [(case["batch"], case["acceptance"], case["accepted"]) for case in record["cases"]]
+        self.assertEqual(cases, [(1, 0, 0), (1, 1, 1), (2, 0, 0), (2, 1, 1)])
+        for case in record["cases"]:
+            self.assertGreater(case["controlled_tokens_per_s"], 0)
+
+    def test_speculative_compares_methods_on_prompts(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "prompts.jsonl"
+            path.write_text('{"prompt": "a b a b a b a b"}\n')
+            off, ngram = gale("bench", "speculative", "--prompts", path, "--methods", "off", "ngram",
+                              "--longest", "--repeats", 3, "--json", "--output-tokens", 40,
+                              *EXACT).json()["cases"]
+        self.assertEqual((off["method"], off["gain"], off["tokens_per_step"]), ("off", 1, 1))
+        self.assertGreaterEqual(ngram["tokens_per_step"], 1)
+        self.assertAlmostEqual(ngram["gain"], ngram["tokens_per_s"] / off["tokens_per_s"], places=3)
+        run = gale("bench", "speculative", *EXACT)
+        self.assertIn("--speculative is required", run.err)
+
     def test_throughput_counts_all_prompts(self):
         record = gale("bench", "throughput", "--prompts", 3, "--json", *self.SMALL).json()
         ratio = record["total_tokens_per_s"]["median"] / record["output_tokens_per_s"]["median"]
