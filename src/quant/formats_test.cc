@@ -249,6 +249,23 @@ TEST(FormatsTest, LayersAreAsTheFileHasThem) {
   EXPECT_EQ((*from_list)->LayoutOf("lm_head"), nullptr);
 }
 
+TEST(FormatsTest, SomeLayersHaveParametersOfTheirOwn) {
+  HfConfig config;
+  config.quant_method = "gptq";
+  config.quant.json = R"({"quantization_config":{"bits":4,"group_size":128,"sym":true,
+      "lm_head":true,"dynamic":{"-:.*\\.1\\..*":{},"+:.*down_proj":{"bits":8,"group_size":32},
+      "lm_head":{"sym":false}}}})";
+  const auto scheme = MakeQuantScheme(config, nullptr);
+  ASSERT_TRUE(scheme) << scheme.error().message;
+  const LinearShape shape = {128, 8, DType::kF32};
+  const auto format = [&](const char* layer) { return (*scheme)->LayoutOf(layer)->Format(shape); };
+  EXPECT_EQ((*scheme)->LayoutOf("model.layers.1.mlp.down_proj"), nullptr);
+  EXPECT_EQ(format("model.layers.0.mlp.up_proj").block.in, 128);
+  EXPECT_EQ(format("model.layers.0.mlp.down_proj"),
+            (QuantFormat{.code = BlockCode::kScaled, .codes = CodeType::kInt8, .block = {1, 32}}));
+  EXPECT_TRUE(format("lm_head").has_zeros);
+}
+
 struct Mutation {
   const char* name;
   ChangedLayer::Edit edit;
@@ -343,6 +360,10 @@ TEST(FormatsTest, RefusesConfigurationsItHasNoCodeFor) {
       {"gptq", R"({"bits":2,"group_size":128})", "bits: expected 4 or 8, got 2"},
       {"gptq", R"({"bits":4,"group_size":128,"checkpoint_format":"marlin"})",
        "checkpoint_format: expected \"gptq\" or \"gptq_v2\", got \"marlin\""},
+      {"gptq", R"({"bits":4,"group_size":128,"dynamic":{"+:x":{"bits":3}}})",
+       "dynamic.+:x.bits: expected 4 or 8, got 3"},
+      {"gptq", R"({"bits":4,"group_size":128,"dynamic":{"-:(":{}}})",
+       "expected a regular expression"},
       {"fp8", R"({"fmt":"e5m2"})", "fmt: expected \"e4m3\""},
       {"fp8", R"({"weight_block_size":[128]})", "weight_block_size: expected [rows, columns]"},
       {"fp8", R"({"weight_block_size":[0,128]})", "weight_block_size[0]: expected"},

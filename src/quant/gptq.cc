@@ -4,6 +4,7 @@
 // order of the groups here, and the permutation says which input each then is.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -56,6 +57,9 @@ class GptqLayout : public LinearLayout {
             {".scales", {groups, shape.out}, DType::kF32},
             {".g_idx", {shape.in}, DType::kI32, /*is_optional=*/true}};
   }
+
+  /// Early files have biases of zeros where models have none.
+  std::vector<std::string> Unused() const override { return {".bias"}; }
 
   Status Unpack(std::span<const RawParam> raw, LinearWeight& weight,
                 ThreadPool& threads) const override {
@@ -161,18 +165,29 @@ class GptqLayout : public LinearLayout {
   GptqOptions options_;
 };
 
+/// Layers whose names match an expression, with parameters of their own or none: they are plain.
+struct GptqException {
+  LayerFilter layers;
+  std::optional<GptqLayout> layout;
+};
+
 class GptqScheme : public QuantScheme {
  public:
-  GptqScheme(PlainLayers plain, const GptqOptions& options)
-      : plain_(std::move(plain)), layout_(options) {}
+  GptqScheme(PlainLayers plain, const GptqOptions& options, std::vector<GptqException> exceptions)
+      : plain_(std::move(plain)), layout_(options), exceptions_(std::move(exceptions)) {}
 
   const LinearLayout* LayoutOf(std::string_view layer) const override {
-    return plain_.Has(layer) ? nullptr : &layout_;
+    if (plain_.Has(layer)) return nullptr;
+    for (const GptqException& exception : exceptions_) {
+      if (exception.layers.Has(layer)) return exception.layout ? &*exception.layout : nullptr;
+    }
+    return &layout_;
   }
 
  private:
   PlainLayers plain_;
   GptqLayout layout_;
+  std::vector<GptqException> exceptions_;
 };
 
 /// Of "checkpoint_format", or "format" in older files.
@@ -186,26 +201,57 @@ Result<bool> HasZerosLessOne(const JsonObject& config) {
   return true;
 }
 
+/// The members that there are.
+Status ReadOptions(const JsonObject& object, GptqOptions& options) {
+  if (const auto bits = object.Find("bits")) {
+    GALE_RETURN_IF_ERROR(OneOf(*bits, {4, 8}));
+    options.bits = static_cast<int>(*bits->Int());
+  }
+  if (const auto size = object.Find("group_size")) {
+    GALE_ASSIGN_OR_RETURN(options.group, GroupSize(*size, 8));
+  }
+  GALE_ASSIGN_OR_RETURN(options.is_symmetric, BoolOr(object, "sym", options.is_symmetric));
+  GALE_ASSIGN_OR_RETURN(options.is_reordered, BoolOr(object, "desc_act", options.is_reordered));
+  return {};
+}
+
+/// GPTQModel's "dynamic": expressions with "-:" in front for plain layers, with "+:" or nothing for
+/// layers with some parameters of their own.
+Result<std::vector<GptqException>> ReadExceptions(const JsonObject& config,
+                                                  const GptqOptions& options) {
+  std::vector<GptqException> exceptions;
+  const auto dynamic = config.Find("dynamic");
+  if (!dynamic) return exceptions;
+  GALE_ASSIGN_OR_RETURN(const JsonObject object, dynamic->Object());
+  const auto add = [&](std::string_view key, const JsonValue& value) -> Status {
+    GptqException& exception = exceptions.emplace_back();
+    const bool is_plain = key.starts_with("-:");
+    const bool has_mark = is_plain || key.starts_with("+:");
+    GALE_RETURN_IF_ERROR(exception.layers.AddPattern(key.substr(has_mark ? 2 : 0), value));
+    if (is_plain) return {};
+    GALE_ASSIGN_OR_RETURN(const JsonObject members, value.Object());
+    GptqOptions own = options;
+    GALE_RETURN_IF_ERROR(ReadOptions(members, own));
+    exception.layout.emplace(own);
+    return {};
+  };
+  GALE_RETURN_IF_ERROR(object.ForEach(add));
+  return exceptions;
+}
+
 Result<std::unique_ptr<const QuantScheme>> MakeGptq(const QuantSource& source) {
   const JsonObject& config = source.config;
   GptqOptions options;
-  GALE_ASSIGN_OR_RETURN(const JsonValue bits, config.Get("bits"));
-  GALE_RETURN_IF_ERROR(OneOf(bits, {4, 8}));
-  options.bits = static_cast<int>(*bits.Int());
-  GALE_ASSIGN_OR_RETURN(const JsonValue group_size, config.Get("group_size"));
-  GALE_ASSIGN_OR_RETURN(options.group, GroupSize(group_size, 8));
-  GALE_ASSIGN_OR_RETURN(options.is_symmetric, BoolOr(config, "sym", true));
-  GALE_ASSIGN_OR_RETURN(options.is_reordered, BoolOr(config, "desc_act", false));
+  GALE_RETURN_IF_ERROR(config.Get("bits"));
+  GALE_RETURN_IF_ERROR(config.Get("group_size"));
+  GALE_RETURN_IF_ERROR(ReadOptions(config, options));
   GALE_ASSIGN_OR_RETURN(options.zeros_less_one, HasZerosLessOne(config));
-  if (const auto dynamic = config.Find("dynamic")) {
-    GALE_ASSIGN_OR_RETURN(const JsonObject layers, dynamic->Object());
-    if (layers.size() > 0) return tl::unexpected(NotSupported(*dynamic, "{} (one kind of layer)"));
-  }
+  GALE_ASSIGN_OR_RETURN(std::vector<GptqException> exceptions, ReadExceptions(config, options));
   GALE_ASSIGN_OR_RETURN(const bool has_head, BoolOr(config, "lm_head", false));
   GALE_ASSIGN_OR_RETURN(PlainLayers plain,
                         PlainLayers::Read(source, {"modules_to_not_convert"}, ".qweight"));
   if (!has_head) plain.AddHead();
-  return std::make_unique<const GptqScheme>(std::move(plain), options);
+  return std::make_unique<const GptqScheme>(std::move(plain), options, std::move(exceptions));
 }
 
 const bool registered = RegisterQuantScheme("gptq", MakeGptq);

@@ -25,8 +25,8 @@ Result<std::vector<int32_t>> OrderByGroup(std::span<const int32_t> groups, int64
   }
   for (int64_t i = 0; i < std::ssize(order); ++i) {
     if (group_of(order[static_cast<size_t>(i)]) == i / group) continue;
-    return WrongValue(name, fmt::format("expected {} inputs in each group, got {} in group {}", group,
-                                        std::ranges::count(groups, i / group), i / group));
+    return WrongValue(name, fmt::format("expected {} inputs in each group, got {} in group {}",
+                                        group, std::ranges::count(groups, i / group), i / group));
   }
   return order;
 }

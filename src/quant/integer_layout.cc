@@ -61,7 +61,8 @@ std::vector<QuantParam> IntegerLayout::Params(const LinearShape& shape) const {
 }
 
 std::vector<std::string> IntegerLayout::Unused() const {
-  return {".weight_shape", ".input_zero_point", ".output_scale", ".output_zero_point"};
+  return {".weight_shape", ".weight_zero_point", ".input_zero_point", ".output_scale",
+          ".output_zero_point"};
 }
 
 Status IntegerLayout::UnpackScales(const RawParam& raw, const LinearWeight& weight) const {

@@ -20,6 +20,16 @@ bool IsIdentity(const TensorView& permutation) {
   return true;
 }
 
+/// Also the scales of a KV cache in 8 bits that stand beside attention's layers: here it has its
+/// own.
+void IgnoreUnused(ParamBuilder& builder, const std::string& layer, const LinearLayout& layout) {
+  for (const std::string& suffix : layout.Unused()) builder.Ignore(layer + suffix);
+  const std::string parent = layer.substr(0, layer.rfind('.'));
+  for (const char* of_cache : {".k_scale", ".v_scale", ".q_scale", ".prob_scale"}) {
+    builder.Ignore(parent + of_cache);
+  }
+}
+
 }  // namespace
 
 MergedWeight::MergedWeight(const QuantScheme& scheme, const LinearShape& shape,
@@ -66,9 +76,7 @@ void MergedWeight::Declare(ParamBuilder& builder, BindParams bind) const {
     if (layouts_[i] != nullptr) {
       const std::string fault = layouts_[i]->Fault(PartShape(parts_[i]));
       if (!fault.empty()) builder.AddFault(fmt::format("{}: {}", parts_[i].name, fault));
-      for (const std::string& suffix : layouts_[i]->Unused()) {
-        builder.Ignore(parts_[i].name + suffix);
-      }
+      IgnoreUnused(builder, parts_[i].name, *layouts_[i]);
     }
     for (QuantParam& param : PartParams(i)) {
       ParamSpec spec = {

@@ -67,10 +67,10 @@ class Mxfp4Scheme : public QuantScheme {
 
   const LinearLayout* LayoutOf(std::string_view layer) const override {
     const bool is_stack =
-        layer.ends_with(".experts.gate_up_proj") || layer.ends_with(".experts.down_proj");
-    const bool is_there =
-        checkpoint_ == nullptr || checkpoint_->Find(fmt::format("{}{}", layer, kBlocks)) != nullptr;
-    return is_stack && is_there ? &layout_ : nullptr;
+        checkpoint_ != nullptr
+            ? checkpoint_->Find(fmt::format("{}{}", layer, kBlocks)) != nullptr
+            : layer.ends_with(".experts.gate_up_proj") || layer.ends_with(".experts.down_proj");
+    return is_stack ? &layout_ : nullptr;
   }
 
  private:
