@@ -6,7 +6,7 @@ set -euo pipefail
 readonly BUILD_PACKAGES=(
   g++ cmake ninja-build pkgconf git
   libexpected-dev libfmt-dev libsimdjson-dev libboost1.81-dev libpcre2-dev libutf8proc-dev
-  libxxhash-dev libcli11-dev libcurl4-openssl-dev libssl-dev
+  libxxhash-dev libcli11-dev libeigen3-dev libcurl4-openssl-dev libssl-dev
 )
 readonly TEST_PACKAGES=(libgtest-dev libgmock-dev python3)
 

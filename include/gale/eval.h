@@ -27,7 +27,8 @@ struct TextWindow {
 std::vector<TextWindow> CutWindows(size_t num_tokens, size_t window, size_t stride);
 
 struct CompareOptions {
-  EngineConfig base;   ///< model, device, dtype, quantize, numerics, threads; the rest is not read
+  EngineConfig base;   ///< model, device, dtype, quantize, kv_cache_dtype, numerics, threads; the
+                       ///< rest is not read
   EngineConfig other;  ///< the same; the base's checkpoint under other options, or another one
   int window = 0;      ///< tokens that go through together; 0: the shorter context, at most 2,048
   int stride = 0;      ///< 0: the window

@@ -33,6 +33,7 @@ void AddCommands(CLI::App& app, Action& action) {
   AddServeCommand(app, action);
   AddTokenizeCommand(app, action);
   AddPullCommand(app, action);
+  AddQuantizeCommand(app, action);
   AddInfoCommand(app, action);
   AddDoctorCommand(app, action);
   AddCompletionCommand(app, action);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -24,6 +25,7 @@ constexpr size_t kContextTokens = 16;  ///< shown in front of a worst token
 
 struct Subject {
   std::string path;
+  std::optional<KvFormat> kv;
   LoadedModel loaded;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<SequenceRunner> runner;
@@ -31,6 +33,7 @@ struct Subject {
 
 Result<Subject> LoadSubject(const EngineConfig& config, Backend& backend) {
   Subject subject;
+  subject.kv = config.kv_cache_dtype;
   GALE_ASSIGN_OR_RETURN(subject.path, ResolveModel(config.model, config.load_format));
   GALE_ASSIGN_OR_RETURN(subject.tokenizer, Tokenizer::FromFolder(subject.path));
   const Numerics by_device =
@@ -213,8 +216,8 @@ Result<ModelComparison> CompareModels(const CompareOptions& options, std::string
   }
   const int max_tokens = static_cast<int>(std::min<size_t>(window, tokens.size()));
   for (Subject* subject : {&base, &other}) {
-    GALE_ASSIGN_OR_RETURN(subject->runner,
-                          SequenceRunner::Create(*backend, *subject->loaded.model, max_tokens));
+    GALE_ASSIGN_OR_RETURN(subject->runner, SequenceRunner::Create(*backend, *subject->loaded.model,
+                                                                  max_tokens, subject->kv));
   }
   const std::vector<TextWindow> windows =
       CutWindows(tokens.size(), static_cast<size_t>(window), static_cast<size_t>(stride));

@@ -31,15 +31,17 @@ SequenceRunner::SequenceRunner(Backend& backend, Model& model, int max_tokens)
       stream_(backend.CreateStream()) {}
 
 Result<std::unique_ptr<SequenceRunner>> SequenceRunner::Create(Backend& backend, Model& model,
-                                                               int max_tokens) {
+                                                               int max_tokens,
+                                                               std::optional<KvFormat> kv) {
   GALE_CHECK_LE(1, max_tokens);
   std::unique_ptr<SequenceRunner> runner(new SequenceRunner(backend, model, max_tokens));
-  GALE_RETURN_IF_ERROR(runner->Allocate());
+  GALE_RETURN_IF_ERROR(runner->Allocate(kv));
   return runner;
 }
 
-Status SequenceRunner::Allocate() {
-  for (const AttentionGroup& group : model_.attention_groups()) {
+Status SequenceRunner::Allocate(std::optional<KvFormat> kv) {
+  for (AttentionGroup& group : model_.attention_groups()) {
+    if (kv) group.spec.kv = *kv;
     GALE_RETURN_IF_ERROR(AddGroup(group.spec));
   }
   const auto allocate = [&](Buffer& buffer, size_t bytes) -> Status {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,10 +18,12 @@ namespace gale {
 /// logits.
 class SequenceRunner {
  public:
-  /// For sequences of at most `max_tokens`. `backend` and `model` outlive this.
+  /// For sequences of at most `max_tokens`; `kv`: what keys and values are stored as, if not as the
+  /// model computes. `backend` and `model` outlive this.
   /// Errors: kUnsupported when the device has no attention for the model, kResourceExhausted.
   static Result<std::unique_ptr<SequenceRunner>> Create(Backend& backend, Model& model,
-                                                        int max_tokens);
+                                                        int max_tokens,
+                                                        std::optional<KvFormat> kv = std::nullopt);
 
   /// Runs the layers over 1 to max_tokens tokens, chunk by chunk, and keeps their hidden states.
   Status Forward(std::span<const TokenId> tokens);
@@ -32,7 +35,7 @@ class SequenceRunner {
 
  private:
   SequenceRunner(Backend& backend, Model& model, int max_tokens);
-  Status Allocate();
+  Status Allocate(std::optional<KvFormat> kv);
   Status AddGroup(const AttentionSpec& spec);
   Status ForwardChunk(std::span<const TokenId> tokens, int begin);
   TensorView HiddenRows(int64_t begin, int64_t end) const;
