@@ -26,7 +26,6 @@ int PaddedLatentDim(int head_dim) {
 }
 
 bool HasKernel(const AttentionSpec& spec) {
-  if (IsQuantized(spec.kv)) return false;
   if (spec.kind != KvKind::kLatent) return spec.head_dim <= kDims.back();
   return spec.kv_heads == 1 && PaddedLatentDim(spec.head_dim) <= kMaxLatentDim &&
          spec.value_dim() <= kMaxLatentValueDim;
@@ -42,8 +41,7 @@ class TiledAttention final : public PagedAttention {
  public:
   TiledAttention(const AttentionSpec& spec, int padded_dim)
       : PagedAttention(spec, padded_dim),
-        on_tensor_cores_(spec.dtype == DType::kBf16 && spec.kv == KvFormat::kBf16 &&
-                         (!is_latent() || SuitsLatentKernel())) {}
+        on_tensor_cores_(spec.dtype == DType::kBf16 && SuitsTensorCores()) {}
 
   size_t PlanBytes(int max_tokens, int max_seqs) const override {
     const int64_t tiles = int64_t{max_tokens} * group_ / RowsPerItem() + max_seqs;
@@ -107,6 +105,10 @@ class TiledAttention final : public PagedAttention {
   }
 
  private:
+  bool SuitsTensorCores() const {
+    if (is_latent()) return spec_.kv == KvFormat::kBf16 && SuitsLatentKernel();
+    return spec_.kv != KvFormat::kF32;
+  }
   bool SuitsLatentKernel() const {
     constexpr int kAligned = 8;  // elements that fragment loads begin at
     return (spec_.head_dim - spec_.value_dim()) % kAligned == 0 &&
@@ -210,24 +212,24 @@ class TiledAttention final : public PagedAttention {
     using Tile = AttentionTile<kDim>;
     const bool any_whole = any_whole_ || batch_.fixed_launches;
     const size_t shared = Tile::kSharedBytes + (any_whole ? Tile::kTotalBytes : 0);
-    stream.Launch({Grid(), dim3(Tile::kThreads), shared}, AttentionMmaKernel<kDim>, params);
+    stream.Launch(
+        {Grid(), dim3(Tile::kThreads), shared},
+        IsQuantized(spec_.kv) ? AttentionMmaKernel<kDim, true> : AttentionMmaKernel<kDim, false>,
+        params);
   }
 
   template <int kMaxDim>
   void RunFma(CudaStream& stream, const AttentionParams& params) const {
     const LaunchShape shape{Grid(), dim3(kFmaWarps * kWarp)};
-    const bool f32_cache = spec_.kv == KvFormat::kF32;
-    if (spec_.dtype == DType::kBf16) {
-      stream.Launch(shape,
-                    f32_cache ? AttentionFmaKernel<bf16, float, kMaxDim>
-                              : AttentionFmaKernel<bf16, bf16, kMaxDim>,
-                    params);
-    } else {
-      stream.Launch(shape,
-                    f32_cache ? AttentionFmaKernel<float, float, kMaxDim>
-                              : AttentionFmaKernel<float, bf16, kMaxDim>,
-                    params);
-    }
+    spec_.dtype == DType::kBf16 ? stream.Launch(shape, FmaKernel<bf16, kMaxDim>(), params)
+                                : stream.Launch(shape, FmaKernel<float, kMaxDim>(), params);
+  }
+
+  template <class Q, int kMaxDim>
+  auto FmaKernel() const {
+    if (IsQuantized(spec_.kv)) return AttentionFmaKernel<Q, KvCode, kMaxDim>;
+    return spec_.kv == KvFormat::kF32 ? AttentionFmaKernel<Q, float, kMaxDim>
+                                      : AttentionFmaKernel<Q, bf16, kMaxDim>;
   }
 
   bool on_tensor_cores_;

@@ -36,21 +36,25 @@ struct DecodePlan {
 constexpr int kDecodeRows = 16;
 constexpr int kDecodePositions = 16;  // of a tile
 
-template <int kDim>
+template <int kDim, KvFormat kFormat>
 struct DecodeTile {
-  static constexpr int kWarps = kDim > 64 ? 4 : 8;
+  static constexpr bool kQuantized = IsQuantized(kFormat);
+  // Codes are more work a byte; registers set the bound.
+  static constexpr int kWarps = kDim > (kQuantized ? 128 : 64) ? 4 : 8;
   static constexpr int kCopyWarps = 2;
   static constexpr int kConsumers = kWarps * kWarp;
   static constexpr int kThreads = kConsumers + (kCopyWarps + 1) * kWarp;
-  static constexpr int kSlabs = kDim / 64;
-  static constexpr int kSlabBytes = kDecodePositions * kSwizzledRow;
-  static constexpr int kKeyBytes = kSlabs * kSlabBytes;
-  static constexpr int kStageBytes = 2 * kKeyBytes;
+  static constexpr int kRowBytes = static_cast<int>(KvRowBytes(kFormat, kDim));
+  static constexpr int kKeyBytes = kDecodePositions * kRowBytes;
+  static constexpr int kSlabs = kDim / 64;  // of bf16
+  static constexpr int kSlabBytes = kKeyBytes / kSlabs;
+  static constexpr int kStageBytes = kQuantized ? KvTileBytes(2, kRowBytes) : 2 * kKeyBytes;
   // Enough on its way to fill the time that memory takes. A multiple of kWarps and kCopyWarps: a
   // stage is always the same warps', which thus never mistake its parity.
-  static constexpr int kStages = ((kDim > 128 ? 128 : 96) << 10) / kStageBytes;
-  static constexpr int kPitch = kDim + 8;  // elements of a row of queries, or of sums to merge
-  static constexpr int kSegments = 2;      // whose queries are there or on their way
+  static constexpr int kStages = ((kRowBytes > 256 ? 128 : 96) << 10) / (2 * kKeyBytes);
+  static constexpr int kPitch = kDim + 8;                           // elements of a row of queries
+  static constexpr int kSumPitch = kQuantized ? kDim + 4 : kPitch;  // of sums to merge
+  static constexpr int kSegments = 2;  // whose queries are there or on their way
   static constexpr int kQueryElements = kDecodeRows * kPitch;
   static constexpr int kAlignment = 1024;
   static_assert(kStages % kWarps == 0 && kStages % kCopyWarps == 0);
@@ -58,7 +62,7 @@ struct DecodeTile {
   /// `rows`: the most that a sequence has.
   static constexpr size_t SharedBytes(int rows) {
     return kStages * kStageBytes + kSegments * kQueryElements * sizeof(bf16) +
-           static_cast<size_t>(kWarps * rows * kPitch) * sizeof(float) + kAlignment;
+           static_cast<size_t>(kWarps * rows * kSumPitch) * sizeof(float) + kAlignment;
   }
 };
 
@@ -129,9 +133,8 @@ class DecodeWalk {
 };
 
 /// What the block's warps share beside the tiles.
-template <int kDim>
+template <class Tile>
 struct DecodeShared {
-  using Tile = DecodeTile<kDim>;
   DecodeSegment segments[Tile::kSegments];
   int seq_lens[Tile::kSegments];
   float2 stats[Tile::kWarps][kDecodeRows];  // maximum and sum
@@ -159,11 +162,11 @@ struct DecodeBatch {
   int count = 0;  // tiles
   int number;     // of lane 0's tile in the block; those of others are kCopyWarps apart
   int block;      // the lane's; -1: none, to be copied as zeros
-  int row;        // of the map: of the tile's first key
+  int row;        // of the map: of the tile's first key; of a quantized cache, the tile's number
 };
 
 /// Lists every kCopyWarps-th tile of the block, from the warp's own on.
-template <int kDim>
+template <class Tile>
 class DecodeTileList {
  public:
   __device__ DecodeTileList(const AttentionParams& p, const DecodeWalk& walk, int warp)
@@ -172,7 +175,7 @@ class DecodeTileList {
   }
 
   __device__ DecodeBatch Next() {
-    constexpr int kStep = DecodeTile<kDim>::kCopyWarps;
+    constexpr int kStep = Tile::kCopyWarps;
     DecodeBatch batch;
     while (tile_ >= segment_.count) {
       begun_ += segment_.count;
@@ -191,7 +194,8 @@ class DecodeTileList {
     const bool valid = lane < batch.count && position < end_;
     const int32_t* table = p_.block_tables + segment_.of.sequence * p_.table_stride;
     batch.block = valid ? table[position >> p_.cache.block_shift] : -1;
-    batch.row = p_.MapRow(segment_.kv_head, position);
+    batch.row = Tile::kQuantized ? p_.TileNumber(segment_.kv_head, position)
+                                 : p_.MapRow(segment_.kv_head, position);
     tile_ += kWarp * kStep;
     return batch;
   }
@@ -207,14 +211,13 @@ class DecodeTileList {
   int end_ = 0;    // position
 };
 
-template <int kDim>
+template <class Tile>
 __device__ __forceinline__ void CopyDecodeTiles(const CUtensorMap& map, const AttentionParams& p,
                                                 const DecodeWalk& walk, int warp, uint8_t* stages,
-                                                DecodeShared<kDim>& shared) {
-  using Tile = DecodeTile<kDim>;
+                                                DecodeShared<Tile>& shared) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int value_rows = p.cache.kv_heads << p.cache.block_shift;
-  DecodeTileList<kDim> list(p, walk, warp);
+  DecodeTileList<Tile> list(p, walk, warp);
   // Plan and block table depend on no kernel, but seq_lens may.
   if (p.window > 0) WaitForPrerequisites();
   DecodeBatch batch = list.Next();
@@ -231,18 +234,26 @@ __device__ __forceinline__ void CopyDecodeTiles(const CUtensorMap& map, const At
       uint8_t* dst = stages + stage * Tile::kStageBytes;
       MbarrierWait(&shared.empty[stage], (number / Tile::kStages & 1) ^ 1);
       MbarrierArriveExpect(full, Tile::kStageBytes);
-      CopyBox(dst, map, {0, row, 0, block}, full, kEvictFirst);
-      CopyBox(dst + Tile::kKeyBytes, map, {0, row + value_rows, 0, block}, full, kEvictFirst);
+      if constexpr (Tile::kQuantized) {
+        // A block that is none may hold anything.
+        const bool is_block =
+            static_cast<unsigned>(block) < static_cast<unsigned>(p.cache.num_blocks);
+        const char* src = p.cache.blocks + (is_block ? block : 0) * p.cache.block_bytes +
+                          int64_t{row} * Tile::kStageBytes;
+        CopyBytes(dst, src, Tile::kStageBytes, full, kEvictFirst);
+      } else {
+        CopyBox(dst, map, {0, row, 0, block}, full, kEvictFirst);
+        CopyBox(dst + Tile::kKeyBytes, map, {0, row + value_rows, 0, block}, full, kEvictFirst);
+      }
     }
     batch = next;
   }
 }
 
 /// Copies the queries of each segment, and says which it is; a warp.
-template <int kDim>
+template <int kDim, class Tile>
 __device__ __forceinline__ void CopyDecodeQueries(const AttentionParams& p, DecodeWalk walk,
-                                                  bf16* queries, DecodeShared<kDim>& shared) {
-  using Tile = DecodeTile<kDim>;
+                                                  bf16* queries, DecodeShared<Tile>& shared) {
   constexpr int kVectors = kDim / 8;  // 16 bytes each
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   DecodeSegment segment;
@@ -267,9 +278,16 @@ __device__ __forceinline__ void CopyDecodeQueries(const AttentionParams& p, Deco
   }
 }
 
-/// A pair's rows as a warp has them: lane (g, t) has rows g and g + 8.
+/// A pair's rows as a warp has them: queries, and what has been summed up. Those of quantized
+/// caches are in attention_decode_quantized.cuh.
+template <int kDim, KvFormat kFormat, int kRows>
+struct DecodeRows;
+
+/// Lane (g, t) has rows g and g + 8.
 template <int kDim>
-struct DecodeRows {
+struct DecodeRows<kDim, KvFormat::kBf16, kDecodeRows> {
+  using Tile = DecodeTile<kDim, KvFormat::kBf16>;
+
   uint32_t q[kDim / 16][4];
   float acc[kDim / 8][4] = {};
   float max[2] = {-INFINITY, -INFINITY};  // of scores * log2 e
@@ -284,7 +302,7 @@ struct DecodeRows {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
-      LoadMatrices(q[k], queries + lane % 16 * DecodeTile<kDim>::kPitch + k * 16 + lane / 16 * 8);
+      LoadMatrices(q[k], queries + lane % 16 * Tile::kPitch + k * 16 + lane / 16 * 8);
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -297,9 +315,8 @@ struct DecodeRows {
   }
 
   /// Takes a tile that begins at position `begin`.
-  __device__ __forceinline__ void Add(const AttentionParams& p, const uint8_t* keys,
-                                      const uint8_t* values, int begin) {
-    using Tile = DecodeTile<kDim>;
+  __device__ __forceinline__ void Add(const AttentionParams& p, const uint8_t* keys, int begin) {
+    const uint8_t* values = keys + Tile::kKeyBytes;
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const int t = lane % 4;
     float scores[2][4] = {};
@@ -375,7 +392,7 @@ struct DecodeRows {
     }
   }
 
-  /// Leaves `rows` rows to be merged: rows of kPitch sums, and stats.
+  /// Leaves `rows` rows to be merged: rows of kSumPitch sums, and stats.
   __device__ __forceinline__ void Leave(float* sums, float2* stats, int rows) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
@@ -385,7 +402,7 @@ struct DecodeRows {
       const int row = lane / 4 + h * 8;
       if (row >= rows) continue;
       if (lane % 4 == 0) stats[row] = {max[h], sum[h]};
-      float* dst = sums + row * DecodeTile<kDim>::kPitch + lane % 4 * 2;
+      float* dst = sums + row * Tile::kSumPitch + lane % 4 * 2;
 #pragma unroll
       for (int f = 0; f < kDim / 8; ++f) {
         *reinterpret_cast<float2*>(dst + f * 8) = {acc[f][2 * h], acc[f][2 * h + 1]};
@@ -400,11 +417,10 @@ __device__ __forceinline__ int64_t DecodePartial(int block, bool begins_pair, in
   return int64_t{2 * block + (begins_pair ? 1 : 0)} * kDecodeRows + row;
 }
 
-template <int kDim>
+template <int kDim, KvFormat kFormat, int kRows, class Tile>
 __device__ __forceinline__ void ConsumeDecodeTiles(const AttentionParams& p, const DecodeWalk& walk,
                                                    const uint8_t* stages, const bf16* queries,
-                                                   float* sums, DecodeShared<kDim>& shared) {
-  using Tile = DecodeTile<kDim>;
+                                                   float* sums, DecodeShared<Tile>& shared) {
   constexpr int kBarrier = 1;
   constexpr int kQuads = kDim / 4;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -416,7 +432,7 @@ __device__ __forceinline__ void ConsumeDecodeTiles(const AttentionParams& p, con
     MbarrierWait(&shared.segment_full[slot], n / Tile::kSegments & 1);
     const DecodeSegment segment = shared.segments[slot];
     const int seq_len = shared.seq_lens[slot];
-    DecodeRows<kDim> of(p, queries + slot * Tile::kQueryElements, segment, seq_len);
+    DecodeRows<kDim, kFormat, kRows> of(p, queries + slot * Tile::kQueryElements, segment, seq_len);
     __syncwarp();
     if (is_lane_0) MbarrierArrive(&shared.segment_empty[slot]);
     const int first =
@@ -425,8 +441,7 @@ __device__ __forceinline__ void ConsumeDecodeTiles(const AttentionParams& p, con
          i += Tile::kWarps) {
       const int stage = (begun + i) % Tile::kStages;
       MbarrierWait(&shared.full[stage], (begun + i) / Tile::kStages & 1);
-      const uint8_t* keys = stages + stage * Tile::kStageBytes;
-      of.Add(p, keys, keys + Tile::kKeyBytes, (first + i) * kDecodePositions);
+      of.Add(p, stages + stage * Tile::kStageBytes, (first + i) * kDecodePositions);
       __syncwarp();
       if (is_lane_0) MbarrierArrive(&shared.empty[stage]);
     }
@@ -434,7 +449,7 @@ __device__ __forceinline__ void ConsumeDecodeTiles(const AttentionParams& p, con
 
     const int rows = segment.of.num_tokens * p.group;
     NamedBarrierSync(kBarrier, Tile::kConsumers);  // the last merge has been read
-    of.Leave(sums + warp * rows * Tile::kPitch, shared.stats[warp], rows);
+    of.Leave(sums + warp * rows * Tile::kSumPitch, shared.stats[warp], rows);
     NamedBarrierSync(kBarrier, Tile::kConsumers);
     const bool is_whole = segment.IsWhole();
     for (int i = static_cast<int>(threadIdx.x); i < rows * kQuads; i += Tile::kConsumers) {
@@ -444,7 +459,7 @@ __device__ __forceinline__ void ConsumeDecodeTiles(const AttentionParams& p, con
           is_whole ? p.Sink(segment.kv_head, row) : -INFINITY, Tile::kWarps,
           [&](int w) { return shared.stats[w][row]; },
           [&](int w) {
-            return *reinterpret_cast<const float4*>(sums + (w * rows + row) * Tile::kPitch + d);
+            return *reinterpret_cast<const float4*>(sums + (w * rows + row) * Tile::kSumPitch + d);
           });
       if (is_whole) {
         StoreQuad(p, p.OutRow(segment.of.first_token, segment.kv_head, row), d, total);
@@ -468,18 +483,18 @@ __device__ __forceinline__ void ConsumeDecodeTiles(const AttentionParams& p, con
 
 #endif
 
-/// The map: [block][slab][row of keys or values][64] in boxes of all slabs of 16 rows.
-/// Blocks: one for each SM.
-/// Cost: keys and values of all sequences read once.
-template <int kDim>
-__global__ void __launch_bounds__(DecodeTile<kDim>::kThreads, 1)
+/// The map: [block][slab][row of keys or values][64] in boxes of all slabs of 16 rows; of bf16
+/// only. Blocks: one for each SM. kRows: the most that a sequence has. Cost: keys and values of all
+/// sequences read once.
+template <int kDim, KvFormat kFormat, int kRows>
+__global__ void __launch_bounds__(DecodeTile<kDim, kFormat>::kThreads, 1)
     AttentionDecodeKernel(const __grid_constant__ CUtensorMap map,
                           const __grid_constant__ AttentionParams p,
                           const __grid_constant__ DecodePlan plan) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  using Tile = DecodeTile<kDim>;
+  using Tile = DecodeTile<kDim, kFormat>;
   extern __shared__ uint8_t shared_memory[];
-  __shared__ DecodeShared<kDim> shared;
+  __shared__ DecodeShared<Tile> shared;
   uint8_t* stages = shared_memory + (-SharedAddress(shared_memory) & (Tile::kAlignment - 1));
   auto* queries = reinterpret_cast<bf16*>(stages + Tile::kStages * Tile::kStageBytes);
   auto* sums = reinterpret_cast<float*>(queries + Tile::kSegments * Tile::kQueryElements);
@@ -490,14 +505,35 @@ __global__ void __launch_bounds__(DecodeTile<kDim>::kThreads, 1)
   const int warp = static_cast<int>(threadIdx.x) / kWarp - Tile::kWarps;
   if (warp < 0) {
     WaitForPrerequisites();
-    ConsumeDecodeTiles<kDim>(p, walk, stages, queries, sums, shared);
+    ConsumeDecodeTiles<kDim, kFormat, kRows>(p, walk, stages, queries, sums, shared);
   } else if (warp < Tile::kCopyWarps) {
-    CopyDecodeTiles<kDim>(map, p, walk, warp, stages, shared);
+    CopyDecodeTiles(map, p, walk, warp, stages, shared);
   } else {
     WaitForPrerequisites();
     CopyDecodeQueries<kDim>(p, walk, queries, shared);
   }
 #endif
 }
+
+/// A kernel and how it is launched.
+struct DecodeKernel {
+  void (*function)(CUtensorMap, AttentionParams, DecodePlan);
+  unsigned threads;
+  size_t shared_bytes;
+};
+
+/// `rows`: the most that a sequence has.
+template <int kDim, KvFormat kFormat>
+DecodeKernel DecodeKernelOf(int rows) {
+  using Tile = DecodeTile<kDim, kFormat>;
+  // bf16 rows fill a product's rows anyway; codes have columns, in eights.
+  constexpr int kFew = Tile::kQuantized ? 8 : kDecodeRows;
+  return {rows <= kFew ? AttentionDecodeKernel<kDim, kFormat, kFew>
+                       : AttentionDecodeKernel<kDim, kFormat, kDecodeRows>,
+          Tile::kThreads, Tile::SharedBytes(rows)};
+}
+
+/// The same for a quantized cache; in attention_decode_quantized.cu.
+DecodeKernel QuantizedDecodeKernel(KvFormat format, int dim, int rows);
 
 }  // namespace gale::cuda

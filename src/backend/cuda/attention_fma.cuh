@@ -13,6 +13,38 @@ constexpr int kFmaRows = 64;  // of an item
 constexpr int kMaxHeadDim = 256;
 constexpr int kMaxLatentDim = 576;
 
+/// A cached key, or value, of kv_head at `position`, as a row of f32.
+template <class Kv>
+struct CachedElements {
+  const Kv* row;
+
+  __device__ __forceinline__ CachedElements(const AttentionParams& p, const int32_t* table,
+                                            int kv_head, int position, bool is_value)
+      : row(p.CachedRow<Kv>(table, kv_head, position) + (is_value ? p.ValuesOffset() : 0)) {}
+  __device__ __forceinline__ float operator[](int d) const { return ToF32(row[d]); }
+};
+
+/// The same of a quantized cache.
+struct KvCode {};
+template <>
+struct CachedElements<KvCode> {
+  KvFormat format;
+  KvRow row;
+  KvScale scale;
+  int first;
+
+  __device__ __forceinline__ CachedElements(const AttentionParams& p, const int32_t* table,
+                                            int kv_head, int position, bool is_value)
+      : format(p.cache.format) {
+    row = p.CachedKvRow(table, is_value ? p.ValueHead(kv_head) : kv_head, position);
+    scale = UnpackScale(format, *row.scale);
+    first = is_value ? p.cache.head_dim - p.cache.value_dim : 0;  // of a latent cache: in its key
+  }
+  __device__ __forceinline__ float operator[](int d) const {
+    return KvElement(format, row, scale, first + d);
+  }
+};
+
 /// One item, which has all chunks, for one kv head, by the whole block.
 template <class Q, class Kv, int kMaxDim>
 __device__ void AttendInF32(const AttentionParams& p, const AttentionItem& item, int kv_head,
@@ -41,9 +73,9 @@ __device__ void AttendInF32(const AttentionParams& p, const AttentionItem& item,
       const int at = tile * kWarp + lane;
       float score = -INFINITY;
       if (at >= visible && at <= position) {
-        const Kv* key = p.CachedRow<Kv>(table, kv_head, at);
+        const CachedElements<Kv> key(p, table, kv_head, at, false);
         score = 0;
-        for (int d = 0; d < head_dim; ++d) score = fmaf(q[d], ToF32(key[d]), score);
+        for (int d = 0; d < head_dim; ++d) score = fmaf(q[d], key[d], score);
         score = p.Score(score);
       }
       float merged = fmaxf(max, score);
@@ -61,11 +93,11 @@ __device__ void AttendInF32(const AttentionParams& p, const AttentionItem& item,
       const int last = min(position - tile * kWarp, kWarp - 1);
       for (int j = first; j <= last; ++j) {
         const float w = __shfl_sync(~0U, weight, j);
-        const Kv* value = p.CachedRow<Kv>(table, kv_head, tile * kWarp + j) + p.ValuesOffset();
+        const CachedElements<Kv> value(p, table, kv_head, tile * kWarp + j, true);
 #pragma unroll
         for (int i = 0; i < kMaxDim / kWarp; ++i) {
           const int d = lane + i * kWarp;
-          if (d < p.cache.value_dim) acc[i] = fmaf(w, ToF32(value[d]), acc[i]);
+          if (d < p.cache.value_dim) acc[i] = fmaf(w, value[d], acc[i]);
         }
       }
     }

@@ -55,6 +55,7 @@ class HopperAttention final : public PagedAttention {
 
   void BindCache(const KvCacheView& cache) override {
     PagedAttention::BindCache(cache);
+    if (IsQuantized(spec_.kv)) return;
     const int slabs = layout_.padded_dim / 64;
     const auto row_bytes = static_cast<cuuint64_t>(layout_.padded_dim) * sizeof(bf16);
     const std::array<cuuint64_t, 4> dims = {
@@ -261,6 +262,11 @@ class HopperAttention final : public PagedAttention {
     return scratch != nullptr;
   }
 
+  /// Of a tile of codes in the shared memory of the kernel for many rows.
+  int RawSlotBytes() const {
+    return KvTileBytes(2, static_cast<int>(KvRowBytes(spec_.kv, layout_.padded_dim)));
+  }
+
   template <class T>
   T* InPlan(size_t offset) const {
     return reinterpret_cast<T*>(DevicePlan() + offset);
@@ -279,18 +285,24 @@ class HopperAttention final : public PagedAttention {
       params.chunk_counters = InPlan<int32_t>(layout.part_counters);
       const WgmmaPlan plan{InPlan<int32_t>(layout.first_work), InPlan<int32_t>(layout.work),
                            InPlan<RowTile>(layout.tiles)};
-      stream.Launch({dim3(blocks), dim3(Tile::kThreads), Tile::kSharedBytes},
-                    AttentionWgmmaKernel<kDim>, tile_map_, params, plan);
+      const int raw_bytes = IsQuantized(spec_.kv) ? Tile::kRawSlots * RawSlotBytes() : 0;
+      stream.Launch(
+          {dim3(blocks), dim3(Tile::kThreads), static_cast<size_t>(Tile::kSharedBytes + raw_bytes)},
+          IsQuantized(spec_.kv) ? AttentionWgmmaKernel<kDim, true>
+                                : AttentionWgmmaKernel<kDim, false>,
+          tile_map_, params, plan);
     }
     if (batch_.fixed_launches ? HasFixedDecode() : decode_tiles_ > 0) {
-      using Tile = DecodeTile<kDim>;
       if (!SetPartials(stream, int64_t{2} * blocks * kDecodeRows, &params)) return;
       params.chunk_counters = InPlan<int32_t>(layout.decode_counters);
       const DecodePlan plan{InPlan<DecodeHeader>(0),
                             InPlan<DecodeSequence>(layout.decode_sequences)};
       const int rows = batch_.fixed_launches ? group_ : decode_rows_;
-      stream.Launch({dim3(blocks), dim3(Tile::kThreads), Tile::SharedBytes(rows)},
-                    AttentionDecodeKernel<kDim>, decode_map_, params, plan);
+      const DecodeKernel kernel = IsQuantized(spec_.kv)
+                                      ? QuantizedDecodeKernel(spec_.kv, kDim, rows)
+                                      : DecodeKernelOf<kDim, KvFormat::kBf16>(rows);
+      stream.Launch({dim3(blocks), dim3(kernel.threads), kernel.shared_bytes}, kernel.function,
+                    decode_map_, params, plan);
     }
   }
 
@@ -308,7 +320,7 @@ class HopperAttention final : public PagedAttention {
 
 bool SuitsHopperAttention(const AttentionSpec& spec, int padded_dim) {
   return spec.numerics == Numerics::kFast && spec.kind != KvKind::kLatent &&
-         spec.dtype == DType::kBf16 && spec.kv == KvFormat::kBf16 && spec.scale > 0 &&
+         spec.dtype == DType::kBf16 && spec.kv != KvFormat::kF32 && spec.scale > 0 &&
          (padded_dim == 64 || padded_dim == 128 || padded_dim == 256) &&
          spec.q_heads / spec.kv_heads <= kDecodeRows && Limits().major == 9 && HasTensorMaps();
 }

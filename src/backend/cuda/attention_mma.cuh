@@ -1,5 +1,6 @@
-// Paged attention of bf16 queries over a bf16 cache on the tensor cores, for sm_80 and up: online
-// softmax in f32 over tiles of cached positions.
+// Paged attention of bf16 queries over a bf16 or quantized cache on the tensor cores, for sm_80 and
+// up: online softmax in f32 over tiles of cached positions. What is quantized becomes bf16 on its
+// way into shared memory.
 //
 // The query tokens of a sequence and the heads of one kv head's group are packed into rows,
 // row = token * group + head. A warp has 16 rows. Tiles and chunks of kChunk positions are cut at
@@ -10,6 +11,7 @@
 #pragma once
 
 #include "backend/cuda/element.cuh"
+#include "backend/cuda/kv_codes.cuh"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/ptx.cuh"
 #include "backend/cuda/tile.cuh"
@@ -116,6 +118,20 @@ struct AttentionParams {
     return (layer * cache.rows_per_token + kv_head) * block_tokens +
            (position & (block_tokens - 1));
   }
+  /// Of a quantized cache: which tile of a block a position is in.
+  __device__ __forceinline__ int TileNumber(int kv_head, int position) const {
+    const int offset = position & ((1 << cache.block_shift) - 1);
+    return (((layer * cache.kv_heads + kv_head) << cache.block_shift) + offset) / kKvTile;
+  }
+  /// Of a quantized cache: `head` is a kv head, for values that of ValueHead.
+  __device__ __forceinline__ KvRow CachedKvRow(const int32_t* table, int head, int position) const {
+    const int offset = position & ((1 << cache.block_shift) - 1);
+    return KvRowAt(cache, table[position >> cache.block_shift], layer, head, offset);
+  }
+  /// A latent cache has both in one row.
+  __device__ __forceinline__ int ValueHead(int kv_head) const {
+    return kv_head + cache.rows_per_token - cache.kv_heads;
+  }
   /// Keys of `kv_head` at `position`; values are values_offset elements on.
   template <class T>
   __device__ __forceinline__ const T* CachedRow(const int32_t* table, int kv_head,
@@ -217,8 +233,33 @@ __device__ __forceinline__ void MergeChunks(const AttentionParams& p, const Atte
   }
 }
 
+/// Keys and then values of a tile of a quantized cache to shared memory; zeros where nobody sees
+/// them. By the whole block.
+template <int kDim, KvFormat kFormat>
+__device__ __forceinline__ void CopyDequantized(const AttentionParams& p, const int32_t* table,
+                                                int kv_head, int tile, int seen_begin, int seen_end,
+                                                bf16* dst) {
+  using Tile = AttentionTile<kDim>;
+  constexpr int kUnits = kDim / kKvUnit;
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * Tile::kPositions * kUnits;
+       i += Tile::kThreads) {
+    const int row = i / kUnits;
+    const int position = tile * Tile::kPositions + row % Tile::kPositions;
+    uint4 elements[2] = {};
+    if (position >= seen_begin && position < seen_end) {
+      const int head = row < Tile::kPositions ? kv_head : p.ValueHead(kv_head);
+      KvUnit<kFormat> unit;
+      unit.Load(p.CachedKvRow(table, head, position), i % kUnits);
+      unit.Dequantize(elements);
+    }
+    auto* out = reinterpret_cast<uint4*>(dst + row * Tile::kPitch + i % kUnits * kKvUnit);
+    out[0] = elements[0];
+    out[1] = elements[1];
+  }
+}
+
 /// One item for one kv head, by the whole block.
-template <int kDim>
+template <int kDim, bool kQuantized>
 __device__ __forceinline__ void Attend(const AttentionParams& p, const AttentionItem& item,
                                        int kv_head, bf16* shared) {
   using Tile = AttentionTile<kDim>;
@@ -253,15 +294,22 @@ __device__ __forceinline__ void Attend(const AttentionParams& p, const Attention
 
   const auto copy_tile = [&](int tile, int stage) {
     bf16* dst = kv + stage * 2 * Tile::kKvElements;
-    for (int i = threadIdx.x; i < kPositions * kVectors; i += Tile::kThreads) {
-      const int position = tile * kPositions + i / kVectors;
-      const int column = i % kVectors * 8;
-      // What nobody sees may be anything, even NaN; as zeros it adds nothing.
-      const bool valid = position >= seen_begin && position < seen_end;
-      const bf16* row = p.CachedRow<bf16>(table, kv_head, valid ? position : seen_begin) + column;
-      const int at = i / kVectors * Tile::kPitch + column;
-      CopyAsync16OrZero(dst + at, row, valid);
-      CopyAsync16OrZero(dst + Tile::kKvElements + at, row + p.ValuesOffset(), valid);
+    if constexpr (kQuantized) {
+      WithFormat(p.cache.format, [&](auto format) {
+        CopyDequantized<kDim, decltype(format)::value>(p, table, kv_head, tile, seen_begin,
+                                                       seen_end, dst);
+      });
+    } else {
+      for (int i = threadIdx.x; i < kPositions * kVectors; i += Tile::kThreads) {
+        const int position = tile * kPositions + i / kVectors;
+        const int column = i % kVectors * 8;
+        // What nobody sees may be anything, even NaN; as zeros it adds nothing.
+        const bool valid = position >= seen_begin && position < seen_end;
+        const bf16* row = p.CachedRow<bf16>(table, kv_head, valid ? position : seen_begin) + column;
+        const int at = i / kVectors * Tile::kPitch + column;
+        CopyAsync16OrZero(dst + at, row, valid);
+        CopyAsync16OrZero(dst + Tile::kKvElements + at, row + p.ValuesOffset(), valid);
+      }
     }
   };
   const int first_tile = begin / kPositions;
@@ -463,7 +511,7 @@ __device__ __forceinline__ void Attend(const AttentionParams& p, const Attention
   }
 }
 
-template <int kDim>
+template <int kDim, bool kQuantized>
 __global__ void __launch_bounds__(AttentionTile<kDim>::kThreads)
     AttentionMmaKernel(AttentionParams p) {
   extern __shared__ __align__(128) bf16 shared[];
@@ -473,7 +521,7 @@ __global__ void __launch_bounds__(AttentionTile<kDim>::kThreads)
   for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
     const AttentionItem item = p.items[i];
     const int kv_head = static_cast<int>(blockIdx.y);
-    Attend<kDim>(p, item, kv_head, shared);
+    Attend<kDim, kQuantized>(p, item, kv_head, shared);
     if (item.chunk >= 0 && FinishesLastChunk(p, item, kv_head)) MergeChunks(p, item, kv_head);
     __syncthreads();  // before the next item's queries
   }

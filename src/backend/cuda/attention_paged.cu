@@ -4,6 +4,7 @@
 
 #include "backend/cuda/attention_mma.cuh"
 #include "backend/cuda/attention_paged.h"
+#include "backend/cuda/kv_codes.cuh"
 #include "backend/op_checks.h"
 
 namespace gale::cuda {
@@ -38,6 +39,26 @@ __global__ void WriteKvKernel(const T* k, int64_t k_stride, int64_t k_head_strid
   }
 }
 
+/// The same of a quantized cache. Blocks: a token each, whose warps take its rows in turn.
+template <class T>
+__global__ void WriteCodesKernel(const T* k, int64_t k_stride, int64_t k_head_stride, const T* v,
+                                 int64_t v_stride, int64_t v_head_stride, const int32_t* slots,
+                                 KvLayout cache, int layer) {
+  LaunchDependents();
+  WaitForPrerequisites();
+  const int64_t token = blockIdx.x;
+  const int32_t slot = slots[token];
+  if (slot < 0) return;
+  const int offset = slot & ((1 << cache.block_shift) - 1);
+  for (int head = static_cast<int>(threadIdx.x) / kWarp; head < cache.rows_per_token;
+       head += kThreads / kWarp) {
+    const T* row = head < cache.kv_heads
+                       ? k + token * k_stride + head * k_head_stride
+                       : v + token * v_stride + (head - cache.kv_heads) * v_head_stride;
+    WriteKvRow(cache, KvRowAt(cache, slot >> cache.block_shift, layer, head, offset), row);
+  }
+}
+
 }  // namespace
 
 PagedAttention::PagedAttention(const AttentionSpec& spec, int padded_dim)
@@ -69,12 +90,16 @@ void PagedAttention::BindCache(const KvCacheView& cache) {
   layout_.blocks = static_cast<char*>(cache.blocks.data);
   layout_.block_bytes = cache.blocks.strides[0];
   layout_.block_shift = std::countr_zero(static_cast<unsigned>(cache.block_tokens));
+  layout_.num_blocks = static_cast<int>(cache.blocks.dim(0));
 }
 
-template <class T, class Kv>
+template <class T>
 void PagedAttention::Write(Stream& stream, const KvWriteArgs& args) const {
-  AsCuda(stream).Launch({dim3(static_cast<unsigned>(args.k.dim(0))), dim3(kThreads)},
-                        WriteKvKernel<T, Kv>, args.k.As<T>(), args.k.strides[0], args.k.strides[1],
+  const auto kernel = IsQuantized(spec_.kv)        ? WriteCodesKernel<T>
+                      : spec_.kv == KvFormat::kF32 ? WriteKvKernel<T, float>
+                                                   : WriteKvKernel<T, bf16>;
+  AsCuda(stream).Launch({dim3(static_cast<unsigned>(args.k.dim(0))), dim3(kThreads)}, kernel,
+                        args.k.As<T>(), args.k.strides[0], args.k.strides[1],
                         args.v ? args.v.As<T>() : nullptr, args.v.strides[0], args.v.strides[1],
                         args.slot_mapping.As<int32_t>(), layout_, args.layer);
 }
@@ -87,12 +112,7 @@ void PagedAttention::WriteKv(Stream& stream, const KvWriteArgs& args) {
     CheckArray(args.v, args.k.dtype, {tokens, spec_.kv_heads, spec_.head_dim});
   }
   CheckArray(args.slot_mapping, DType::kI32, {tokens});
-  const bool f32_cache = spec_.kv == KvFormat::kF32;
-  if (args.k.dtype == DType::kF32) {
-    f32_cache ? Write<float, float>(stream, args) : Write<float, bf16>(stream, args);
-  } else {
-    f32_cache ? Write<bf16, float>(stream, args) : Write<bf16, bf16>(stream, args);
-  }
+  args.k.dtype == DType::kF32 ? Write<float>(stream, args) : Write<bf16>(stream, args);
 }
 
 void PagedAttention::Begin(const AttentionBatch& batch) {

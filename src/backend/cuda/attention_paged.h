@@ -48,7 +48,7 @@ class PagedAttention : public CudaAttention {
   AttentionBatch batch_;
 
  private:
-  template <class T, class Kv>
+  template <class T>
   void Write(Stream& stream, const KvWriteArgs& args) const;
 };
 

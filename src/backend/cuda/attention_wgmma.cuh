@@ -1,239 +1,18 @@
 // Paged attention of many rows on Hopper. A block takes tiles of 128 rows by one kv head in turn:
-// one warp brings keys by tensor copies, one values, two bring queries, and two warp groups
-// multiply. Each has 64 rows, and while one makes its softmax the other has the matrix units (as in
-// FlashAttention-3, arXiv:2407.08608).
+// one warp brings keys by tensor copies, one values, two bring queries (or all four bring all,
+// where keys and values become bf16 on the way), and two warp groups multiply. Each has 64 rows,
+// and while one makes its softmax the other has the matrix units (as in FlashAttention-3,
+// arXiv:2407.08608).
 //
 // Rows are packed as in attention_mma.cuh: row = token * group + head. Tiles of positions are taken
 // in descending order, so that the masked ones come first.
 #pragma once
 
-#include "backend/cuda/attention_hopper.cuh"
+#include "backend/cuda/attention_wgmma_copy.cuh"
 
 namespace gale::cuda {
 
-/// Up to 128 rows of one sequence, or what one of num_parts equal parts of the positions that they
-/// see adds to them.
-struct RowTile {
-  int32_t sequence;
-  int32_t first_token;  // of the sequence, in the step
-  int32_t num_tokens;   // of the sequence, in this step
-  int32_t first_row;
-  int32_t part;
-  int32_t num_parts;
-  int32_t first_partial;  // tile of partial rows of part i, kv head h: this + i * kv_heads + h
-  int32_t counter;        // which kv_heads of chunk_counters count the parts that are done
-};
-
-/// Block b has work[first_work[b]] to work[first_work[b + 1]], a tile for one kv head each:
-/// tile * kv_heads + kv head.
-struct WgmmaPlan {
-  const int32_t* first_work;
-  const int32_t* work;
-  const RowTile* tiles;
-};
-
-template <int kDim>
-struct WgmmaAttention {
-  static constexpr int kGroups = 2;
-  static constexpr int kGroupRows = 64;
-  static constexpr int kRows = kGroups * kGroupRows;
-  static constexpr int kPositions = kDim > 128 ? 64 : 128;  // of a tile
-  static constexpr int kSlabs = kDim / 64;
-  static constexpr int kStages = 2;
-  static constexpr int kQueryBuffers = kDim > 128 ? 1 : 2;
-  static constexpr int kQuerySlab = kRows * kSwizzledRow;
-  static constexpr int kQueryBytes = kSlabs * kQuerySlab;
-  static constexpr int kTileSlab = kPositions * kSwizzledRow;
-  static constexpr int kTileBytes = kSlabs * kTileSlab;
-  static constexpr int kAlignment = 1024;
-  static constexpr int kSharedBytes =
-      kQueryBuffers * kQueryBytes + 2 * kStages * kTileBytes + kAlignment;
-  static constexpr int kConsumers = kGroups * 128;
-  static constexpr int kThreads = kConsumers + 128;
-  static constexpr int kQueryWarps = 2;
-};
-
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-
-struct TileSpan {
-  int begin;
-  int end;
-};
-
-/// A tile of rows for one kv head, and where its sequence stands.
-struct AttentionWork {
-  RowTile tile;
-  int kv_head;
-  int first_position;  // of the step
-
-  __device__ int Rows(const AttentionParams& p, int limit) const {
-    return min(limit, tile.num_tokens * p.group - tile.first_row);
-  }
-  __device__ int Position(const AttentionParams& p, int row) const {
-    return first_position + (tile.first_row + row) / p.group;
-  }
-  /// Tiles of positions that some row sees, of this part.
-  template <int kDim>
-  __device__ __forceinline__ TileSpan Seen(const AttentionParams& p) const {
-    using Tile = WgmmaAttention<kDim>;
-    const int first = p.FirstVisible(Position(p, 0)) / Tile::kPositions;
-    const int last = Position(p, Rows(p, Tile::kRows) - 1);
-    const int count = last < 0 ? 0 : last / Tile::kPositions + 1 - first;
-    if (tile.num_parts == 1) return {first, first + count};
-    return {first + count * tile.part / tile.num_parts,
-            first + count * (tile.part + 1) / tile.num_parts};
-  }
-};
-
-/// Goes over a block's work; the next one is always on its way.
-class WorkWalk {
- public:
-  __device__ WorkWalk(const AttentionParams& p, const WgmmaPlan& plan)
-      : p_(p),
-        plan_(plan),
-        at_(plan.first_work[blockIdx.x]),
-        end_(plan.first_work[blockIdx.x + 1]) {
-    Fetch();
-  }
-  __device__ bool Next(AttentionWork* work) {
-    if (at_ > end_) return false;
-    *work = next_;
-    Fetch();
-    return true;
-  }
-
- private:
-  __device__ void Fetch() {
-    if (at_ < end_) {
-      const int work = plan_.work[at_];
-      next_.tile = plan_.tiles[work / p_.cache.kv_heads];
-      next_.kv_head = work % p_.cache.kv_heads;
-      next_.first_position = p_.seq_lens[next_.tile.sequence] - next_.tile.num_tokens;
-    }
-    ++at_;
-  }
-
-  const AttentionParams& p_;
-  const WgmmaPlan& plan_;
-  int at_;  // after the next one
-  int end_;
-  AttentionWork next_;
-};
-
-/// What the block's warps share beside the tiles.
-template <int kDim>
-struct WgmmaShared {
-  using Tile = WgmmaAttention<kDim>;
-  AttentionWork work[Tile::kQueryBuffers];  // whose queries these are
-  int is_last;
-  uint64_t q_full[Tile::kQueryBuffers];
-  uint64_t q_empty[Tile::kQueryBuffers];
-  uint64_t k_full[Tile::kStages];
-  uint64_t k_empty[Tile::kStages];
-  uint64_t v_full[Tile::kStages];
-  uint64_t v_empty[Tile::kStages];
-
-  __device__ void Init() {
-    constexpr int kConsumerWarps = Tile::kConsumers / kWarp;
-    for (int i = 0; i < Tile::kQueryBuffers; ++i) {
-      MbarrierInit(&q_full[i], Tile::kQueryWarps);
-      MbarrierInit(&q_empty[i], kConsumerWarps);
-    }
-    for (int i = 0; i < Tile::kStages; ++i) {
-      MbarrierInit(&k_full[i], 1);
-      MbarrierInit(&k_empty[i], kConsumerWarps);
-      MbarrierInit(&v_full[i], 1);
-      MbarrierInit(&v_empty[i], kConsumerWarps);
-    }
-    FenceBarrierInit();
-  }
-};
-
-/// Copies keys, or values, which are value_rows rows further on in the map, of each work; a warp,
-/// whose lanes have a piece of a tile each, no longer than a block of the cache.
-template <int kDim>
-__device__ __forceinline__ void CopyTiles(const CUtensorMap& map, const AttentionParams& p,
-                                          WorkWalk walk, int value_rows, uint8_t* tiles,
-                                          uint64_t* full, uint64_t* empty) {
-  using Tile = WgmmaAttention<kDim>;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int piece = min(1 << p.cache.block_shift, Tile::kPositions);
-  const int begin = lane * piece;  // in a tile
-  AttentionWork work;
-  TileSpan span{0, 0};
-  int at = -1;  // the tile of positions that comes next, and where the lane's piece of it lies
-  int block;
-  int row;
-  const auto fetch = [&] {
-    for (--at; at < span.begin; at = span.end - 1) {
-      if (!walk.Next(&work)) return false;
-      span = work.Seen<kDim>(p);
-    }
-    const int position = at * Tile::kPositions + begin;
-    // Blocks that hold nothing visible have no entry; they are copied as zeros.
-    const bool valid = begin < Tile::kPositions &&
-                       position < work.first_position + work.tile.num_tokens &&
-                       position + piece > p.FirstVisible(work.Position(p, 0));
-    const int32_t* table = p.block_tables + work.tile.sequence * p.table_stride;
-    block = valid ? table[position >> p.cache.block_shift] : -1;
-    row = p.MapRow(work.kv_head, position) + value_rows;
-    return true;
-  };
-  Ring<Tile::kStages> ring;
-  for (bool more = fetch(); more;) {
-    const int now_block = block;
-    const int now_row = row;
-    more = fetch();
-    MbarrierWait(&empty[ring.stage], ring.parity ^ 1);
-    if (lane == 0) MbarrierArriveExpect(&full[ring.stage], Tile::kTileBytes);
-    __syncwarp();
-    if (begin < Tile::kPositions) {
-      uint8_t* dst = tiles + ring.stage * Tile::kTileBytes + begin * kSwizzledRow;
-#pragma unroll
-      for (int slab = 0; slab < Tile::kSlabs; ++slab) {
-        CopyBox(dst + slab * Tile::kTileSlab, map, {0, now_row, slab, now_block},
-                &full[ring.stage]);
-      }
-    }
-    ring.Advance();
-  }
-}
-
-/// Copies the queries of each work, swizzled as tensor copies are, and says whose they are; the
-/// last warps of the block.
-template <int kDim>
-__device__ __forceinline__ void CopyQueries(const AttentionParams& p, WorkWalk walk,
-                                            uint8_t* queries, WgmmaShared<kDim>& shared) {
-  using Tile = WgmmaAttention<kDim>;
-  constexpr int kVectors = kDim / 8;  // 16 bytes each
-  constexpr int kThreads = Tile::kQueryWarps * kWarp;
-  constexpr int kStep = kThreads / kVectors;  // rows
-  const int thread = static_cast<int>(threadIdx.x) - (Tile::kThreads - kThreads);
-  const int vector = thread % kVectors;
-  const int first = thread / kVectors;
-  Ring<Tile::kQueryBuffers> ring;
-  AttentionWork work;
-  while (walk.Next(&work)) {
-    const int rows = work.Rows(p, Tile::kRows);
-    uint8_t* slab = queries + ring.stage * Tile::kQueryBytes + vector / 8 * Tile::kQuerySlab;
-    MbarrierWait(&shared.q_empty[ring.stage], ring.parity ^ 1);
-    int head = (work.tile.first_row + first) % p.group;
-    int token = work.tile.first_token + (work.tile.first_row + first) / p.group;
-    for (int r = first; r < Tile::kRows; r += kStep) {
-      const bf16* src = static_cast<const bf16*>(p.q) + token * p.q_stride +
-                        (work.kv_head * p.group + head) * p.q_head_stride;
-      p.CopyQueries(slab + r * kSwizzledRow + ((vector ^ r) & 7) * 16, src, vector * 8, r < rows);
-      for (head += kStep; head >= p.group; head -= p.group) ++token;
-    }
-    if (thread == 0) shared.work[ring.stage] = work;
-    CommitCopies();
-    WaitForCopies<0>();
-    FenceAsyncShared();
-    __syncwarp();
-    if (thread % kWarp == 0) MbarrierArrive(&shared.q_full[ring.stage]);
-    ring.Advance();
-  }
-}
 
 /// What a thread of a warp group knows of its two rows, eight apart.
 struct RowsState {
@@ -555,10 +334,10 @@ class Multiplier {
 #endif
 
 /// The map: [block][slab][row of keys or values][64], in boxes of a slab of as many rows as a tile
-/// has of one block.
+/// has of one block; of a quantized cache unused.
 /// Blocks: as many as the plan is for.
 /// Cost: 4 * kDim FLOPs a row and position, in whole tiles; keys and values from L2, once a tile.
-template <int kDim>
+template <int kDim, bool kQuantized>
 __global__ void __launch_bounds__(WgmmaAttention<kDim>::kThreads, 1)
     AttentionWgmmaKernel(const __grid_constant__ CUtensorMap map,
                          const __grid_constant__ AttentionParams p,
@@ -571,14 +350,21 @@ __global__ void __launch_bounds__(WgmmaAttention<kDim>::kThreads, 1)
   uint8_t* keys = queries + Tile::kQueryBuffers * Tile::kQueryBytes;
   uint8_t* values = keys + Tile::kStages * Tile::kTileBytes;
   LaunchDependents();
-  if (threadIdx.x == 0) shared.Init();
+  if (threadIdx.x == 0) shared.template Init<kQuantized>();
   __syncthreads();
   WaitForPrerequisites();
   if (threadIdx.x >= Tile::kConsumers) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    if constexpr (kQuantized) {
+      asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
+    } else {
+      asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    }
     const WorkWalk walk(p, plan);
     const int warp = static_cast<int>(threadIdx.x - Tile::kConsumers) / kWarp;
-    if (warp == 0) {
+    if constexpr (kQuantized) {
+      uint8_t* raw = values + Tile::kStages * Tile::kTileBytes;
+      Converter<kDim>(p, keys, values, raw, shared).Run(walk, queries);
+    } else if (warp == 0) {
       CopyTiles<kDim>(map, p, walk, 0, keys, shared.k_full, shared.k_empty);
     } else if (warp == 1) {
       CopyTiles<kDim>(map, p, walk, p.cache.kv_heads << p.cache.block_shift, values, shared.v_full,
@@ -587,7 +373,11 @@ __global__ void __launch_bounds__(WgmmaAttention<kDim>::kThreads, 1)
       CopyQueries<kDim>(p, walk, queries, shared);
     }
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+    if constexpr (kQuantized) {
+      asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
+    } else {
+      asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+    }
     Multiplier<kDim>(p, shared, queries, keys, values)
         .Run(plan.first_work[blockIdx.x + 1] - plan.first_work[blockIdx.x]);
   }

@@ -1,5 +1,6 @@
 // Per-head norms, rotary embedding and the KV cache write, in one pass after the QKV projection.
 #include "backend/cuda/element.cuh"
+#include "backend/cuda/kv_codes.cuh"
 #include "backend/cuda/ops.h"
 #include "backend/cuda/ptx.cuh"
 #include "backend/op_checks.h"
@@ -43,6 +44,14 @@ __device__ __forceinline__ T* CacheRow(const KvLayout& cache, int layer, int kv_
          row * cache.padded_dim;
 }
 
+/// The same of a quantized cache, which `x` is written to.
+template <class T>
+__device__ __forceinline__ void EncodeRow(const RopeParams<T>& p, int kv_head, int32_t slot,
+                                          const T* x) {
+  const int offset = slot & ((1 << p.cache.block_shift) - 1);
+  WriteKvRow(p.cache, KvRowAt(p.cache, slot >> p.cache.block_shift, p.layer, kv_head, offset), x);
+}
+
 /// Blocks: (token, eight heads); a warp has one head. Angles are rounded to f32 as the reference
 /// implementations do; models are trained with it.
 template <class T>
@@ -64,8 +73,11 @@ __global__ void __launch_bounds__(kThreads) QkvRopeKernel(RopeParams<T> p) {
   const int head = static_cast<int>(blockIdx.y) * kHeadsPerBlock + threadIdx.x / kWarp;
   if (head >= p.q_heads + 2 * p.kv_heads) return;
   T* x = p.qkv + token * p.stride + int64_t{head} * p.head_dim;
+  const bool is_cached =
+      p.cache.blocks != nullptr && head >= p.q_heads && p.slot_mapping[token] >= 0;
+  const bool is_encoded = is_cached && IsQuantized(p.cache.format);
   T* cached = nullptr;
-  if (p.cache.blocks != nullptr && head >= p.q_heads && p.slot_mapping[token] >= 0) {
+  if (is_cached && !is_encoded) {
     cached = CacheRow<T>(p.cache, p.layer, head - p.q_heads, p.slot_mapping[token]);
     for (int i = p.head_dim + lane; i < p.cache.padded_dim; i += kWarp) cached[i] = FromF32<T>(0);
   }
@@ -73,6 +85,7 @@ __global__ void __launch_bounds__(kThreads) QkvRopeKernel(RopeParams<T> p) {
     if (cached != nullptr) {
       for (int i = lane; i < p.head_dim; i += kWarp) cached[i] = x[i];
     }
+    if (is_encoded) EncodeRow(p, head - p.q_heads, p.slot_mapping[token], x);
     return;
   }
 
@@ -101,6 +114,10 @@ __global__ void __launch_bounds__(kThreads) QkvRopeKernel(RopeParams<T> p) {
     write(second, b * turn.x + a * turn.y);
   }
   for (int i = 2 * p.pairs + lane; i < p.head_dim; i += kWarp) write(i, read(i));
+  if (is_encoded) {
+    __syncwarp();
+    EncodeRow(p, head - p.q_heads, p.slot_mapping[token], x);
+  }
 }
 
 template <class T>
@@ -220,7 +237,7 @@ void QkvRopeWrite(CudaStream& stream, const QkvRopeArgs& args, const KvLayout& c
   CheckArgs(args);
   if (cache.blocks != nullptr) {
     CheckArray(slot_mapping, DType::kI32, {args.qkv.dim(0)});
-    GALE_CHECK(cache.format == PlainKv(args.qkv.dtype));
+    GALE_CHECK(IsQuantized(cache.format) || cache.format == PlainKv(args.qkv.dtype));
     GALE_CHECK_EQ(args.kv_heads, cache.kv_heads);
     GALE_CHECK_EQ(args.head_dim, cache.head_dim);
   }
