@@ -8,10 +8,10 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -24,6 +24,7 @@
 #include "base/status_macros.h"
 #include "gale/model_info.h"
 #include "op/decoder_step.h"
+#include "op/quant_weight.h"
 #include "tensor/ggml_quantize.h"
 #include "weights/dummy_weights.h"
 #include "weights/param_builder.h"
@@ -165,6 +166,12 @@ class Bench {
     if (!options_.json) PrintHeader();
     for (const LinearShape& shape : LinearShapes()) {
       for (const int64_t rows : {1, 8, 16, 32, 64, 128, 256, 512, 2048}) Linear(shape, rows);
+    }
+    for (const NamedQuantFormat& format : QuantFormats()) {
+      for (const int64_t rows : {1, 8, 16, 32, 64, 128, 256, 512, 2048}) {
+        QuantLinear(format, rows, 1536, 17920);
+        if (!backend_.info().is_host_memory) QuantLinear(format, rows, 14336, 4096);
+      }
     }
     for (const int64_t rows : {128, 512, 2048}) {
       GatedLinear(rows, 1536, 17920);
@@ -371,6 +378,25 @@ class Bench {
     const double activations =
         static_cast<double>(rows * (in + out)) * static_cast<double>(DTypeBytes(dtype));
     Report({name, bytes + activations, 2.0 * static_cast<double>(rows * in * out), [&](int round) {
+              kernel->Run(*stream_, {x, &packed[static_cast<size_t>(round % copies)], {}, y});
+            }});
+  }
+
+  /// Codes beside their scales, which meet rows of bf16.
+  void QuantLinear(const NamedQuantFormat& named, int64_t rows, int64_t in, int64_t out) {
+    const std::string name = fmt::format("linear {} {} x {} -> {}", named.name, rows, in, out);
+    const LinearKernel* kernel =
+        backend_.FindLinear({named.format, in, out, DType::kBf16, options_.numerics});
+    if (!Wanted(name) || kernel == nullptr) return;
+    const QuantWeight weight(named.format, in, out);
+    const int copies = Copies(weight.Bytes(), rows);
+    std::vector<PackedLinear> packed;
+    for (int i = 0; i < copies; ++i) packed.push_back(Must(kernel->Prepare(weight.weight)));
+    Tensors tensors(backend_, *stream_, numbers_);
+    const TensorView x = tensors.Make(DType::kBf16, {rows, in});
+    const TensorView y = tensors.Make(DType::kBf16, {rows, out});
+    Report({name, weight.Bytes() + 2 * static_cast<double>(rows * (in + out)),
+            2.0 * static_cast<double>(rows * in * out), [&](int round) {
               kernel->Run(*stream_, {x, &packed[static_cast<size_t>(round % copies)], {}, y});
             }});
   }

@@ -6,6 +6,7 @@
 // where sums need not be batch invariant, those of weights rounded to bf16.
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -121,15 +122,18 @@ HostTensor RoundedActivations(const QuantWeight& weight, const HostTensor& x) {
   return x;
 }
 
-OpResult Skipped(const Device& device) {
+OpResult Skipped(std::string why) {
   OpResult result;
-  result.skipped = fmt::format("no kernel of {} for this format", device.name());
+  result.skipped = std::move(why);
   return result;
+}
+OpResult NoKernel(const Device& device) {
+  return Skipped(fmt::format("no kernel of {} for this format", device.name()));
 }
 
 OpResult RunQuantLinear(Device& device, const QuantShape& shape, Mutation mutation) {
   const LinearKernel* kernel = FindKernel(device, shape);
-  if (kernel == nullptr) return Skipped(device);
+  if (kernel == nullptr) return NoKernel(device);
   std::mt19937_64 random(static_cast<uint64_t>(shape.in * 1000 + shape.columns));
   const QuantWeight weight = RandomWeight(random, shape);
   const HostTensor x = RandomTensor(random, DType::kBf16, {shape.rows, shape.in});
@@ -156,7 +160,7 @@ OpResult RunQuantLinear(Device& device, const QuantShape& shape, Mutation mutati
 /// A row alone, bit for bit what it is among others.
 OpResult RunAlone(Device& device, const QuantShape& shape, Mutation mutation) {
   const LinearKernel* kernel = FindKernel(device, shape);
-  if (kernel == nullptr) return Skipped(device);
+  if (kernel == nullptr) return NoKernel(device);
   std::mt19937_64 random(7);
   const QuantWeight weight = RandomWeight(random, shape);
   HostTensor x = RandomTensor(random, DType::kBf16, {shape.rows, shape.in});
@@ -215,6 +219,15 @@ std::vector<NamedFormat> Formats() {
 
 std::vector<OpCase> QuantLinearCases() {
   std::vector<OpCase> cases;
+  // So many rows that a device may unpack the weight first, or round them.
+  const auto add_many_rows = [&](const NamedFormat& format, int64_t columns) {
+    const QuantShape shape = {format.name, format.format, 8192, 160, columns};
+    const auto run = [shape](Device& device, Mutation mutation) {
+      if (device.backend().info().is_host_memory) return Skipped("one kernel for any rows");
+      return RunQuantLinear(device, shape, mutation);
+    };
+    cases.push_back({fmt::format("QuantLinear/{}_of_many_rows", shape.name), run, {}});
+  };
   for (const auto& [name, format] : Formats()) {
     const std::vector<QuantShape> shapes = {
         {name, format, 0, 128, 128},
@@ -236,6 +249,8 @@ std::vector<OpCase> QuantLinearCases() {
       if (shape.rows > 0 && shape.bias) op.must_fail.push_back(Mutation::kSkipBias);
       cases.push_back(std::move(op));
     }
+    if (std::string_view(name) == "uint4_128_zeros") add_many_rows({name, format}, 392);
+    if (std::string_view(name) == "f8_row") add_many_rows({name, format}, 520);
     for (const int64_t rows : {int64_t{21}, int64_t{150}}) {
       const QuantShape shape = {
           name, format, rows, 1152, 272, DType::kF32, true, 0, Numerics::kBatchInvariant};

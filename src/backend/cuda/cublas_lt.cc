@@ -29,8 +29,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kWorkspaceBytes = size_t{16} << 20;  // of products cut along K
-constexpr uint32_t kAlignment = 16;                   // of all operands
+constexpr uint32_t kAlignment = 16;  // of all operands
 
 /// The functions used, as the library that was found has them.
 struct Functions {
@@ -110,6 +109,7 @@ struct Shape {
   int64_t out_stride;
   cudaDataType_t out_type;
   bool bias;
+  bool f8 = false;
 
   auto operator<=>(const Shape&) const = default;
 };
@@ -138,49 +138,62 @@ class LoadedCublasLt final : public CublasLt {
       : lt_(functions), handle_(handle) {}
 
   bool Run(CudaStream& stream, const LinearArgs& args) override {
-    const auto aligned = [](const TensorView& view) {
-      return reinterpret_cast<uintptr_t>(view.data) % kAlignment == 0 &&
-             view.strides[0] * static_cast<int64_t>(DTypeBytes(view.dtype)) % kAlignment == 0;
-    };
     const bool takes = args.x.dtype == DType::kBf16 && args.weight->data.dtype == DType::kBf16 &&
-                       (!args.bias || args.bias.dtype == args.out.dtype) && aligned(args.x) &&
-                       aligned(args.weight->data) && aligned(args.out);
+                       (!args.bias || args.bias.dtype == args.out.dtype) && IsAligned(args.x) &&
+                       IsAligned(args.weight->data) && IsAligned(args.out);
     if (!takes) return false;
-    const Product product(lt_, args);
-    const std::lock_guard lock(mutex_);
-    const cublasLtMatmulAlgo_t* kernel = FindKernel(args);
-    void* workspace = kernel == nullptr ? nullptr : stream.Scratch(kWorkspaceBytes);
-    if (workspace == nullptr) return false;
-    constexpr float kOne = 1;
-    constexpr float kZero = 0;
-    return lt_.matmul(handle_, product.product, &kOne, args.weight->data.data, product.weight,
-                      args.x.data, product.x, &kZero, args.out.data, product.out, args.out.data,
-                      product.out, kernel, workspace, kWorkspaceBytes,
-                      stream.get()) == CUBLAS_STATUS_SUCCESS;
+    return Multiply(stream, {args.x, args.weight->data, args.bias, args.out});
+  }
+
+  bool RunF8(CudaStream& stream, const ScaledF8Args& args) override {
+    const bool takes = args.out.dtype == DType::kBf16 &&
+                       (!args.bias || args.bias.dtype == DType::kBf16) && IsAligned(args.x) &&
+                       IsAligned(args.weight) && IsAligned(args.out);
+    if (!takes) return false;
+    return Multiply(stream,
+                    {args.x, args.weight, args.bias, args.out, args.x_scales, args.weight_scales});
   }
 
  private:
+  static bool IsAligned(const TensorView& view) {
+    return reinterpret_cast<uintptr_t>(view.data) % kAlignment == 0 &&
+           view.strides[0] * static_cast<int64_t>(DTypeBytes(view.dtype)) % kAlignment == 0;
+  }
+
+  struct Operands {
+    TensorView x;
+    TensorView weight;
+    TensorView bias;
+    TensorView out;
+    const float* x_scales = nullptr;  // of 8-bit floats
+    const float* weight_scales = nullptr;
+  };
+
   /// The library's view: matrices lie column by column, so that rows of ours are its columns.
   struct Product {
-    Product(const Functions& functions, const LinearArgs& args, int64_t rows) : lt(functions) {
+    Product(const Functions& functions, const Operands& args, int64_t rows) : lt(functions) {
       const cublasOperation_t transposed = CUBLAS_OP_T;
       lt.create_product(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F);
-      lt.set_product(product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed));
+      Set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
       if (args.bias) {
-        const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-        lt.set_product(product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue));
-        lt.set_product(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &args.bias.data,
-                       sizeof(args.bias.data));
+        Set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+        Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, args.bias.data);
       }
-      const auto width = static_cast<uint64_t>(args.weight->in);
-      const auto outputs = static_cast<uint64_t>(args.weight->out);
+      if (args.x_scales != nullptr) {
+        const cublasLtMatmulMatrixScale_t by_rows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+        Set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, by_rows);
+        Set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, by_rows);
+        Set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, args.weight_scales);
+        Set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, args.x_scales);
+      }
+      const cudaDataType_t type = args.x_scales != nullptr ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
+      const auto width = static_cast<uint64_t>(args.x.dim(1));
+      const auto outputs = static_cast<uint64_t>(args.weight.dim(0));
       const auto columns = static_cast<uint64_t>(rows);
-      lt.create_matrix(&weight, CUDA_R_16BF, width, outputs, args.weight->data.strides[0]);
-      lt.create_matrix(&x, CUDA_R_16BF, width, columns, args.x.strides[0]);
+      lt.create_matrix(&weight, type, width, outputs, args.weight.strides[0]);
+      lt.create_matrix(&x, type, width, columns, args.x.strides[0]);
       lt.create_matrix(&out, OutType(args), outputs, columns, args.out.strides[0]);
     }
-    Product(const Functions& functions, const LinearArgs& args)
-        : Product(functions, args, args.x.dim(0)) {}
     ~Product() {
       lt.destroy_matrix(out);
       lt.destroy_matrix(x);
@@ -190,6 +203,11 @@ class LoadedCublasLt final : public CublasLt {
     Product(const Product&) = delete;
     Product& operator=(const Product&) = delete;
 
+    template <class Value>
+    void Set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
+      lt.set_product(product, attribute, &value, sizeof(value));
+    }
+
     const Functions& lt;
     cublasLtMatmulDesc_t product = nullptr;
     cublasLtMatrixLayout_t weight = nullptr;
@@ -197,19 +215,38 @@ class LoadedCublasLt final : public CublasLt {
     cublasLtMatrixLayout_t out = nullptr;
   };
 
-  static cudaDataType_t OutType(const LinearArgs& args) {
+  bool Multiply(CudaStream& stream, const Operands& args) {
+    const Product product(lt_, args, args.x.dim(0));
+    const std::lock_guard lock(mutex_);
+    const cublasLtMatmulAlgo_t* kernel = FindKernel(args);
+    void* workspace = kernel == nullptr ? nullptr : stream.Scratch(kWorkspaceBytes);
+    if (workspace == nullptr) return false;
+    constexpr float kOne = 1;
+    constexpr float kZero = 0;
+    return lt_.matmul(handle_, product.product, &kOne, args.weight.data, product.weight,
+                      args.x.data, product.x, &kZero, args.out.data, product.out, args.out.data,
+                      product.out, kernel, workspace, kWorkspaceBytes,
+                      stream.get()) == CUBLAS_STATUS_SUCCESS;
+  }
+
+  static cudaDataType_t OutType(const Operands& args) {
     return args.out.dtype == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
   }
 
   /// For so many rows or a few more; null when the library has none.
-  const cublasLtMatmulAlgo_t* FindKernel(const LinearArgs& args) {
-    const Shape shape = {RoundedRows(args.x.dim(0)),  args.weight->out,    args.weight->in,
-                         args.x.strides[0],           args.out.strides[0], OutType(args),
-                         static_cast<bool>(args.bias)};
+  const cublasLtMatmulAlgo_t* FindKernel(const Operands& args) {
+    const Shape shape = {.rows = RoundedRows(args.x.dim(0)),
+                         .outputs = args.weight.dim(0),
+                         .k = args.x.dim(1),
+                         .x_stride = args.x.strides[0],
+                         .out_stride = args.out.strides[0],
+                         .out_type = OutType(args),
+                         .bias = static_cast<bool>(args.bias),
+                         .f8 = args.x_scales != nullptr};
     const auto [found, is_new] = kernels_.try_emplace(shape);
     if (is_new) {
       const Product product(lt_, args, shape.rows);
-      found->second = TunedKernelFor(product, shape);
+      if (!shape.f8) found->second = TunedKernelFor(product, shape);
       if (!found->second) found->second = FirstChoice(product);
     }
     return found->second ? &*found->second : nullptr;

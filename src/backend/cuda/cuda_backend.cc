@@ -11,8 +11,9 @@
 namespace gale {
 namespace {
 
-/// Partial results of attention (32 MiB) and of sampling, and some seventy graphs of a MiB each.
-constexpr size_t kWorkspaceBytes = size_t{144} << 20;
+/// Partial results of attention (32 MiB) and of sampling, unpacked weights and rounded rows (128 MiB),
+/// and some seventy graphs of a MiB each.
+constexpr size_t kWorkspaceBytes = size_t{272} << 20;
 
 class CudaBackend final : public Backend {
  public:

@@ -13,6 +13,7 @@ namespace gale::cuda {
 constexpr int kQuantTile = 128;   // outputs and columns of a block
 constexpr int kQuantStages = 16;  // at most
 constexpr int kCodeGroups = 4;    // of a block of small groups: 32 columns each
+constexpr int kQuarters = 4;      // of a block's columns, in whose steps it is multiplied
 
 /// 128 outputs by 128 columns as they lie in memory, block after block along the columns: codes as
 /// lanes take them, scales [groups][128], zeros u8 [groups][128]. Scales and zeros of outputs 8
@@ -38,6 +39,30 @@ struct QuantParams {
   int stages = 0;
 };
 
+/// Blocks that so many inputs or outputs take.
+inline int QuantTiles(int64_t n) { return static_cast<int>((n + kQuantTile - 1) / kQuantTile); }
+
+/// Whether PackQuant takes weights of so many inputs.
+bool CanPackQuant(const QuantFormat& format, int64_t in);
+/// `data`: blocks and, where there is one, the permutation i32 [in]. `format` is kScaled: ggml's
+/// blocks become codes beside their scales.
+Result<PackedLinear> PackQuant(const LinearWeight& weight);
+/// Of a weight that PackQuant made.
+QuantBlock BlockOf(const PackedLinear& weight);
+
+/// out[row][i] = x[row][i], or x[row][permutation[i]] unless that is null; zeros from the end of
+/// the row to `width`.
+void GatherColumns(CudaStream& stream, const TensorView& x, const int32_t* permutation, bf16* out,
+                   int64_t width);
+
+/// Whether rows are to be rounded to 8-bit floats, as the weight's codes are, whose outputs have
+/// one scale each.
+bool RoundsToF8(const PackedLinear& weight);
+/// The product by way of a plain copy of the weight and cuBLASLt, which there must be
+/// (linear_quant_unpack.cu). Sums in any order.
+void RunUnpackedQuant(CudaStream& stream, const QuantParams& p, const int32_t* permutation,
+                      const LinearArgs& args);
+
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 __device__ __forceinline__ uint32_t SubtractPair(uint32_t a, uint32_t b) {
@@ -50,6 +75,11 @@ __device__ __forceinline__ uint32_t MultiplyPair(uint32_t a, uint32_t b) {
   uint32_t d;
   asm("mul.bf16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
   return d;
+}
+
+/// Both of a pair times `scale`, rounded.
+__device__ __forceinline__ uint32_t ScalePair(uint32_t pair, float scale) {
+  return PackBf16(__uint_as_float(pair << 16) * scale, __uint_as_float(pair & 0xFFFF0000U) * scale);
 }
 
 /// bf16 numbers from 128 to 255 have their integer in the low bits, which is how codes become
@@ -73,9 +103,13 @@ struct Unpacker;
 template <>
 struct Unpacker<CodeType::kUInt4> {
   static constexpr int kWords = 1;
-  static constexpr uint32_t kZero = 0x43084308;  // 8, and the 128 of the codes
+  static constexpr uint32_t kImpliedZeros = 0x0808;
 
-  static __device__ __forceinline__ uint32_t Zero(uint32_t code) { return code * 0x10001 | k128; }
+  /// Pairs of an output's zero twice, plus the 128 of codes, from the zeros of g and g + 8.
+  static __device__ __forceinline__ void Zeros(uint32_t both, uint32_t (&pairs)[2]) {
+    pairs[0] = __byte_perm(both, k128, 0x5050);
+    pairs[1] = __byte_perm(both, k128, 0x5151);
+  }
   static __device__ __forceinline__ void Unpack(const uint32_t* words, const uint32_t (&zeros)[2],
                                                 uint32_t (&a)[4]) {
 #pragma unroll
@@ -89,12 +123,14 @@ struct Unpacker<CodeType::kUInt4> {
 template <>
 struct Unpacker<CodeType::kInt8> {
   static constexpr int kWords = 2;
-  static constexpr uint32_t kZero = 0;
+  static constexpr uint32_t kImpliedZeros = 0;
 
   /// Codes and zeros of unsigned ones are stored 128 lower.
-  static __device__ __forceinline__ uint32_t Zero(uint32_t code) {
-    const float zero = static_cast<float>(static_cast<int8_t>(code));
-    return PackBf16(zero, zero);
+  static __device__ __forceinline__ void Zeros(uint32_t both, uint32_t (&pairs)[2]) {
+    for (int i = 0; i < 2; ++i) {
+      const auto zero = static_cast<float>(static_cast<int8_t>(both >> (8 * i)));
+      pairs[i] = PackBf16(zero, zero);
+    }
   }
   static __device__ __forceinline__ void Unpack(const uint32_t* words, const uint32_t (&zeros)[2],
                                                 uint32_t (&a)[4]) {
@@ -112,9 +148,9 @@ struct Unpacker<CodeType::kInt8> {
 template <>
 struct Unpacker<CodeType::kF8E4M3> {
   static constexpr int kWords = 2;
-  static constexpr uint32_t kZero = 0;
+  static constexpr uint32_t kImpliedZeros = 0;
 
-  static __device__ __forceinline__ uint32_t Zero(uint32_t) { return 0; }
+  static __device__ __forceinline__ void Zeros(uint32_t, uint32_t (&)[2]) {}
   static __device__ __forceinline__ void Unpack(const uint32_t* words, const uint32_t (&)[2],
                                                 uint32_t (&a)[4]) {
     constexpr uint32_t kTwoTo120 = 0x7B807B80;
@@ -126,106 +162,156 @@ struct Unpacker<CodeType::kF8E4M3> {
   }
 };
 
-/// Scales of a lane's outputs g and g + 8.
-__device__ __forceinline__ float2 LoadScales(const uint8_t* scales, DType dtype, int pair) {
-  if (dtype == DType::kF32) return reinterpret_cast<const float2*>(scales)[pair];
-  const uint32_t both = reinterpret_cast<const uint32_t*>(scales)[pair];
-  if (dtype == DType::kF16) return __half22float2(reinterpret_cast<const __half2&>(both));
-  return {__uint_as_float(both << 16), __uint_as_float(both & 0xFFFF0000U)};
+/// A number that is computed once: the compiler cannot know how to do so again.
+__device__ __forceinline__ int Keep(int number) {
+  asm volatile("" : "+r"(number));
+  return number;
 }
+
+/// Where in a block a lane's codes begin, and what its outputs g and g + 8 have. Instructions limit
+/// few rows, so none of this is left to loops.
+struct QuantLane {
+  int codes;
+  int scales;
+  int second_scale;  // bytes from the first one's word: both are in one, or f32
+  int zeros;
+  int zeros_mask;  // all ones, or none where there are none
+
+  __device__ __forceinline__ QuantLane(const QuantParams& p) {
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int pair = warp * 8 + lane / 4;
+    codes = Keep(warp * (p.block.code_bytes / 8) + lane * 16);
+    scales = Keep(p.block.code_bytes + pair * 2 * p.block.scale_bytes);
+    second_scale = p.scale == DType::kF32 ? 4 : 0;
+    zeros = Keep(p.block.has_zeros ? p.block.ZerosAt() + pair * 2 : 0);
+    zeros_mask = Keep(p.block.has_zeros ? 0xFFFF : 0);
+  }
+};
 
 /// What a group's codes of a lane's outputs g and g + 8 mean.
 template <class Codes>
 struct GroupValues {
   float2 scales;
-  uint32_t zeros[2] = {Codes::kZero, Codes::kZero};
+  uint32_t zeros[2];
 
-  /// `pair`: of outputs.
-  __device__ __forceinline__ void Load(const QuantParams& p, const uint8_t* block, int group,
-                                       int pair) {
-    scales = LoadScales(block + p.block.code_bytes + group * kQuantTile * p.block.scale_bytes,
-                        p.scale, pair);
-    if (!p.block.has_zeros) return;
-    const uint8_t* at = block + p.block.ZerosAt() + group * kQuantTile + pair * 2;
-    const uint32_t both = *reinterpret_cast<const uint16_t*>(at);
-    zeros[0] = Codes::Zero(both & 0xFF);
-    zeros[1] = Codes::Zero(both >> 8);
+  __device__ __forceinline__ void Load(const QuantParams& p, const QuantLane& lane,
+                                       const uint8_t* block, int group) {
+    const uint8_t* at = block + lane.scales + group * kQuantTile * p.block.scale_bytes;
+    const uint32_t first = *reinterpret_cast<const uint32_t*>(at);
+    const uint32_t second = *reinterpret_cast<const uint32_t*>(at + lane.second_scale);
+    const uint32_t both =
+        *reinterpret_cast<const uint16_t*>(block + lane.zeros + group * kQuantTile);
+    const bool is_f32 = p.scale == DType::kF32;
+    scales = {__uint_as_float(is_f32 ? first : first << 16),
+              __uint_as_float(is_f32 ? second : first & 0xFFFF0000U)};
+    if (p.scale == DType::kF16) scales = __half22float2(reinterpret_cast<const __half2&>(first));
+    Codes::Zeros((both & lane.zeros_mask) | (Codes::kImpliedZeros & ~lane.zeros_mask), zeros);
   }
 };
 
-/// Up to 16 rows are multiplied by the older instruction, which a warp issues without waiting.
-template <int kN>
-constexpr bool kFewRows = kN <= 16;
-
-/// sums (16 outputs of each warp x kN rows) = a (32 columns) * x, added to what was there if
-/// `accumulate`. x: rows of 64 columns, swizzled by 128 bytes; from `column` on.
-template <int kN>
-__device__ __forceinline__ void MultiplyFragments(float (&sums)[kN / 2], const uint32_t (&a)[2][4],
-                                                  const uint8_t* x, int column, bool accumulate) {
-  if constexpr (kFewRows<kN>) {
-    const int lane = threadIdx.x % kWarp;
+/// A lane's vectors of codes of quarters `first` to first + kCount - 1 of a block.
+template <class Codes, int kCount>
+__device__ __forceinline__ void LoadCodes(const QuantLane& lane, const uint8_t* block, int first,
+                                          uint32_t (&words)[kCount * 2 * Codes::kWords]) {
+  constexpr int kVectors = kCount * Codes::kWords / 2;
+  const auto* codes =
+      reinterpret_cast<const uint4*>(block + lane.codes) + first * Codes::kWords / 2 * kWarp;
 #pragma unroll
-    for (int i = 0; i < kN / 8; ++i) {
-      uint32_t b[4];
-      LoadMatrices(b, x + (i * 8 + lane % 8) * 128 + ((column / 8 + lane / 8) ^ lane % 8) * 16);
-      float d[4] = {};
-#pragma unroll
-      for (int j = 0; j < 4 && accumulate; ++j) d[j] = sums[4 * i + j];
-      MmaBf16(d, a[0][0], a[0][1], a[0][2], a[0][3], b[0], b[1]);
-      MmaBf16(d, a[1][0], a[1][1], a[1][2], a[1][3], b[2], b[3]);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) sums[4 * i + j] = d[j];
-    }
-  } else {
-    WgmmaFence();
-    WgmmaByRows<kN>(sums, a[0], SwizzledMatrix(x, column), accumulate ? 1 : 0);
-    WgmmaByRows<kN>(sums, a[1], SwizzledMatrix(x, column + 16), 1);
-    WgmmaCommit();
+  for (int i = 0; i < kVectors; ++i) {
+    const uint4 vector = codes[i * kWarp];
+    words[4 * i] = vector.x;
+    words[4 * i + 1] = vector.y;
+    words[4 * i + 2] = vector.z;
+    words[4 * i + 3] = vector.w;
   }
 }
 
-/// A warp's part of a stage: total (16 outputs x kN rows) += its codes times the rows.
+template <int kN>
+__device__ __forceinline__ void AddScaled(float2 scales, const float (&sums)[kN / 2],
+                                          float (&total)[kN / 2]) {
+#pragma unroll
+  for (int i = 0; i < kN / 2; ++i) {
+    total[i] = fmaf(i % 4 < 2 ? scales.x : scales.y, sums[i], total[i]);
+  }
+}
+
+/// A warp's part of a stage, few rows: total (16 outputs x kN rows) += its codes times the rows.
+/// All that is loaded is asked for first. `x_unit`: where the lane's 16 bytes of the first quarter
+/// are in rows that are swizzled by 128 bytes.
 template <CodeType kCode, int kN, int kGroups>
-__device__ __forceinline__ void MultiplyBlock(const QuantParams& p, const uint8_t* block,
-                                              const uint8_t* x, float (&total)[kN / 2]) {
+__device__ __forceinline__ void MultiplyFewRows(const QuantParams& p, const QuantLane& lane,
+                                                const uint8_t* block, const uint8_t* x, int x_unit,
+                                                float (&total)[kN / 2]) {
   using Codes = Unpacker<kCode>;
-  constexpr int kQuarters = kQuantTile / 32;
   constexpr int kQuartersOfGroup = kQuarters / kGroups;
-  constexpr int kQuarterWords = 2 * Codes::kWords;
-  const int warp = threadIdx.x / kWarp;
-  const int lane = threadIdx.x % kWarp;
-  const auto* codes =
-      reinterpret_cast<const uint4*>(block) + warp * (kQuarters * kQuarterWords / 4 * kWarp) + lane;
-  float sums[kN / 2];
+  constexpr int kBatch = kN == 8 ? 4 : 2;  // quarters at once
   GroupValues<Codes> group;
-  uint32_t words[4];
+  float sums[kN / 8][4];
+#pragma unroll
+  for (int first = 0; first < kQuarters; first += kBatch) {
+    if (first % kQuartersOfGroup == 0) group.Load(p, lane, block, first / kQuartersOfGroup);
+    uint32_t words[kBatch * 2 * Codes::kWords];
+    LoadCodes<Codes, kBatch>(lane, block, first, words);
+    uint32_t b[kBatch][kN / 8][4];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int quarter = first + i;
+      const uint8_t* row = x + quarter / 2 * (kN * 128) + (x_unit ^ quarter % 2 * 64);
+#pragma unroll
+      for (int r = 0; r < kN / 8; ++r) LoadMatrices(b[i][r], row + r * 1024);
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int quarter = first + i;
+      const bool begins = quarter % kQuartersOfGroup == 0;
+      if (begins && i > 0) group.Load(p, lane, block, quarter / kQuartersOfGroup);
+      uint32_t a[2][4];
+      Codes::Unpack(&words[2 * i * Codes::kWords], group.zeros, a[0]);
+      Codes::Unpack(&words[(2 * i + 1) * Codes::kWords], group.zeros, a[1]);
+#pragma unroll
+      for (int r = 0; r < kN / 8; ++r) {
+        if (begins) sums[r][0] = sums[r][1] = sums[r][2] = sums[r][3] = 0;
+        MmaBf16(sums[r], a[0][0], a[0][1], a[0][2], a[0][3], b[i][r][0], b[i][r][1]);
+        MmaBf16(sums[r], a[1][0], a[1][1], a[1][2], a[1][3], b[i][r][2], b[i][r][3]);
+      }
+      if ((quarter + 1) % kQuartersOfGroup == 0) {
+        AddScaled<kN>(group.scales, reinterpret_cast<const float(&)[kN / 2]>(sums), total);
+      }
+    }
+  }
+}
+
+/// The same of more rows by the units that warp groups share.
+template <CodeType kCode, int kN, int kGroups>
+__device__ __forceinline__ void MultiplyRows(const QuantParams& p, const QuantLane& lane,
+                                             const uint8_t* block, const uint8_t* x,
+                                             float (&total)[kN / 2]) {
+  using Codes = Unpacker<kCode>;
+  constexpr int kQuartersOfGroup = kQuarters / kGroups;
+  GroupValues<Codes> group;
+  float sums[kN / 2];
+  uint32_t words[4 * Codes::kWords];
 #pragma unroll
   for (int quarter = 0; quarter < kQuarters; ++quarter) {
     const bool begins = quarter % kQuartersOfGroup == 0;
-    const bool ends = (quarter + 1) % kQuartersOfGroup == 0;
-    if (begins) group.Load(p, block, quarter / kQuartersOfGroup, warp * 8 + lane / 4);
-    const int first_word = quarter * kQuarterWords % 4;
-    if (first_word == 0) {
-      const uint4 vector = codes[quarter * kQuarterWords / 4 * kWarp];
-      words[0] = vector.x, words[1] = vector.y, words[2] = vector.z, words[3] = vector.w;
-    }
+    if (begins) group.Load(p, lane, block, quarter / kQuartersOfGroup);
+    if (quarter % 2 == 0) LoadCodes<Codes, 2>(lane, block, quarter, words);
+    const uint32_t* own = &words[quarter % 2 * 2 * Codes::kWords];
     uint32_t a[2][4];
-    Codes::Unpack(words + first_word, group.zeros, a[0]);
-    Codes::Unpack(words + first_word + Codes::kWords, group.zeros, a[1]);
-    MultiplyFragments<kN>(sums, a, x + quarter / 2 * (kN * 128), quarter % 2 * 32, !begins);
-    if (!kFewRows<kN>) {
-      if (ends) {
-        WgmmaWait<0>();
-        FenceRegisters(sums);
-      } else if (kN >= 64) {
-        WgmmaWait<1>();  // frees registers
-      }
-    }
-    if (ends) {
-#pragma unroll
-      for (int i = 0; i < kN / 2; ++i) {
-        total[i] = fmaf(i % 4 < 2 ? group.scales.x : group.scales.y, sums[i], total[i]);
-      }
+    Codes::Unpack(own, group.zeros, a[0]);
+    Codes::Unpack(own + Codes::kWords, group.zeros, a[1]);
+    const uint8_t* half = x + quarter / 2 * (kN * 128);
+    WgmmaFence();
+    WgmmaByRows<kN>(sums, a[0], SwizzledMatrix(half, quarter % 2 * 32), begins ? 0 : 1);
+    WgmmaByRows<kN>(sums, a[1], SwizzledMatrix(half, quarter % 2 * 32 + 16), 1);
+    WgmmaCommit();
+    if ((quarter + 1) % kQuartersOfGroup == 0) {
+      WgmmaWait<0>();
+      FenceRegisters(sums);
+      AddScaled<kN>(group.scales, sums, total);
+    } else if (kN >= 64) {
+      WgmmaWait<1>();  // frees registers
     }
   }
 }
@@ -310,6 +396,7 @@ __global__ void __launch_bounds__(kWgmmaThreads, QuantBlocksPerSm(kN))
 
   if (threadIdx.x >= kWgmmaConsumers) {
     if (threadIdx.x > kWgmmaConsumers) return;
+    PrefetchMap(x_map);
     const uint8_t* weights =
         p.blocks + (int64_t{out_tile} * p.product.k_tiles + first) * block_bytes;
     const auto copy_weight = [&](int i, int stage) {
@@ -339,14 +426,22 @@ __global__ void __launch_bounds__(kWgmmaThreads, QuantBlocksPerSm(kN))
     return;
   }
 
+  const QuantLane lane(p);
+  const int x_row = static_cast<int>(threadIdx.x) % 8;
+  const int x_unit = Keep(x_row * 128 + ((static_cast<int>(threadIdx.x) % kWarp / 8) ^ x_row) * 16);
   float total[kN / 2] = {};
   int stage = 0;
   uint32_t parity = 0;
   WaitForPrerequisites();
   for (int i = 0; i < count; ++i) {
     MbarrierWait(&full[stage], parity);
-    MultiplyBlock<kCode, kN, kGroups>(p, block_ring + stage * block_bytes, x_ring + stage * kXBytes,
-                                      total);
+    const uint8_t* block = block_ring + stage * block_bytes;
+    const uint8_t* x = x_ring + stage * kXBytes;
+    if constexpr (kN <= 16) {  // by an instruction that each warp issues without waiting
+      MultiplyFewRows<kCode, kN, kGroups>(p, lane, block, x, x_unit, total);
+    } else {
+      MultiplyRows<kCode, kN, kGroups>(p, lane, block, x, total);
+    }
     if (threadIdx.x % kWarp == 0) MbarrierArrive(&empty[stage]);
     if (++stage == p.stages) stage = 0, parity ^= 1;
   }

@@ -21,11 +21,6 @@ struct TiledQuant {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-/// Both of a pair times `scale`, rounded.
-__device__ __forceinline__ uint32_t ScalePair(uint32_t pair, float scale) {
-  return PackBf16(__uint_as_float(pair << 16) * scale, __uint_as_float(pair & 0xFFFF0000U) * scale);
-}
-
 /// Where a warp's outputs of a tile go, 16 rows at a time.
 struct TiledOutputs {
   const WgmmaParams& p;
@@ -92,6 +87,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   if (threadIdx.x >= Tile::kConsumers) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     if (threadIdx.x > Tile::kConsumers) return;
+    PrefetchMap(x_map);
     const auto copy_weight = [&](int to, int tile, int k) {
       MbarrierArriveExpect(&full[to], block_bytes + Tile::kXBytes);
       CopyBytes(block_ring + to * block_bytes,
@@ -124,8 +120,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   WaitForPrerequisites();
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
-  constexpr int kQuarters = kQuantTile / 32;
-  constexpr int kQuarterWords = 2 * Codes::kWords;
+  const QuantLane quant_lane(p);
   float d[kN / 2];
   int previous = -1;
   const auto release_previous = [&] {
@@ -136,26 +131,20 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     for (int k = 0; k < k_tiles; ++k) {
       const uint8_t* block = block_ring + stage * block_bytes;
       const uint8_t* x = x_ring + stage * Tile::kXBytes;
-      const auto* codes = reinterpret_cast<const uint4*>(block) +
-                          warp * (kQuarters * kQuarterWords / 4 * kWarp) + lane;
       MbarrierWait(&full[stage], parity);
-      uint32_t words[4];
+      uint32_t words[4 * Codes::kWords];
       GroupValues<Codes> group;
       uint32_t a[2][2][4];
 #pragma unroll
       for (int quarter = 0; quarter < kQuarters; ++quarter) {
         if (quarter % (kQuarters / Tile::kGroups) == 0) {
-          group.Load(p, block, quarter / (kQuarters / Tile::kGroups), warp * 8 + lane / 4);
+          group.Load(p, quant_lane, block, quarter / (kQuarters / Tile::kGroups));
         }
-        const int first_word = quarter * kQuarterWords % 4;
-        if (first_word == 0) {
-          const uint4 vector = codes[quarter * kQuarterWords / 4 * kWarp];
-          words[0] = vector.x, words[1] = vector.y, words[2] = vector.z, words[3] = vector.w;
-        }
+        if (quarter % 2 == 0) LoadCodes<Codes, 2>(quant_lane, block, quarter, words);
         uint32_t(&fragments)[2][4] = a[quarter % 2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          Codes::Unpack(words + first_word + i * Codes::kWords, group.zeros, fragments[i]);
+          Codes::Unpack(&words[(quarter % 2 * 2 + i) * Codes::kWords], group.zeros, fragments[i]);
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             fragments[i][j] =

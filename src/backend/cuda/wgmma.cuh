@@ -183,6 +183,11 @@ __device__ __forceinline__ void FenceBarrierInit() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+/// Fetches a map before its first copy, which would wait for it.
+__device__ __forceinline__ void PrefetchMap(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
 /// Copies the map's box at (column, row) to shared memory; the barrier counts its bytes. What lies
 /// outside the matrix is filled with zeros.
 __device__ __forceinline__ void CopyBox(void* shared_dst, const CUtensorMap& map, int column,
