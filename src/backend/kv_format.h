@@ -10,9 +10,9 @@
 // A code is x / scale (int4: (x - offset) / scale), a product with 1 / scale in f32, to nearest
 // even. A row that holds a NaN has a scale of NaN: it is not to pass for numbers.
 //
-// A block of the cache holds the codes of all its rows, KvRowBytes each, and then a word for each
-// row, in the same order: the scale in f32, of int4 scale and offset (in the upper half) in bf16.
-// The order of rows, and of elements in a row's codes, is the device's own.
+// A block of the cache holds for each row KvRowBytes of codes and a word: the scale in f32, of int4
+// scale and offset (in the upper half) in bf16. Where in the block they lie, and the order of
+// elements in a row's codes, is the device's own: cpu/attention.cc, cuda/kv_codes.cuh.
 #pragma once
 
 #include <cstdint>

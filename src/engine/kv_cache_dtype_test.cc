@@ -1,5 +1,5 @@
-// EngineConfig::kv_cache_dtype: how many tokens fit, and how near the log-probabilities stay to those
-// of a plain cache, on the CPU or on --device=NAME.
+// EngineConfig::kv_cache_dtype: how many tokens fit, and how near the log-probabilities stay to
+// those of a plain cache, on the CPU or on --device=NAME.
 #include <cmath>
 #include <map>
 #include <vector>
@@ -25,8 +25,8 @@ EngineConfig Config(std::optional<KvFormat> kv) {
 
 TEST(KvCacheDTypeTest, FewerBitsHoldMoreTokens) {
   std::map<KvFormat, double> tokens;
-  for (const KvFormat kv : {KvFormat::kF32, KvFormat::kBf16, KvFormat::kFp8, KvFormat::kInt8,
-                            KvFormat::kInt4}) {
+  for (const KvFormat kv :
+       {KvFormat::kF32, KvFormat::kBf16, KvFormat::kFp8, KvFormat::kInt8, KvFormat::kInt4}) {
     MemoryReport report;
     const auto engine =
         LlmEngine::Create(Config(kv), {}, [&](const MemoryReport& plan) { report = plan; });

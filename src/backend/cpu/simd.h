@@ -54,8 +54,7 @@ GALE_INLINE Vec LoadNibbles(const uint8_t* p, int shift) {
 GALE_INLINE Vec LoadF8(const uint8_t* p) {
   const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   const __m512i sign = _mm512_slli_epi32(_mm512_srli_epi32(wide, 7), 31);
-  const __m512i magnitude =
-      _mm512_slli_epi32(_mm512_and_epi32(wide, _mm512_set1_epi32(0x7F)), 20);
+  const __m512i magnitude = _mm512_slli_epi32(_mm512_and_epi32(wide, _mm512_set1_epi32(0x7F)), 20);
   const __m512 value = _mm512_mul_ps(_mm512_castsi512_ps(magnitude), _mm512_set1_ps(0x1p120F));
   return _mm512_castsi512_ps(_mm512_or_epi32(_mm512_castps_si512(value), sign));
 }
@@ -114,8 +113,7 @@ GALE_INLINE Vec LoadNibbles(const uint8_t* p, int shift) {
 GALE_INLINE Vec LoadF8(const uint8_t* p) {
   const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   const __m256i sign = _mm256_slli_epi32(_mm256_srli_epi32(wide, 7), 31);
-  const __m256i magnitude =
-      _mm256_slli_epi32(_mm256_and_si256(wide, _mm256_set1_epi32(0x7F)), 20);
+  const __m256i magnitude = _mm256_slli_epi32(_mm256_and_si256(wide, _mm256_set1_epi32(0x7F)), 20);
   const __m256 value = _mm256_mul_ps(_mm256_castsi256_ps(magnitude), _mm256_set1_ps(0x1p120F));
   return _mm256_castsi256_ps(_mm256_or_si256(_mm256_castps_si256(value), sign));
 }
