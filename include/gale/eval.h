@@ -36,6 +36,12 @@ struct CompareOptions {
   int num_worst = 10;
 };
 
+/// A canary for loading: a few rows through the device's kernel for one quantized weight of the
+/// model, held against plain sums over the numbers that it stands for. What is wrong, for a
+/// warning; empty when nothing is, and for models whose linear layers are not quantized. Cost:
+/// reads one weight. Errors: those of loading it.
+Result<std::string> CheckQuantizedKernels(const EngineConfig& config);
+
 /// What a model says of a text.
 struct TextScore {
   double nll_per_token = 0;  ///< nats

@@ -16,6 +16,7 @@
 #include "cli/model_argument.h"
 #include "cli/progress_bar.h"
 #include "cli/whole_number.h"
+#include "gale/eval.h"
 
 namespace gale::cli {
 
@@ -81,6 +82,12 @@ int ParseModelLen(const std::string& text) {
   const std::string fault = WholeNumber(0)(text);
   if (!fault.empty()) throw CLI::ValidationError("--max-model-len", fault + ", or auto");
   return std::stoi(text);
+}
+
+void WarnOfWrongKernels(const EngineConfig& config) {
+  const Result<std::string> fault = CheckQuantizedKernels(config);
+  // A model that cannot be read is reported by loading.
+  if (fault && !fault->empty()) fmt::print(stderr, "gale: warning: {}\n", *fault);
 }
 
 void PrintMemory(const MemoryReport& memory) {
@@ -236,6 +243,7 @@ Result<std::unique_ptr<LlmEngine>> LoadEngine(const EngineConfig& config,
     if (poll) poll();
   };
   if (notes == LoadNotes::kNone) return LlmEngine::Create(config, progress);
+  WarnOfWrongKernels(config);
   auto engine = LlmEngine::Create(config, progress, [&clock](const MemoryReport& memory) {
     PrintMemory(memory);
     clock.Planned(memory);

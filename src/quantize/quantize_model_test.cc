@@ -7,9 +7,12 @@
 
 #include <gtest/gtest.h>
 
+#include "backend/registry.h"
+#include "base/status_macros.h"
 #include "gale/eval.h"
 #include "gale/quantize.h"
 #include "quantize/calibration.h"
+#include "quantize/observing_backend.h"
 #include "weights/checkpoint_test_support.h"
 
 namespace gale {
@@ -68,7 +71,37 @@ TEST_F(QuantizeModelTest, EverySchemeMakesACheckpointThatLoads) {
     const double kl = Divergence(options.out);
     EXPECT_GT(kl, 0) << name;
     EXPECT_LT(kl, 0.3) << name;
+    EngineConfig config;
+    config.model = options.out;
+    config.device = "cpu";
+    EXPECT_EQ(CheckQuantizedKernels(config).value_or("error"), "") << name;
   }
+}
+
+/// A CPU whose linear layers read inputs in the wrong order.
+Result<std::unique_ptr<Backend>> MakeReversedBackend(const BackendOptions& options) {
+  static std::unique_ptr<Backend> cpu;
+  GALE_ASSIGN_OR_RETURN(cpu, CreateBackend("cpu", options));
+  auto backend = std::make_unique<ObservingBackend>(*cpu);
+  backend->set_observer([](Stream&, const void*, const TensorView& rows) {
+    auto* x = static_cast<uint16_t*>(rows.data);
+    std::reverse(x, x + rows.NumElements());
+  });
+  return backend;
+}
+const bool registered = RegisterBackend("reversed", MakeReversedBackend);
+
+TEST_F(QuantizeModelTest, TheCanarySeesAWrongKernel) {
+  ASSERT_TRUE(registered);
+  EngineConfig config;
+  config.model = kModel;
+  config.device = "reversed";
+  EXPECT_EQ(CheckQuantizedKernels(config).value_or("error"), "");  // nothing is quantized
+  config.model = Options("awq", "canary").out;
+  ASSERT_TRUE(QuantizeModel(Options("awq", "canary")));
+  const auto fault = CheckQuantizedKernels(config);
+  ASSERT_TRUE(fault) << fault.error().message;
+  EXPECT_NE(fault->find("computes with its awq weights otherwise"), std::string::npos) << *fault;
 }
 
 TEST_F(QuantizeModelTest, AnInterruptedRunGoesOn) {
