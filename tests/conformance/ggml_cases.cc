@@ -27,18 +27,29 @@ struct BlockMatrix {
   }
 };
 
+/// Bytes of a block's f16 numbers: the scale, and that of the minimums.
+std::vector<size_t> HalfsOf(GgmlType type) {
+  switch (type) {
+    case GgmlType::kQ4K:
+    case GgmlType::kQ5K: return {0, 2};
+    case GgmlType::kQ6K: return {208};
+    default: return {0};
+  }
+}
+
 BlockMatrix RandomBlocks(std::mt19937_64& random, GgmlType type, int64_t rows, int64_t columns) {
   BlockMatrix matrix{{}, Zeros(DType::kF32, {rows, columns}), type};
-  const int64_t blocks = rows * columns / kGgmlBlockElements;
-  for (int64_t b = 0; b < blocks; ++b) {
+  const int64_t block_elements = GgmlBlockElements(type);
+  std::vector<float> elements(static_cast<size_t>(block_elements));
+  for (int64_t first = 0; first < rows * columns; first += block_elements) {
     std::vector<std::byte> block(static_cast<size_t>(GgmlBlockBytes(type)));
     for (std::byte& byte : block) byte = static_cast<std::byte>(random());
-    const auto scale = static_cast<uint16_t>(0x2000 + random() % 0x1000 + (random() % 2 << 15));
-    std::memcpy(block.data(), &scale, sizeof(scale));  // 2^-7 to 2^-3 of either sign
-    float elements[kGgmlBlockElements];
-    DequantizeBlock(type, block.data(), elements);
-    std::copy(std::begin(elements), std::end(elements),
-              matrix.values.values.begin() + b * kGgmlBlockElements);
+    for (const size_t at : HalfsOf(type)) {
+      const auto scale = static_cast<uint16_t>(0x2000 + random() % 0x1000 + (random() % 2 << 15));
+      std::memcpy(&block[at], &scale, sizeof(scale));  // 2^-7 to 2^-3 of either sign
+    }
+    DequantizeBlock(type, block.data(), elements.data());
+    std::copy(elements.begin(), elements.end(), matrix.values.values.begin() + first);
     matrix.bytes.insert(matrix.bytes.end(), block.begin(), block.end());
   }
   return matrix;
@@ -53,13 +64,29 @@ struct GgmlShape {
   int64_t columns;
   bool bias = false;
   int64_t padding = 0;
+  bool may_lack = false;  ///< a back end need not have a kernel
 };
+
+QuantFormat FormatOf(const GgmlShape& shape) {
+  return {BlockCode::kGgmlBlock, DType::kU8, shape.type};
+}
+
+const LinearKernel* FindKernel(Device& device, const GgmlShape& shape) {
+  return device.backend().FindLinear(
+      {FormatOf(shape), shape.in, shape.columns, shape.activation, Numerics::kBatchInvariant});
+}
+
+/// Of a type that a back end may lack, which is then made into plain numbers.
+OpResult Skipped() {
+  OpResult result;
+  result.skipped = "no kernel for these blocks";
+  return result;
+}
 
 HostTensor RunKernel(Device& device, const GgmlShape& shape, BlockMatrix& weight,
                      const HostTensor& x, const HostTensor& bias) {
-  const QuantFormat format{BlockCode::kGgmlBlock, DType::kU8, shape.type};
-  const LinearKernel* kernel = device.backend().FindLinear(
-      {format, shape.in, shape.columns, shape.activation, Numerics::kBatchInvariant});
+  const QuantFormat format = FormatOf(shape);
+  const LinearKernel* kernel = FindKernel(device, shape);
   GALE_CHECK(kernel != nullptr);
   const auto packed =
       kernel->Prepare({format, shape.in, shape.columns, weight.View(weight.bytes.data())});
@@ -76,6 +103,7 @@ HostTensor RunKernel(Device& device, const GgmlShape& shape, BlockMatrix& weight
 }
 
 OpResult RunLinear(Device& device, const GgmlShape& shape, Mutation mutation) {
+  if (shape.may_lack && FindKernel(device, shape) == nullptr) return Skipped();
   std::mt19937_64 random(static_cast<uint64_t>(shape.in * 1000 + shape.columns));
   BlockMatrix weight = RandomBlocks(random, shape.type, shape.columns, shape.in);
   const HostTensor x = RandomTensor(random, shape.activation, {shape.rows, shape.in});
@@ -92,6 +120,7 @@ OpResult RunLinear(Device& device, const GgmlShape& shape, Mutation mutation) {
 
 /// A row alone, bit for bit what it is among others.
 OpResult RunAlone(Device& device, const GgmlShape& shape, Mutation mutation) {
+  if (shape.may_lack && FindKernel(device, shape) == nullptr) return Skipped();
   std::mt19937_64 random(7);
   BlockMatrix weight = RandomBlocks(random, shape.type, shape.columns, shape.in);
   HostTensor x = RandomTensor(random, shape.activation, {shape.rows, shape.in});
@@ -141,6 +170,25 @@ OpResult RunLookUp(Device& device, GgmlType type, DType dtype, Mutation mutation
   return result;
 }
 
+OpCase LinearCase(const GgmlShape& shape) {
+  OpCase op{
+      fmt::format("Ggml/{}_x_{}_out_{}_{}x{}_to_{}{}{}", GgmlTypeName(shape.type),
+                  DTypeName(shape.activation), DTypeName(shape.out), shape.rows, shape.in,
+                  shape.columns, shape.bias ? "_bias" : "", shape.padding > 0 ? "_strided" : ""),
+      [shape](Device& device, Mutation mutation) { return RunLinear(device, shape, mutation); },
+      {}};
+  if (shape.rows > 0) op.must_fail.push_back(Mutation::kDropLastTerm);
+  if (shape.rows > 0 && shape.bias) op.must_fail.push_back(Mutation::kSkipBias);
+  return op;
+}
+
+OpCase AloneCase(const GgmlShape& shape) {
+  return {
+      fmt::format("Ggml/{}_row_alone_{}", GgmlTypeName(shape.type), DTypeName(shape.activation)),
+      [shape](Device& device, Mutation mutation) { return RunAlone(device, shape, mutation); },
+      {Mutation::kOtherInput}};
+}
+
 }  // namespace
 
 std::vector<OpCase> GgmlCases() {
@@ -160,29 +208,26 @@ std::vector<OpCase> GgmlCases() {
         {type, bf16, f32, 7, 544, 130},
         {type, bf16, bf16, 600, 1056, 65},
     };
-    const std::string name(GgmlTypeName(type));
-    for (const GgmlShape& shape : shapes) {
-      OpCase op{
-          fmt::format("Ggml/{}_x_{}_out_{}_{}x{}_to_{}{}{}", name, DTypeName(shape.activation),
-                      DTypeName(shape.out), shape.rows, shape.in, shape.columns,
-                      shape.bias ? "_bias" : "", shape.padding > 0 ? "_strided" : ""),
-          [shape](Device& device, Mutation mutation) { return RunLinear(device, shape, mutation); },
-          {}};
-      if (shape.rows > 0) op.must_fail.push_back(Mutation::kDropLastTerm);
-      if (shape.rows > 0 && shape.bias) op.must_fail.push_back(Mutation::kSkipBias);
-      cases.push_back(std::move(op));
-    }
+    for (const GgmlShape& shape : shapes) cases.push_back(LinearCase(shape));
     for (const DType dtype : {f32, bf16}) {
-      cases.push_back({fmt::format("Ggml/{}_row_alone_{}", name, DTypeName(dtype)),
-                       [type, dtype](Device& device, Mutation mutation) {
-                         return RunAlone(device, {type, dtype, f32, 21, 2080, 72}, mutation);
-                       },
-                       {Mutation::kOtherInput}});
-      cases.push_back({fmt::format("Ggml/{}_look_up_{}", name, DTypeName(dtype)),
+      cases.push_back(AloneCase({type, dtype, f32, 21, 2080, 72}));
+      cases.push_back({fmt::format("Ggml/{}_look_up_{}", GgmlTypeName(type), DTypeName(dtype)),
                        [type, dtype](Device& device, Mutation mutation) {
                          return RunLookUp(device, type, dtype, mutation);
                        },
                        {Mutation::kWrongRow}});
+    }
+  }
+  for (const GgmlType type : {GgmlType::kQ4K, GgmlType::kQ5K, GgmlType::kQ6K}) {
+    const std::vector<GgmlShape> shapes = {
+        {type, bf16, f32, 1, 1024, 301, true},   {type, bf16, f32, 7, 512, 130},
+        {type, bf16, bf16, 5, 256, 40, true, 3}, {type, bf16, bf16, 530, 768, 65},
+        {type, bf16, f32, 21, 2048, 72},
+    };
+    for (GgmlShape shape : shapes) {
+      shape.may_lack = true;
+      cases.push_back(LinearCase(shape));
+      if (shape.rows == 21) cases.push_back(AloneCase(shape));
     }
   }
   return cases;
