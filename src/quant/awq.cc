@@ -1,5 +1,6 @@
 // AWQ (arXiv 2306.00978) as AutoAWQ's "gemm" kernels have it: unsigned 4-bit codes with a zero for
 // each group of inputs. All three tensors have inputs first; eight outputs share a 32-bit word.
+#include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
@@ -41,18 +42,10 @@ class AwqLayout : public LinearLayout {
   Status Unpack(std::span<const RawParam> raw, LinearWeight& weight,
                 ThreadPool& threads) const override {
     GALE_RETURN_IF_ERROR(CopyScales(raw[2], "scales", Order::kTransposed, weight.scales));
-    const auto* zeros = raw[1].view.As<const uint32_t>();
-    const int64_t groups = weight.zeros.dim(1);
+    UnpackZeros(raw[1].view, weight);
     const int64_t words = weight.out / kInWord;
-    threads.ParallelFor(words, [&](int64_t word, int) {
-      for (int64_t i = 0; i < kInWord; ++i) {
-        const int64_t output = word * kInWord + kOutputs[static_cast<size_t>(i)];
-        auto* row = weight.zeros.As<uint8_t>() + output * groups;
-        for (int64_t g = 0; g < groups; ++g) {
-          row[g] = static_cast<uint8_t>(zeros[g * words + word] >> (4 * i) & 15U);
-        }
-      }
-      UnpackWord(raw[0].view, word, weight);
+    threads.ParallelFor((words + kTile - 1) / kTile, [&](int64_t tile, int) {
+      UnpackTile(raw[0].view, tile * kTile, std::min((tile + 1) * kTile, words), weight);
     });
     return {};
   }
@@ -60,19 +53,34 @@ class AwqLayout : public LinearLayout {
  private:
   int64_t Group(const LinearShape& shape) const { return group_ == 0 ? shape.in : group_; }
 
-  /// The codes of eight outputs, two inputs at a time.
-  static void UnpackWord(const TensorView& packed, int64_t word, const LinearWeight& weight) {
-    const auto* words = packed.As<const uint32_t>() + word;
-    const int64_t stride = packed.dim(1);
-    std::array<uint8_t*, kInWord> rows;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      rows[i] = weight.data.As<uint8_t>() + (word * kInWord + kOutputs[i]) * (weight.in / 2);
+  static constexpr int64_t kTile = 16;  // words: a cache line of the packed tensor
+
+  static int64_t Output(int64_t word, size_t i) { return word * kInWord + kOutputs[i]; }
+
+  static void UnpackZeros(const TensorView& packed, const LinearWeight& weight) {
+    const int64_t groups = packed.dim(0);
+    const int64_t words = packed.dim(1);
+    for (int64_t at = 0; at < groups * words; ++at) {
+      const uint32_t word = packed.As<const uint32_t>()[at];
+      for (size_t i = 0; i < kOutputs.size(); ++i) {
+        weight.zeros.As<uint8_t>()[Output(at % words, i) * groups + at / words] =
+            static_cast<uint8_t>(word >> (4 * i) & 15U);
+      }
     }
-    for (int64_t pair = 0; pair < weight.in / 2; ++pair) {
-      const uint32_t even = words[2 * pair * stride];
-      const uint32_t odd = words[(2 * pair + 1) * stride];
-      for (size_t i = 0; i < rows.size(); ++i) {
-        rows[i][pair] = static_cast<uint8_t>((even >> (4 * i) & 15U) | (odd >> (4 * i) & 15U) << 4);
+  }
+
+  /// The codes of words [begin, end) of each row, two rows at a time.
+  static void UnpackTile(const TensorView& packed, int64_t begin, int64_t end,
+                         const LinearWeight& weight) {
+    const int64_t row_bytes = weight.in / 2;
+    for (int64_t pair = 0; pair < row_bytes; ++pair) {
+      const auto* even = packed.As<const uint32_t>() + 2 * pair * packed.dim(1);
+      const auto* odd = even + packed.dim(1);
+      for (int64_t word = begin; word < end; ++word) {
+        for (size_t i = 0; i < kOutputs.size(); ++i) {
+          weight.data.As<uint8_t>()[Output(word, i) * row_bytes + pair] = static_cast<uint8_t>(
+              (even[word] >> (4 * i) & 15U) | (odd[word] >> (4 * i) & 15U) << 4);
+        }
       }
     }
   }
