@@ -90,8 +90,10 @@ class TiledAttention final : public PagedAttention {
       return;
     }
     if (is_latent()) {
-      cuda_stream.Launch({Grid(), dim3(kLatentThreads), LatentShared::Bytes(layout_.padded_dim)},
-                         AttentionLatentKernel, params);
+      cuda_stream.Launch(
+          {Grid(), dim3(kLatentThreads), LatentShared::Bytes(layout_.padded_dim)},
+          IsQuantized(spec_.kv) ? AttentionLatentKernel<true> : AttentionLatentKernel<false>,
+          params);
       return;
     }
     switch (layout_.padded_dim) {
@@ -106,8 +108,7 @@ class TiledAttention final : public PagedAttention {
 
  private:
   bool SuitsTensorCores() const {
-    if (is_latent()) return spec_.kv == KvFormat::kBf16 && SuitsLatentKernel();
-    return spec_.kv != KvFormat::kF32;
+    return spec_.kv != KvFormat::kF32 && (!is_latent() || SuitsLatentKernel());
   }
   bool SuitsLatentKernel() const {
     constexpr int kAligned = 8;  // elements that fragment loads begin at

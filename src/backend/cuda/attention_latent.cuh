@@ -1,6 +1,6 @@
-// Paged attention of bf16 queries over a bf16 latent cache (MLA) on the tensor cores: all query
-// heads share one row of up to 576 elements a position, whose last part is the value. For devices
-// with shared memory for two tiles of such rows (sm_90).
+// Paged attention of bf16 queries over a bf16 or quantized latent cache (MLA) on the tensor cores:
+// all query heads share one row of up to 576 elements a position, whose last part is the value. For
+// devices with shared memory for two tiles of such rows (sm_90).
 //
 // Items, tiles, chunks and their merging are those of attention_mma.cuh; here a block's warps share
 // its rows: each has eight positions of a tile when scores are made, four rows in the softmax, and
@@ -49,6 +49,7 @@ struct LatentShared {
 };
 
 /// One item by the whole block.
+template <bool kQuantized>
 __device__ __forceinline__ void AttendLatent(const AttentionParams& p, const AttentionItem& item,
                                              const LatentShared& shared) {
   constexpr int kRowTiles = kLatentRows / 16;
@@ -79,10 +80,28 @@ __device__ __forceinline__ void AttendLatent(const AttentionParams& p, const Att
     const int position = tile * kLatentPositions + row;
     // What nobody sees may be anything, even NaN; as zeros it adds nothing.
     const bool valid = position < seen_end;
-    const bf16* src = p.CachedRow<bf16>(table, 0, valid ? position : 0);
     bf16* dst = shared.keys + (stage * kLatentPositions + row) * shared.pitch;
-    for (int i = static_cast<int>(threadIdx.x) % kThreadsPerRow; i < vectors; i += kThreadsPerRow) {
-      CopyAsync16OrZero(dst + i * 8, src + i * 8, valid);
+    const int first = static_cast<int>(threadIdx.x) % kThreadsPerRow;
+    if constexpr (kQuantized) {
+      const KvRow src = p.CachedKvRow(table, 0, valid ? position : 0);
+      WithFormat(p.cache.format, [&](auto format) {
+        for (int i = first; i < p.cache.padded_dim / kKvUnit; i += kThreadsPerRow) {
+          uint4 elements[2] = {};
+          if (valid) {
+            KvUnit<decltype(format)::value> unit;
+            unit.Load(src, i);
+            unit.Dequantize(elements);
+          }
+          auto* out = reinterpret_cast<uint4*>(dst + i * kKvUnit);
+          out[0] = elements[0];
+          out[1] = elements[1];
+        }
+      });
+    } else {
+      const bf16* src = p.CachedRow<bf16>(table, 0, valid ? position : 0);
+      for (int i = first; i < vectors; i += kThreadsPerRow) {
+        CopyAsync16OrZero(dst + i * 8, src + i * 8, valid);
+      }
     }
   };
   const int first_tile = begin / kLatentPositions;
@@ -281,8 +300,8 @@ __device__ __forceinline__ void AttendLatent(const AttentionParams& p, const Att
 /// Blocks: an item each, and go on by the grid's width.
 /// Cost: each item reads its positions' rows once; 2 * (head_dim + value_dim) FLOPs a row and
 /// position.
-static __global__ void __launch_bounds__(kLatentThreads, 1)
-    AttentionLatentKernel(AttentionParams p) {
+template <bool kQuantized>
+__global__ void __launch_bounds__(kLatentThreads, 1) AttentionLatentKernel(AttentionParams p) {
   extern __shared__ __align__(128) char latent_memory[];
   const LatentShared shared(latent_memory, p.cache.padded_dim);
   LaunchDependents();
@@ -290,7 +309,7 @@ static __global__ void __launch_bounds__(kLatentThreads, 1)
   const int num_items = p.NumItems();
   for (int i = static_cast<int>(blockIdx.x); i < num_items; i += static_cast<int>(gridDim.x)) {
     const AttentionItem item = p.items[i];
-    AttendLatent(p, item, shared);
+    AttendLatent<kQuantized>(p, item, shared);
     if (item.chunk >= 0 && FinishesLastChunk(p, item, 0)) MergeChunks(p, item, 0);
     __syncthreads();  // before the next item's queries
   }
