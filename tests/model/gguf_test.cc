@@ -1,7 +1,14 @@
 // GGUF files against the checkpoints that they were made from: the same logits and greedy ids.
+#include "base/gguf.h"
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
 #include <gtest/gtest.h>
 
 #include "base/check.h"
+#include "base/mapped_file.h"
 #include "support/device_flag.h"
 #include "support/edited_checkpoint.h"
 #include "support/golden.h"
@@ -230,6 +237,44 @@ TEST_P(QuantizedGgufTest, BlocksStayPacked) {
   };
   EXPECT_LT(bytes(*blocks), bytes(*original));
   EXPECT_GT(blocks->loaded().model->mapped_bytes(), 0U);
+}
+
+/// A copy of a file whose Q4_0 tensors claim to be IQ4_NL, which has as many bytes: a type that
+/// devices may have no kernel for.
+std::string WithOtherType(const std::string& file) {
+  const auto mapped = MappedFile::Open(file);
+  std::string bytes(mapped->text());
+  const auto gguf = Gguf::Parse(mapped->bytes(), file);
+  constexpr uint32_t kIq4Nl = 20;
+  for (const GgufTensor& tensor : gguf->tensors()) {
+    if (tensor.type_name != "Q4_0") continue;
+    // After its name stand the number of dimensions, those, and the type.
+    const size_t type = bytes.find(tensor.name) + tensor.name.size() + 4 + 8 * tensor.shape.size();
+    std::memcpy(&bytes[type], &kIq4Nl, sizeof(kIq4Nl));
+  }
+  const std::string path = testing::TempDir() + "gale_iq4_nl.gguf";
+  std::ofstream(path, std::ios::binary) << bytes;
+  return path;
+}
+
+TEST(GgufTypes, BlocksWithoutAKernelBecomePlainNumbers) {
+  const auto backend = CreateTestBackend();
+  const std::string folder = GoldenFolder("qwen2_tied");
+  const std::string q4_0 = std::string(GALE_SOURCE_DIR) + "/tests/data/gguf/qwen2_tied_q4_0.gguf";
+  const std::string file = WithOtherType(q4_0);
+  const EditedCheckpoint dequantized = Dequantized(folder, file, {});
+  for (const ModelDType dtype : {ModelDType::kF32, ModelDType::kBf16}) {
+    const auto plain = Load(*backend, dequantized.folder(), dtype);
+    const auto blocks = Load(*backend, file, dtype);
+    const GoldenPrompt golden = ReadGoldens(folder).front();
+    const auto expected = plain->Step({{0, golden.prompt}});
+    const double tolerance = dtype == ModelDType::kF32 ? 1e-4 : 0.1;
+    EXPECT_LE(RelativeError(blocks->Step({{0, golden.prompt}}), expected), tolerance);
+    // As Q4_0 the same bits are another model.
+    const auto other = Load(*backend, q4_0, dtype);
+    EXPECT_GT(RelativeError(other->Step({{0, golden.prompt}}), expected), 0.3);
+  }
+  std::filesystem::remove(file);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, QuantizedGgufTest, testing::ValuesIn(kQuantized),
