@@ -139,7 +139,7 @@ def medusa() -> None:
 
 
 def mtp() -> None:
-    """The target is not there but for its configuration; `logits` are the rows that it would make them from."""
+    """With its whole target, whose states these are not; `logits` are the rows that it would make them from."""
     config = transformers.DeepseekV3Config(
         vocab_size=31, hidden_size=24, intermediate_size=32, moe_intermediate_size=8, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=2, n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2,
@@ -172,7 +172,7 @@ def mtp() -> None:
         saved = load_file(pathlib.Path(folder) / "model.safetensors")
         saved_config = json.loads((pathlib.Path(folder) / "config.json").read_text())
     old, new = f"model.layers.{index - 1}.", f"model.layers.{index}."
-    w = {new + key.removeprefix(old): value for key, value in saved.items() if key.startswith(old)}
+    w = saved | {new + key.removeprefix(old): value for key, value in saved.items() if key.startswith(old)}
     w |= {new + "eh_proj.weight": joined, new + "enorm.weight": norms["e"], new + "hnorm.weight": norms["h"],
           new + "shared_head.norm.weight": norms["shared"]}
     write("mtp", {**saved_config, "torch_dtype": "bfloat16"}, w,
