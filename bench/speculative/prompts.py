@@ -51,8 +51,8 @@ def main() -> None:
     stories = [s for s in arguments.stories.read_text().split("<|endoftext|>") if 40 < len(s.split()) < 250]
     rng = random.Random(20)
     for kind in ("copy", "edit", "summarize", "continue", "talk"):
-        for story in rng.sample(stories, arguments.count):
-            chat, prompt = draw(kind, story, rng)
+        for _ in range(arguments.count):
+            chat, prompt = draw(kind, rng.choice(stories), rng)
             print(json.dumps({"kind": kind, "chat": chat, "prompt": prompt}))
 
 

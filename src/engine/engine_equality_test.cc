@@ -1,8 +1,9 @@
 // The same requests give exactly the same tokens and log-probabilities whatever the schedule, under
 // Numerics::kBatchInvariant, with a real (tiny) model, on the CPU or on --device=NAME.
+#include "support/engine_equality.h"
+
 #include <gtest/gtest.h>
 
-#include "engine/equality_test_support.h"
 #include "support/device_flag.h"
 
 namespace gale {

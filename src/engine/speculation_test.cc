@@ -1,6 +1,6 @@
 // Speculation alters no token and no log-probability, whatever guesses and whatever the schedule,
 // with every kind of request; on the CPU or on --device=NAME.
-#include "engine/equality_test_support.h"
+#include "support/engine_equality.h"
 
 namespace gale {
 namespace {
