@@ -43,7 +43,7 @@ MAY_INCLUDE = {
     "text": set(),
     "grammar": {"text"},
     "eval": COMPUTE,
-    "quantize": COMPUTE,
+    "quantize": COMPUTE | {"text"},
     "engine": CONTROL | COMPUTE | {"runner", "text", "grammar"},
     # frontends: the public API only; the command line starts the server
     "cli": None,

@@ -32,6 +32,7 @@ QUANTIZED = [
                           ("gptq", ["--scheme", "gptq"]),
                           ("gptq asymmetric", ["--scheme", "gptq", "--asymmetric"]),
                           ("awq", ["--scheme", "awq"])]
+] + [(name, ["--scheme", name]) for name in ("q8_0", "q6_k", "q4_k", "q4_0")
 ] + [("gptq act-order g128", ["--scheme", "gptq", "--act-order"])]
 # The model's own checkpoint under flags of gale eval compare.
 SETTINGS = [("KV cache fp8", ["--kv-cache-dtype", "fp8"]),
@@ -54,14 +55,16 @@ def measure(arguments, flags, seeds):
     results = []
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            out = pathlib.Path(folder, "out")
+            is_gguf = flags[1].startswith("q")
+            out = pathlib.Path(folder, "out.gguf" if is_gguf else "out")
             calibration = ["--calibration", arguments.calibration, "--seed", seed,
                            "--samples", arguments.samples]
             line = run(arguments.gale, "quantize", arguments.model, out, *flags,
                        *(calibration if flags[1] in CALIBRATED else []))
             figures = compare(arguments, out)
             figures["bits"] = float(re.search(r"of ([\d.]+) bits", line).group(1))
-            figures["bytes"] = sum(path.stat().st_size for path in out.glob("*.safetensors"))
+            files = [out] if is_gguf else out.glob("*.safetensors")
+            figures["bytes"] = sum(path.stat().st_size for path in files)
             results.append(figures)
     return results
 
@@ -90,6 +93,7 @@ def main():
     parser.add_argument("--text", type=pathlib.Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=32, help="of 512 tokens each")
+    parser.add_argument("--only", nargs="+", help="rows of the table")
     parser.add_argument("--json", type=pathlib.Path, help="write every figure there")
     arguments = parser.parse_args()
     plain = sum(path.stat().st_size for path in arguments.model.glob("*.safetensors"))
@@ -97,14 +101,18 @@ def main():
           "top-1 |\n| --- " + "| --- " * 7 + "|")
     all_figures = {}
     for name, flags in QUANTIZED:
+        if arguments.only and name not in arguments.only:
+            continue
         seeds = arguments.seeds if flags[1] in CALIBRATED else arguments.seeds[:1]
         results = all_figures[name] = measure(arguments, flags, seeds)
-        if name == QUANTIZED[0][0]:
+        if len(all_figures) == 1:
             base = results[0]["base"]["perplexity"]
             print(f"| as it is | 16 | {plain / 1e6:.2f} | {base:.3f} | | | | |")
         print(row(name, results, f"{results[0]['bits']:.2f}", f"{results[0]['bytes'] / 1e6:.2f}"),
               flush=True)
     for name, flags in SETTINGS:
+        if arguments.only and name not in arguments.only:
+            continue
         results = all_figures[name] = [compare(arguments, arguments.model, flags)]
         print(row(name, results, "16", f"{plain / 1e6:.2f}"), flush=True)
     if arguments.json:

@@ -13,10 +13,10 @@
 namespace gale {
 
 struct QuantizeOptions {
-  std::string model;   ///< folder or ORG/NAME of a plain safetensors checkpoint
-  std::string out;     ///< folder to make; one that an interrupted run of the same options has left
-                       ///< is continued
-  std::string scheme;  ///< one of QuantizeSchemeNames
+  std::string model;  ///< folder or ORG/NAME of a plain safetensors checkpoint
+  std::string out;  ///< file of GGUF schemes, which must end in ".gguf"; else a folder to make; one
+                    ///< that an interrupted run of the same options has left is continued
+  std::string scheme;       ///< one of QuantizeSchemeNames
   int group_size = -1;      ///< inputs that share a scale; -1: the scheme's own, 0: all of a row
   bool asymmetric = false;  ///< a zero for each group beside its scale; awq always has them
   // Of schemes that calibrate.

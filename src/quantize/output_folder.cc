@@ -1,19 +1,16 @@
 #include "quantize/output_folder.h"
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include "base/mapped_file.h"
 #include "base/status_macros.h"
+#include "quantize/whole_file.h"
 #include "weights/safetensors.h"
 
 namespace gale {
@@ -22,49 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kRunFile = "quantize.run";  ///< in a folder that is not finished
-
-/// A file that appears under its name once all of it is on the disk.
-class WholeFile {
- public:
-  explicit WholeFile(std::string path) : path_(std::move(path)), part_(path_ + ".part") {
-    file_ = open(part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  }
-  ~WholeFile() {
-    if (file_ >= 0) close(file_);
-    unlink(part_.c_str());
-  }
-  WholeFile(const WholeFile&) = delete;
-  WholeFile& operator=(const WholeFile&) = delete;
-
-  Status Write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t written = file_ < 0 ? -1 : write(file_, bytes.data(), bytes.size());
-      if (written < 0 && file_ >= 0 && errno == EINTR) continue;
-      if (written < 0) return Failed();
-      bytes = bytes.subspan(static_cast<size_t>(written));
-    }
-    return {};
-  }
-  Status Finish() {
-    if (file_ < 0 || fsync(file_) != 0 || rename(part_.c_str(), path_.c_str()) != 0) {
-      return Failed();
-    }
-    return {};
-  }
-
- private:
-  tl::unexpected<Error> Failed() const {
-    const bool is_full = errno == ENOSPC || errno == EDQUOT;
-    return MakeError(
-        is_full ? ErrorCode::kResourceExhausted : ErrorCode::kInternal,
-        fmt::format("cannot write {}: {}{}", path_, std::strerror(errno),
-                    is_full ? "; the same command goes on from here once there is room" : ""));
-  }
-
-  std::string path_;
-  std::string part_;
-  int file_;
-};
 
 Status WriteText(const fs::path& path, const std::string& text) {
   WholeFile file(path);

@@ -12,8 +12,10 @@
 #include "gale/quantize.h"
 #include "gale/tokenizer.h"
 #include "models/model_source.h"
+#include "quantize/gguf_export.h"
 #include "quantize/layer_quantizer.h"
 #include "quantize/output_folder.h"
+#include "tensor/ggml_block.h"
 
 namespace gale {
 namespace {
@@ -38,6 +40,7 @@ class QuantizeRun {
 
   Result<QuantizeReport> Run() {
     GALE_RETURN_IF_ERROR(Read());
+    if (scheme_.container == QuantizeContainer::kGguf) return RunGguf();
     GALE_RETURN_IF_ERROR(CheckShapes());
     GALE_RETURN_IF_ERROR(PrepareCalibration());
     const int num_shards = static_cast<int>(layers_.size()) + 1;
@@ -46,10 +49,21 @@ class QuantizeRun {
     GALE_RETURN_IF_ERROR(QuantizeLayers(out));
     GALE_RETURN_IF_ERROR(WriteRest(out));
     GALE_RETURN_IF_ERROR(out.Finish(source_.folder, QuantizationConfigJson(Config())));
-    return Report(out);
+    return Report(out.TensorBytes());
   }
 
  private:
+  Result<QuantizeReport> RunGguf() {
+    GALE_RETURN_IF_ERROR(ExportGguf(source_, *checkpoint_, scheme_.ggml, options_.out, threads_,
+                                    [&](const CheckpointTensor& tensor) {
+                                      done_bytes_ += tensor.data.size();
+                                      if (!progress_) return;
+                                      progress_(QuantizePhase::kQuantizing, done_bytes_,
+                                                source_bytes_);
+                                    }));
+    return Report(std::filesystem::file_size(options_.out));
+  }
+
   static int Threads(const QuantizeOptions& options) {
     return options.threads > 0 ? options.threads : AvailableCpus();
   }
@@ -243,10 +257,11 @@ class QuantizeRun {
     return out.WriteShard(index, tensors);
   }
 
-  QuantizeReport Report(const OutputFolder& out) const {
+  QuantizeReport Report(uint64_t out_bytes) const {
     QuantizeReport report{
-        .source_bytes = source_bytes_, .out_bytes = out.TensorBytes(), .num_passes = num_passes_};
+        .source_bytes = source_bytes_, .out_bytes = out_bytes, .num_passes = num_passes_};
     int64_t elements = 0;
+    uint64_t block_bytes = 0;
     uint64_t plain_bytes = 0;
     for (const CheckpointTensor& tensor : checkpoint_->tensors()) {
       const bool is_quantized =
@@ -254,11 +269,17 @@ class QuantizeRun {
       if (is_quantized) {
         ++report.num_quantized;
         elements += tensor.shape[0] * tensor.shape[1];
+        const GgmlTypeInfo info =
+            GgmlInfo(BlockTypeOf(tensor, scheme_.ggml).value_or(GgmlType::kNone));
+        block_bytes +=
+            static_cast<uint64_t>(tensor.shape[0] * tensor.shape[1] / info.elements * info.bytes);
       } else {
         plain_bytes += tensor.data.size();
       }
     }
-    report.bits_per_weight = 8.0 * static_cast<double>(report.out_bytes - plain_bytes) /
+    const bool is_gguf = scheme_.container == QuantizeContainer::kGguf;  // with its tokenizer
+    report.bits_per_weight = 8.0 *
+                             static_cast<double>(is_gguf ? block_bytes : out_bytes - plain_bytes) /
                              static_cast<double>(std::max<int64_t>(elements, 1));
     return report;
   }

@@ -9,6 +9,7 @@
 #include "gale/quantize.h"
 #include "gale/status.h"
 #include "quantize/input_statistics.h"
+#include "tensor/quant_format.h"
 
 namespace gale {
 
@@ -30,9 +31,10 @@ struct QuantizeScheme {
   QuantizeMethod method = QuantizeMethod::kRoundToNearest;
   QuantizeContainer container = QuantizeContainer::kPackedInt;
   int bits = 4;
-  bool has_zeros = false;    ///< always
-  bool takes_zeros = false;  ///< with QuantizeOptions::asymmetric
-  int64_t group = 0;         ///< that of QuantizeOptions::group_size unset; 0: all inputs
+  bool has_zeros = false;           ///< always
+  bool takes_zeros = false;         ///< with QuantizeOptions::asymmetric
+  GgmlType ggml = GgmlType::kNone;  ///< of kGguf
+  int64_t group = 0;                ///< that of QuantizeOptions::group_size unset; 0: all inputs
   bool takes_group = false;
   std::string_view description;
 };

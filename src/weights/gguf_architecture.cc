@@ -213,4 +213,31 @@ std::string HuggingFaceName(const GgufArchitecture& architecture, std::string_vi
   return fmt::format("model.layers.{}.{}{}", number, *translated, kind);
 }
 
+const GgufArchitecture* FindPlainArchitecture(std::string_view hugging_face) {
+  for (const GgufArchitecture& architecture : kArchitectures) {
+    const bool is_plain = architecture.layer_names.empty() && !architecture.has_window;
+    if (architecture.hugging_face == hugging_face && is_plain) return &architecture;
+  }
+  return nullptr;
+}
+
+std::string GgufName(std::string_view name) {
+  constexpr std::string_view kLayers = "model.layers.";
+  const size_t last_dot = name.rfind('.');
+  if (last_dot == std::string_view::npos) return {};
+  std::string_view part = name.substr(0, last_dot);
+  std::string prefix;
+  if (part.starts_with(kLayers)) {
+    const size_t dot = part.find('.', kLayers.size());
+    if (dot == std::string_view::npos) return {};
+    prefix = fmt::format("blk.{}.", part.substr(kLayers.size(), dot - kLayers.size()));
+    part.remove_prefix(dot + 1);
+  }
+  const std::span<const NamePair> names =
+      prefix.empty() ? std::span<const NamePair>(kModelNames) : kLayerNames;
+  const auto found = std::ranges::find(names, part, &NamePair::second);
+  if (found == names.end()) return {};
+  return fmt::format("{}{}{}", prefix, found->first, name.substr(last_dot));
+}
+
 }  // namespace gale

@@ -44,4 +44,8 @@ Result<GgufArchitecture> FindGgufArchitecture(const Gguf& gguf);
 /// the architecture has stay, so that they are reported as the file spells them.
 std::string HuggingFaceName(const GgufArchitecture& architecture, std::string_view name);
 
+/// The other way, for models that differ from Llama in no tensor: null and empty for all others.
+const GgufArchitecture* FindPlainArchitecture(std::string_view hugging_face);
+std::string GgufName(std::string_view name);
+
 }  // namespace gale

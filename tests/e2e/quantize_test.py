@@ -54,6 +54,22 @@ class Quantize(unittest.TestCase):
         answer = gale("run", out, "The", "--device", "cpu", "--max-tokens", 4)
         self.assertEqual(answer.code, 0, answer.err)
 
+    def test_gguf_files_are_as_near_as_their_bits_and_chat_alike(self):
+        ask = ["Once upon a time", "--device", "cpu", "--max-tokens", 8, "--temperature", 0]
+        plain = gale("run", TALES, *ask)
+        for scheme, most in ("q8_0", 0.01), ("q6_k", 0.01), ("q4_k", 0.15), ("q4_0", 0.15):
+            out = self.folder / f"{scheme}.gguf"
+            run = gale("quantize", TALES, out, "--scheme", scheme)
+            self.assertEqual(run.code, 0, run.err)
+            figures = gale("eval", "compare", TALES, out, "--text", TEXT, "--device", "cpu",
+                           "--json").json()
+            self.assertGreater(figures["kl"]["mean"], 0)
+            self.assertLess(figures["kl"]["mean"], most, scheme)
+        # The tokenizer came along.
+        self.assertEqual(gale("run", self.folder / "q8_0.gguf", *ask).out, plain.out)
+        again = gale("quantize", TALES, out, "--scheme", "q8_0")
+        self.assertIn("expected the name of a .gguf file that does not exist", again.err)
+
     def test_errors_are_one_line_each(self):
         cases = [(["--scheme", "int3"], "expected one of awq, gptq"),
                  (["--scheme", "awq"], "needs --calibration FILE"),
