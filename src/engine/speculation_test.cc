@@ -161,6 +161,37 @@ TEST(BundledHeadsTest, GuessMuchOfAStory) {
   EXPECT_GT(medusa.per_step, 1.3);
 }
 
+TEST(MtpTest, TheModelsOwnLayerAltersNoToken) {
+  EngineConfig config;
+  config.model = GALE_SOURCE_DIR "/tests/data/heads/mtp";
+  config.device = TestDevice();
+  config.numerics = Numerics::kBatchInvariant;
+  config.max_model_len = 128;
+  config.max_num_seqs = 4;
+  std::vector<RequestParams> requests(4);
+  for (int i = 0; i < 4; ++i) {
+    RequestParams& request = requests[static_cast<size_t>(i)];
+    request.prompt = std::vector<TokenId>{3 * i, 7, 11 + i, i};
+    request.sampling.temperature = i % 2 == 0 ? 0.0F : 1.0F;
+    request.sampling.seed = 5;
+    request.sampling.max_tokens = 40;
+    request.sampling.ignore_eos = true;
+  }
+  std::vector<RequestOutput> expected;
+  for (const Speculation method : {Speculation::kOff, Speculation::kMtp}) {
+    config.speculative = {.method = method, .model = "", .max_tokens = 3, .adaptive = false};
+    auto engine = LlmEngine::Create(config);
+    ASSERT_TRUE(engine) << engine.error().message;
+    const std::vector<RequestOutput> outputs = (*engine)->Generate(requests);
+    if (method == Speculation::kOff) expected = outputs;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      EXPECT_EQ(outputs[i].samples[0].tokens, expected[i].samples[0].tokens) << i;
+      EXPECT_EQ(outputs[i].samples[0].tokens.size(), 40);
+    }
+    EXPECT_EQ((*engine)->stats().draft_tokens > 0, method == Speculation::kMtp);
+  }
+}
+
 TEST(SpeculationErrorsTest, NameWhatIsWrong) {
   EngineConfig config = BaseConfig(kQwen3F32);
   config.speculative = {.method = Speculation::kDraft,
