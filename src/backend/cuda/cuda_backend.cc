@@ -52,7 +52,10 @@ class CudaBackend final : public Backend {
   const LinearKernel* FindLinear(const LinearKey& key) const override {
     switch (key.format.code) {
       case BlockCode::kNone: return cuda::FindLinear(key);
-      case BlockCode::kGgmlBlock: return cuda::FindGgmlLinear(key);
+      case BlockCode::kGgmlBlock: {
+        const LinearKernel* packed = cuda::FindQuantLinear(key);
+        return packed != nullptr ? packed : cuda::FindGgmlLinear(key);
+      }
       case BlockCode::kScaled: return cuda::FindQuantLinear(key);
     }
     return nullptr;
