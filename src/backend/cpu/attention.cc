@@ -1,22 +1,23 @@
-// Paged attention without a score matrix: online softmax over tiles of
-// kAttentionTile positions.
+// Paged attention without a score matrix: online softmax over tiles of kAttentionTile positions.
 //
-// A block holds, for each layer of the group and each kv head, its keys and
-// then its values:
-//   K  [block_tokens / tile][padded head_dim][tile], or where queries and keys
-//   are bf16 in pairs
-//      [block_tokens / tile][padded head_dim / 2][tile][2], for the processor's
-//      dot products
+// A block holds, for each layer of the group and each kv head, its keys and then its values:
+//   K  [block_tokens / tile][padded head_dim][tile]
 //   V  [block_tokens][padded head_dim]
-// Where a value is a part of its key (KvKind::kLatent), a block holds rows as
-// those of V alone. Of a quantized cache (backend/kv_format.h) these are codes, of int4 in groups
-// of two tiles' widths whose first half are the low halves of bytes, and each tile is made f32
-// first. A tile of keys is transposed, so that scores come by the vector, without horizontal sums.
-// head_dim is padded with zeros to a multiple of the tile. Tiles are cut at absolute positions and
-// taken in ascending order by every query, so a row's result depends neither on the chunk it came
-// in nor on its neighbours.
+// or where queries and both are bf16, in pairs for the processor's dot products:
+//   K  [block_tokens / tile][padded head_dim / 2][tile][2]
+//   V  [block_tokens / 2][padded head_dim][2]
+// Where a value is a part of its key (KvKind::kLatent), a block holds rows as those of V alone. Of
+// a quantized cache (backend/kv_format.h) these are codes, of int4 in groups of two tiles' widths
+// whose first half are the low halves of bytes, and each tile is made f32 first. A tile of keys is
+// transposed, so that scores come by the vector, without horizontal sums. head_dim is padded with
+// zeros to a multiple of the tile.
+//
+// Tiles are taken in ascending order by every query, by stretches of kStretch positions that each
+// begin anew and are then merged in ascending order, on one thread or several: so a row's result
+// depends neither on the chunk it came in nor on its neighbours.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -30,6 +31,8 @@ namespace {
 /// Query rows (tokens times heads of a group) of a task: enough to use each
 /// loaded tile well.
 constexpr int kTaskRows = 32;
+/// Positions that one thread takes at least.
+constexpr int32_t kStretch = 1024;
 
 /// Query tokens [first, last) of one sequence, for one kv head.
 struct Task {
@@ -39,6 +42,19 @@ struct Task {
   int32_t last = 0;
 };
 
+/// A task's part of the positions: stretch `number` of them.
+struct Stretch {
+  int64_t task = 0;
+  int32_t number = 0;
+};
+
+/// What softmax over some positions has come to, a number or a vector for each query row.
+struct RunningSoftmax {
+  float* acc = nullptr;  ///< [rows, padded head_dim]
+  float* max = nullptr;  ///< -inf where nothing was visible
+  float* sum = nullptr;
+};
+
 class CpuAttention final : public AttentionBackend {
  public:
   CpuAttention(Context& context, const AttentionSpec& spec)
@@ -46,8 +62,8 @@ class CpuAttention final : public AttentionBackend {
         spec_(spec),
         group_(spec.q_heads / spec.kv_heads),
         padded_dim_(PaddedDim(spec)),
-        keys_in_pairs_(spec.kind != KvKind::kLatent && spec.dtype == DType::kBf16 &&
-                       spec.kv == KvFormat::kBf16),
+        in_pairs_(spec.kind != KvKind::kLatent && spec.dtype == DType::kBf16 &&
+                  spec.kv == KvFormat::kBf16),
         stored_(spec.kv == KvFormat::kBf16 ? DType::kBf16 : DType::kF32) {
     GALE_CHECK_EQ(spec.q_heads % spec.kv_heads, 0);
     if (spec.kind == KvKind::kSlidingWindow) GALE_CHECK_GE(spec.window, 1);
@@ -89,6 +105,7 @@ class CpuAttention final : public AttentionBackend {
         }
       }
     }
+    PlanStretches();
   }
 
   void WriteKv(Stream&, const KvWriteArgs& args) override {
@@ -112,12 +129,46 @@ class CpuAttention final : public AttentionBackend {
     CheckShape(args.q, {tokens, spec_.q_heads, spec_.head_dim});
     CheckShape(args.out, {tokens, spec_.q_heads, spec_.value_dim()});
     if (args.sinks) CheckArray(args.sinks, DType::kF32, {spec_.q_heads});
-    context_.pool.ParallelFor(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int thread) {
-      RunTask(args, tasks_[static_cast<size_t>(i)], thread);
+    const auto num_tasks = std::ssize(tasks_);
+    if (stretches_.empty()) {
+      context_.pool.ParallelFor(num_tasks, [&](int64_t i, int thread) {
+        RunTask(args, tasks_[static_cast<size_t>(i)], thread);
+      });
+      return;
+    }
+    float* memory = context_.shared_scratch.Floats(std::ssize(stretches_) * StateFloats());
+    context_.pool.ParallelFor(std::ssize(stretches_), [&](int64_t i, int thread) {
+      const Stretch& stretch = stretches_[static_cast<size_t>(i)];
+      const Task& task = tasks_[static_cast<size_t>(stretch.task)];
+      RunStretch(args, task, stretch.number, StateAt(memory + i * StateFloats(), Rows(task)),
+                 thread);
     });
+    context_.pool.ParallelFor(
+        num_tasks, [&](int64_t t, int thread) { MergeStretches(args, t, memory, thread); });
   }
 
  private:
+  /// Stretches of their own for threads that tasks would leave idle.
+  void PlanStretches() {
+    stretches_.clear();
+    if (std::ssize(tasks_) >= 4 * context_.pool.threads()) return;
+    for (int64_t t = 0; t < std::ssize(tasks_); ++t) {
+      const auto s = static_cast<size_t>(tasks_[static_cast<size_t>(t)].sequence);
+      const int32_t positions = batch_.seq_lens_upper[s];
+      for (int32_t first = 0; first == 0 || first < positions; first += kStretch) {
+        stretches_.push_back({t, first / kStretch});
+      }
+    }
+    if (stretches_.size() == tasks_.size()) stretches_.clear();
+  }
+
+  int Rows(const Task& task) const { return (task.last - task.first) * group_; }
+  int64_t StateFloats() const { return std::max(kTaskRows, group_) * (padded_dim_ + 2); }
+  RunningSoftmax StateAt(float* memory, int rows) const {
+    float* max = memory + rows * padded_dim_;
+    return {memory, max, max + rows};
+  }
+
   /// What a tile's head_dim is. 4-bit codes come in groups of two tiles' widths.
   static int64_t PaddedDim(const AttentionSpec& spec) {
     const int64_t unit = spec.kv == KvFormat::kInt4 ? 2 * kAttentionTile : kAttentionTile;
@@ -168,6 +219,8 @@ class CpuAttention final : public AttentionBackend {
           ScatterCodes(codes, is_column, offset % kAttentionTile, reinterpret_cast<uint8_t*>(tile));
         } else if (is_column) {
           ScatterKey(row, tile, offset % kAttentionTile);
+        } else if (in_pairs_) {
+          ScatterValue(row, tile, offset % kAttentionTile);
         } else {
           kernels.from_f32(row, tile + offset % kAttentionTile * RowBytes(), stored_, padded_dim_);
         }
@@ -178,8 +231,8 @@ class CpuAttention final : public AttentionBackend {
   /// One column of a K tile: elements kAttentionTile apart, of keys in pairs two beside each other.
   void ScatterKey(const float* row, char* tile, int64_t column) const {
     for (int64_t d = 0; d < padded_dim_; ++d) {
-      const int64_t at = keys_in_pairs_ ? (d / 2 * kAttentionTile + column) * 2 + d % 2
-                                        : d * kAttentionTile + column;
+      const int64_t at =
+          in_pairs_ ? (d / 2 * kAttentionTile + column) * 2 + d % 2 : d * kAttentionTile + column;
       char* element = tile + at * ElementBytes();
       if (stored_ == DType::kBf16) {
         const Bf16 rounded = ToBf16(row[d]);
@@ -188,6 +241,12 @@ class CpuAttention final : public AttentionBackend {
         std::memcpy(element, &row[d], sizeof(row[d]));
       }
     }
+  }
+
+  /// One row of a V tile in pairs.
+  void ScatterValue(const float* row, char* tile, int64_t position) const {
+    auto* pairs = reinterpret_cast<Bf16*>(tile) + position / 2 * 2 * padded_dim_ + position % 2;
+    for (int64_t d = 0; d < padded_dim_; ++d) pairs[2 * d] = ToBf16(row[d]);
   }
 
   /// A row's codes, a byte each, and its scale.
@@ -217,55 +276,99 @@ class CpuAttention final : public AttentionBackend {
 
   void RunTask(const AttentionArgs& args, const Task& task, int thread) const {
     if (PositionOf(task, task.first) < 0) return;  // fills up a graph
-    const int rows = (task.last - task.first) * group_;
-    const int64_t tile_floats = int64_t{kAttentionTile} * padded_dim_;
-    float* q = context_.thread_scratch[static_cast<size_t>(thread)].Floats(
-        2 * rows * padded_dim_ + 2 * tile_floats + 2 * rows);
-    float* acc = q + rows * padded_dim_;
-    float* tiles = acc + rows * padded_dim_;
-    float* max = tiles + 2 * tile_floats;
-    float* sum = max + rows;
-    LoadQueries(args.q, task, q);
-    std::fill_n(acc, rows * padded_dim_, 0.0F);
-    BeginSoftmax(args.sinks, task, max, sum);
+    std::vector<float> memory(static_cast<size_t>(2 * StateFloats()));
+    const RunningSoftmax part = StateAt(memory.data(), Rows(task));
+    const RunningSoftmax total = StateAt(memory.data() + StateFloats(), Rows(task));
+    BeginSoftmax(args.sinks, task, total);
+    const int32_t last = PositionOf(task, task.last - 1) / kStretch;
+    for (int32_t n = FirstVisible(PositionOf(task, task.first)) / kStretch; n <= last; ++n) {
+      RunStretch(args, task, n, part, thread);
+      Merge(part, Rows(task), total);
+    }
+    StoreOutput(args.out, task, total);
+  }
 
+  /// Task `t` from what its stretches came to.
+  void MergeStretches(const AttentionArgs& args, int64_t t, float* memory, int thread) const {
+    const Task& task = tasks_[static_cast<size_t>(t)];
+    if (PositionOf(task, task.first) < 0) return;
+    const RunningSoftmax total = StateAt(
+        context_.thread_scratch[static_cast<size_t>(thread)].Floats(StateFloats()), Rows(task));
+    BeginSoftmax(args.sinks, task, total);
+    for (size_t i = 0; i < stretches_.size(); ++i) {
+      if (stretches_[i].task != t) continue;
+      Merge(StateAt(memory + static_cast<int64_t>(i) * StateFloats(), Rows(task)), Rows(task),
+            total);
+    }
+    StoreOutput(args.out, task, total);
+  }
+
+  void Merge(const RunningSoftmax& part, int rows, const RunningSoftmax& total) const {
+    for (int r = 0; r < rows; ++r) {
+      if (part.sum[r] == 0) continue;  // nothing visible
+      const float max = std::max(total.max[r], part.max[r]);
+      const float old_factor = std::exp(total.max[r] - max);
+      const float new_factor = std::exp(part.max[r] - max);
+      float* acc = total.acc + r * padded_dim_;
+      const float* added = part.acc + r * padded_dim_;
+      for (int64_t d = 0; d < padded_dim_; ++d)
+        acc[d] = acc[d] * old_factor + added[d] * new_factor;
+      total.sum[r] = total.sum[r] * old_factor + part.sum[r] * new_factor;
+      total.max[r] = max;
+    }
+  }
+
+  /// Positions [number, number + 1) * kStretch, as far as the task sees them.
+  void RunStretch(const AttentionArgs& args, const Task& task, int32_t number,
+                  const RunningSoftmax& state, int thread) const {
+    const int rows = Rows(task);
+    std::fill_n(state.acc, rows * padded_dim_, 0.0F);
+    std::fill_n(state.max, rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(state.sum, rows, 0.0F);
+    const int32_t first_position = PositionOf(task, task.first);
+    if (first_position < 0) return;
+    const int32_t first_tile =
+        std::max(FirstVisible(first_position), number * kStretch) / kAttentionTile;
+    const int32_t last_tile =
+        std::min(PositionOf(task, task.last - 1), (number + 1) * kStretch - 1) / kAttentionTile;
+    if (first_tile > last_tile) return;
+
+    const int64_t tile_floats = int64_t{kAttentionTile} * padded_dim_;
+    float* q = context_.thread_scratch[static_cast<size_t>(thread)].Floats(rows * padded_dim_ +
+                                                                           2 * tile_floats);
+    LoadQueries(args.q, task, q);
     std::vector<int32_t> begins(static_cast<size_t>(rows));
     std::vector<int32_t> ends(static_cast<size_t>(rows));
     AttentionTile tile{.kv = is_latent() ? DType::kF32 : stored_,
                        .head_dim = static_cast<int>(padded_dim_),
                        .rows = rows,
                        .q = q,
-                       .q_pairs = keys_in_pairs_ ? reinterpret_cast<const Bf16*>(q) : nullptr,
+                       .q_pairs = in_pairs_ ? reinterpret_cast<const Bf16*>(q) : nullptr,
                        .scale = spec_.scale,
                        .softcap = spec_.softcap,
                        .begin = begins.data(),
                        .end = ends.data(),
-                       .max = max,
-                       .sum = sum,
-                       .acc = acc};
-    const int32_t first_position = PositionOf(task, task.first);
-    const int32_t last_position = PositionOf(task, task.last - 1);
-    const int32_t first_tile = FirstVisible(first_position) / kAttentionTile;
-    const int32_t last_tile = last_position / kAttentionTile;
+                       .max = state.max,
+                       .sum = state.sum,
+                       .acc = state.acc};
     for (int32_t t = first_tile; t <= last_tile; ++t) {
       for (int r = 0; r < rows; ++r) {
         const int32_t position = first_position + r / group_;
         begins[static_cast<size_t>(r)] = std::max(FirstVisible(position) - t * kAttentionTile, 0);
         ends[static_cast<size_t>(r)] = std::min(position + 1 - t * kAttentionTile, kAttentionTile);
       }
-      LoadTile(args.layer, task, t, t == last_tile, tiles, &tile);
+      LoadTile(args.layer, task, t, last_tile, q + rows * padded_dim_, &tile);
       context_.kernels.attend(tile);
     }
-    StoreOutput(args.out, task, acc, sum);
   }
 
   /// A sink is a score that comes before all others and has no value.
-  void BeginSoftmax(const TensorView& sinks, const Task& task, float* max, float* sum) const {
-    const int rows = (task.last - task.first) * group_;
-    for (int r = 0; r < rows; ++r) {
-      max[r] = sinks ? sinks.As<float>()[task.kv_head * group_ + r % group_]
-                     : -std::numeric_limits<float>::infinity();
-      sum[r] = sinks ? 1.0F : 0.0F;
+  void BeginSoftmax(const TensorView& sinks, const Task& task, const RunningSoftmax& state) const {
+    std::fill_n(state.acc, Rows(task) * padded_dim_, 0.0F);
+    for (int r = 0; r < Rows(task); ++r) {
+      state.max[r] = sinks ? sinks.As<float>()[task.kv_head * group_ + r % group_]
+                           : -std::numeric_limits<float>::infinity();
+      state.sum[r] = sinks ? 1.0F : 0.0F;
     }
   }
 
@@ -280,7 +383,7 @@ class CpuAttention final : public AttentionBackend {
     return std::max(position - spec_.window + 1, 0);
   }
 
-  /// Rows of padded_dim_ floats, scaled; beside keys in pairs rows of bf16 as
+  /// Rows of padded_dim_ floats, scaled; beside pairs rows of bf16 as
   /// they are.
   void LoadQueries(const TensorView& source, const Task& task, float* first) const {
     float* q = first;
@@ -288,7 +391,7 @@ class CpuAttention final : public AttentionBackend {
       for (int g = 0; g < group_; ++g, q += padded_dim_) {
         const int head = task.kv_head * group_ + g;
         const TensorView row = source.Slice(0, token, token + 1).Slice(1, head, head + 1);
-        if (keys_in_pairs_) {
+        if (in_pairs_) {
           Bf16* pairs = reinterpret_cast<Bf16*>(first) + (q - first);
           std::memcpy(pairs, row.data, static_cast<size_t>(spec_.head_dim) * sizeof(Bf16));
           std::fill(pairs + spec_.head_dim, pairs + padded_dim_, Bf16{});
@@ -315,7 +418,7 @@ class CpuAttention final : public AttentionBackend {
 
   /// Points the tile at its keys and values; what is not as a kernel reads it is made in `buffer`,
   /// in f32.
-  void LoadTile(int layer, const Task& task, int32_t t, bool is_last, float* buffer,
+  void LoadTile(int layer, const Task& task, int32_t t, int32_t last, float* buffer,
                 AttentionTile* tile) const {
     float* rows = buffer + int64_t{kAttentionTile} * padded_dim_;
     if (is_latent() || IsQuantized(spec_.kv)) {
@@ -323,15 +426,21 @@ class CpuAttention final : public AttentionBackend {
       tile->v = rows;
       for (int part = 0; part < Parts(); ++part) {
         LoadRows(layer, task, t, part, part == 0 && !is_latent() ? buffer : rows);
-        if (!is_last) PrefetchTile(TileAt(layer, task, t + 1, part));
+        if (t < last) PrefetchTile(TileAt(layer, task, t + 1, part));
       }
       if (is_latent()) TransposeTile(rows, buffer);
       return;
     }
     tile->k = TileAt(layer, task, t, 0);
     tile->v = TileAt(layer, task, t, 1);
-    tile->next_k = is_last ? nullptr : TileAt(layer, task, t + 1, 0);
-    tile->next_v = is_last ? nullptr : TileAt(layer, task, t + 1, 1);
+    const auto ahead = [&](int32_t tiles, int part) {
+      return t + tiles > last ? nullptr : TileAt(layer, task, t + tiles, part);
+    };
+    constexpr int32_t kFarTiles = 3;  // 24 KB of heads of 128
+    tile->next_k = ahead(1, 0);
+    tile->next_v = ahead(1, 1);
+    tile->far_k = ahead(kFarTiles, 0);
+    tile->far_v = ahead(kFarTiles, 1);
   }
 
   /// A tile of the cache to f32, in the order in which it lies there.
@@ -378,7 +487,9 @@ class CpuAttention final : public AttentionBackend {
     }
   }
 
-  void StoreOutput(const TensorView& out, const Task& task, float* acc, const float* sum) const {
+  void StoreOutput(const TensorView& out, const Task& task, const RunningSoftmax& total) const {
+    float* acc = total.acc;
+    const float* sum = total.sum;
     for (int32_t token = task.first; token < task.last; ++token) {
       for (int g = 0; g < group_; ++g, acc += padded_dim_, ++sum) {
         const int head = task.kv_head * group_ + g;
@@ -394,11 +505,12 @@ class CpuAttention final : public AttentionBackend {
   AttentionSpec spec_;
   int group_;
   int64_t padded_dim_;
-  bool keys_in_pairs_;
+  bool in_pairs_;
   DType stored_;  ///< of plain elements in the cache
   KvCacheView cache_;
   AttentionBatch batch_;
   std::vector<Task> tasks_;
+  std::vector<Stretch> stretches_;  ///< of all tasks, ascending; empty: tasks are not cut
 };
 
 }  // namespace

@@ -55,12 +55,14 @@ inline constexpr int kAttentionTile = 16;
 /// tile of positions.
 struct AttentionTile {
   DType kv = DType::kF32;        ///< or bf16
-  const void* k = nullptr;       ///< [head_dim, kAttentionTile]; in pairs beside
-                                 ///< q_pairs: bf16 [head_dim / 2, kAttentionTile, 2]
-  const void* v = nullptr;       ///< [kAttentionTile, head_dim]
-  const void* next_k = nullptr;  ///< of the tile after this one, asked into the
-                                 ///< cache; may be null
+  const void* k = nullptr;       ///< [head_dim, kAttentionTile]; in pairs beside q_pairs:
+                                 ///< bf16 [head_dim / 2, kAttentionTile, 2]
+  const void* v = nullptr;       ///< [kAttentionTile, head_dim]; in pairs
+                                 ///< bf16 [kAttentionTile / 2, head_dim, 2]
+  const void* next_k = nullptr;  ///< of the tile after this one, asked into L1; may be null
   const void* next_v = nullptr;
+  const void* far_k = nullptr;  ///< of one further on, asked into L2; may be null
+  const void* far_v = nullptr;
   int head_dim = 0;  ///< a multiple of kAttentionTile
   int rows = 0;
   const float* q = nullptr;        ///< [rows, head_dim], scaled

@@ -365,6 +365,13 @@ GALE_INLINE void Scores(const AttentionTile& tile, int row, float* scores) {
   }
 }
 
+/// Asks for the line `at` bytes into the next tile, and into the one further on: more can be on
+/// their way to L2 than to L1.
+GALE_INLINE void Prefetch(const void* next, const void* far, int64_t at) {
+  if (next != nullptr) __builtin_prefetch(static_cast<const char*>(next) + at);
+  if (far != nullptr) __builtin_prefetch(static_cast<const char*>(far) + at, 0, 2);
+}
+
 /// The same from bf16 queries and keys in pairs along d; two chains, even and
 /// odd pairs.
 template <int R>
@@ -378,11 +385,7 @@ GALE_INLINE void PairScores(const AttentionTile& tile, int row, float* scores) {
   const char* k = static_cast<const char*>(tile.k);
   for (int d = 0; d < tile.head_dim; d += 4) {
     for (int chain = 0; chain < 2; ++chain, k += kPairsBytes) {
-      if (row == 0 && tile.next_k != nullptr) {
-        const int64_t ahead = k - static_cast<const char*>(tile.k);
-        __builtin_prefetch(static_cast<const char*>(tile.next_k) + ahead);
-        __builtin_prefetch(static_cast<const char*>(tile.next_v) + ahead);
-      }
+      if (row == 0) Prefetch(tile.next_k, tile.far_k, k - static_cast<const char*>(tile.k));
       for (int i = 0; i < kTileVecs; ++i) {
         const Pairs keys = LoadPairs(k + i * kLanes * 4);
         for (int r = 0; r < R; ++r) {
@@ -443,6 +446,42 @@ GALE_INLINE void AddValues(const AttentionTile& tile, int row, int d, const floa
   }
 }
 
+/// The same by dot products of two positions at a time. A value that is not visible may be
+/// anything.
+template <int R, int W>
+GALE_INLINE void AddPairs(const AttentionTile& tile, int row, int d, const Bf16* p,
+                          const float* rescale) {
+  constexpr int64_t kPairBytes = 2 * sizeof(Bf16);
+  float* out = tile.acc + int64_t{row} * tile.head_dim + d;
+  Vec acc[R][W];
+  for (int r = 0; r < R; ++r) {
+    const Vec factor = Broadcast(rescale[r]);
+    for (int w = 0; w < W; ++w) {
+      acc[r][w] = Mul(Load(out + r * tile.head_dim + w * kLanes), factor);
+    }
+  }
+  const int begin = tile.begin[row];
+  const int end = tile.end[row];
+  for (int j = begin / 2; 2 * j < end; ++j) {
+    const int64_t at = (int64_t{j} * tile.head_dim + d) * kPairBytes;
+    Pairs values[W];
+    for (int w = 0; w < W; ++w) {
+      const int64_t of_vec = at + w * kLanes * kPairBytes;
+      if (row == 0) Prefetch(tile.next_v, tile.far_v, of_vec);
+      values[w] = LoadPairs(static_cast<const char*>(tile.v) + of_vec);
+      if (2 * j < begin) values[w] = SecondOnly(values[w]);
+      if (2 * j + 1 >= end) values[w] = FirstOnly(values[w]);
+    }
+    for (int r = 0; r < R; ++r) {
+      const Pairs pr = BroadcastPair(p + r * kAttentionTile + 2 * j);
+      for (int w = 0; w < W; ++w) acc[r][w] = PairDot(acc[r][w], pr, values[w]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int w = 0; w < W; ++w) Store(out + r * tile.head_dim + w * kLanes, acc[r][w]);
+  }
+}
+
 /// R rows that see the same positions of the tile.
 template <int R, class T>
 void AttendRows(const AttentionTile& tile, int row) {
@@ -459,6 +498,15 @@ void AttendRows(const AttentionTile& tile, int row) {
   }
   constexpr int kWide = R * 4 + 4 < kRegisters ? 4 : 2;
   int d = 0;
+  if (tile.q_pairs != nullptr) {
+    Bf16 p[R * kAttentionTile];
+    FromF32(scores, p, DType::kBf16, R * kAttentionTile);
+    for (; d + kWide * kLanes <= tile.head_dim; d += kWide * kLanes) {
+      AddPairs<R, kWide>(tile, row, d, p, rescale);
+    }
+    for (; d < tile.head_dim; d += kLanes) AddPairs<R, 1>(tile, row, d, p, rescale);
+    return;
+  }
   for (; d + kWide * kLanes <= tile.head_dim; d += kWide * kLanes) {
     AddValues<R, kWide, T>(tile, row, d, scores, rescale);
   }

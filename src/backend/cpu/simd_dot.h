@@ -15,6 +15,7 @@ namespace gale::GALE_SIMD {
 
 // Pairs: kLanes pairs of bf16 as they lie in memory.
 // PairDot(acc, x, w): acc + x.first * w.first + x.second * w.second per lane.
+// FirstOnly, SecondOnly: the pairs with zeros for the other element.
 // Ints: kLanes int32. LoadInts reads 4 * kLanes bytes.
 // Quad: four signed bytes in every lane.
 // QuadDot(acc, w, x): acc + sum of the four products of unsigned bytes of w and signed ones of x.
@@ -29,6 +30,12 @@ GALE_INLINE Pairs BroadcastPair(const void* p) {
   return (__m512bh)_mm512_set1_epi32(pair);
 }
 GALE_INLINE Vec PairDot(Vec acc, Pairs x, Pairs w) { return _mm512_dpbf16_ps(acc, x, w); }
+GALE_INLINE Pairs FirstOnly(Pairs x) {
+  return (__m512bh)_mm512_and_si512((__m512i)x, _mm512_set1_epi32(0xFFFF));
+}
+GALE_INLINE Pairs SecondOnly(Pairs x) {
+  return (__m512bh)_mm512_andnot_si512(_mm512_set1_epi32(0xFFFF), (__m512i)x);
+}
 inline constexpr int kPairRegisters = 1;  ///< that one Pairs takes
 
 #else
@@ -44,6 +51,8 @@ GALE_INLINE Pairs BroadcastPair(const void* p) {
   std::memcpy(pair, p, sizeof(pair));
   return {Broadcast(ToFloat(pair[0])), Broadcast(ToFloat(pair[1]))};
 }
+GALE_INLINE Pairs FirstOnly(const Pairs& x) { return {x.first, Zero()}; }
+GALE_INLINE Pairs SecondOnly(const Pairs& x) { return {Zero(), x.second}; }
 inline constexpr int kPairRegisters = 2;
 
 #endif
