@@ -85,11 +85,11 @@ Matrix Interleaved(const Matrix& weight, int64_t head_dim) {
 
 Result<std::string> BytesOf(const CheckpointTensor& tensor, const Storage& storage,
                             int64_t interleaved_head_dim, ThreadPool& threads) {
-  const bool is_vector = tensor.shape.size() == 1;
-  const int64_t rows = is_vector ? 1 : tensor.shape[0];
-  Matrix matrix(rows, tensor.shape.back());
+  const int64_t rows = tensor.shape[0];
+  const int64_t columns = tensor.shape.size() == 1 ? 1 : tensor.shape[1];
+  Matrix matrix(rows, columns);
   ConvertElements(tensor.data, *tensor.dtype,
-                  TensorView(matrix.data(), DType::kF32, {rows, tensor.shape.back()}));
+                  TensorView(matrix.data(), DType::kF32, {rows, columns}));
   if (interleaved_head_dim > 0) matrix = Interleaved(matrix, interleaved_head_dim);
   if (storage.blocks != GgmlType::kNone) return ToGgmlBlocks(matrix, storage.blocks, threads);
   return ToBytes({matrix.data(), static_cast<size_t>(matrix.size())}, storage.dtype);
@@ -126,10 +126,17 @@ Result<std::string_view> PreTokenization(const JsonObject& tokenizer) {
   constexpr std::array kNames = {std::pair{text::kGpt2Expression, "gpt-2"},
                                  std::pair{text::kLlama3Expression, "llama-bpe"},
                                  std::pair{text::kQwen2Expression, "qwen2"}};
-  GALE_ASSIGN_OR_RETURN(const JsonValue pre, tokenizer.Get("pre_tokenizer"));
-  GALE_ASSIGN_OR_RETURN(const JsonObject outer, pre.Object());
+  const auto unknown =
+      MakeError(ErrorCode::kUnsupported,
+                "GGUF: expected a byte-level BPE that cuts text as gpt-2, llama-bpe or qwen2 do");
+  const auto pre = tokenizer.Find("pre_tokenizer");
+  if (!pre) return unknown;
+  GALE_ASSIGN_OR_RETURN(const JsonObject outer, pre->Object());
+  GALE_ASSIGN_OR_RETURN(const JsonValue type, outer.Get("type"));
+  GALE_ASSIGN_OR_RETURN(const std::string_view type_name, type.String());
+  if (type_name == "ByteLevel") return "gpt-2";
   const auto parts = outer.Find("pretokenizers");
-  if (!parts) return "gpt-2";
+  if (!parts) return unknown;
   GALE_ASSIGN_OR_RETURN(const std::vector<JsonValue> items, parts->Items());
   for (const JsonValue& item : items) {
     GALE_ASSIGN_OR_RETURN(const JsonObject part, item.Object());
@@ -142,8 +149,7 @@ Result<std::string_view> PreTokenization(const JsonObject& tokenizer) {
       if (known == expression) return name;
     }
   }
-  return MakeError(ErrorCode::kUnsupported,
-                   "GGUF: the tokenizer cuts text otherwise than gpt-2, llama-bpe and qwen2");
+  return unknown;
 }
 
 Status AddTokenizer(const std::string& folder, int vocab_size, GgufHeader& header) {
@@ -264,7 +270,11 @@ Status ExportGguf(const ModelSource& source, const Checkpoint& checkpoint, GgmlT
   GALE_RETURN_IF_ERROR(AddChatTemplate(source.folder, header));
   std::vector<std::pair<const CheckpointTensor*, Storage>> tensors;
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
+    // Tied embeddings are there under either name, or both.
+    const bool is_tied = source.config.tie_word_embeddings && tensor.name == "lm_head.weight";
+    if (is_tied && checkpoint.Find("model.embed_tokens.weight") != nullptr) continue;
     GALE_ASSIGN_OR_RETURN(Storage storage, StorageOf(tensor, type));
+    if (is_tied) storage.name = GgufName("model.embed_tokens.weight");
     header.AddTensor(storage.name, tensor.shape, storage.type(), storage.BytesOf(tensor));
     tensors.emplace_back(&tensor, std::move(storage));
   }
