@@ -22,7 +22,7 @@ TEST(Safetensors, ListsTensorsInTheOrderOfTheirBytes) {
       "b":{"dtype":"BF16","shape":[2,3],"data_offsets":[4,16]},
       "empty":{"dtype":"F32","shape":[0,7],"data_offsets":[16,16]},
       "a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},
-      "odd":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[16,18]}})",
+      "odd":{"dtype":"F8_E5M2","shape":[2],"data_offsets":[16,18]}})",
                                 18);
   const auto entries = Parse(file);
   ASSERT_TRUE(entries) << entries.error().message;
@@ -35,7 +35,7 @@ TEST(Safetensors, ListsTensorsInTheOrderOfTheirBytes) {
   EXPECT_EQ((*entries)[1].data.size(), 12U);
   EXPECT_EQ(reinterpret_cast<const char*>((*entries)[1].data.data()), &file[file.size() - 14]);
   EXPECT_EQ((*entries)[2].name, "empty");
-  EXPECT_EQ((*entries)[3].dtype_name, "F8_E4M3");
+  EXPECT_EQ((*entries)[3].dtype_name, "F8_E5M2");
   EXPECT_FALSE((*entries)[3].dtype);
 }
 

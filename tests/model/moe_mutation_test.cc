@@ -133,11 +133,11 @@ TEST_P(GptOssMutationTest, WindowsInTheOtherLayersAreNoticed) {
   EXPECT_GT(ErrorWith(shift, {}), kNoticed);
 }
 
-TEST_P(GptOssMutationTest, Mxfp4IsRefused) {
+TEST_P(GptOssMutationTest, UnknownQuantizationIsRefused) {
   const std::string message = Refusal([](std::string& config) {
-    config.insert(1, "\"quantization_config\": {\"quant_method\": \"mxfp4\"},");
+    config.insert(1, "\"quantization_config\": {\"quant_method\": \"mxfp6\"},");
   });
-  EXPECT_NE(message.find("\"mxfp4\" is not supported"), std::string::npos) << message;
+  EXPECT_NE(message.find("\"mxfp6\" is not supported"), std::string::npos) << message;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GptOssMutationTest, testing::Values("gpt_oss"));
