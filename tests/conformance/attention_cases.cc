@@ -246,6 +246,11 @@ std::vector<OpCase> AttentionCases() {
     add(fmt::format("window{}", window),
         {Spec(4, 2, 64, f32, f32, window), 16, {{70, 40, {}}, {50, 1, {}}, {41, 2, {}}}});
   }
+  // Beyond what one thread of the CPU takes, and a window that begins there.
+  const std::vector<SequenceShape> stretches = {{2100, 1, {}}, {1030, 2, {}}, {3, 1, {}}};
+  add("stretches_f32", {Spec(2, 1, 32, f32, f32), 16, stretches});
+  add("stretches_windowed", {Spec(2, 1, 32, f32, f32, 700), 16, stretches});
+  cases.push_back(AttentionCase("stretches_bf16", {Spec(6, 1, 64, bf16, bf16), 16, stretches}, {}));
   // Long enough for devices that split the cached positions of a decode.
   const std::vector<SequenceShape> long_decodes = {{700, 1, {}}, {255, 2, {}}, {511, 1, {}}};
   for (const DType dtype : {f32, bf16}) {
