@@ -96,7 +96,8 @@ void AddQuantizeCommand(CLI::App& app, Action& action) {
   QuantizeOptions& options = flags->quantize;
   CLI::App* command = app.add_subcommand("quantize", "Make a quantized checkpoint of a plain one");
   command->add_option("MODEL", options.model, "Checkpoint folder or ORG/NAME")->required();
-  command->add_option("OUT", options.out, "Folder to make; of GGUF schemes a .gguf file")->required();
+  command->add_option("OUT", options.out, "Folder to make; of GGUF schemes a .gguf file")
+      ->required();
   command->add_option("--scheme", options.scheme, "See below")->type_name("NAME")->required();
   command
       ->add_option("--group-size", options.group_size,
