@@ -355,26 +355,25 @@ __global__ void __launch_bounds__(WgmmaAttention<kDim>::kThreads, 1)
   WaitForPrerequisites();
   if (threadIdx.x >= Tile::kConsumers) {
     if constexpr (kQuantized) {
-      asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
+      asm volatile("setmaxnreg.dec.sync.aligned.u32 88;");
+      uint8_t* raw = values + Tile::kStages * Tile::kTileBytes;
+      Converter<kDim>(p, keys, values, raw, shared).Run(plan, queries);
     } else {
       asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
-    }
-    const WorkWalk walk(p, plan);
-    const int warp = static_cast<int>(threadIdx.x - Tile::kConsumers) / kWarp;
-    if constexpr (kQuantized) {
-      uint8_t* raw = values + Tile::kStages * Tile::kTileBytes;
-      Converter<kDim>(p, keys, values, raw, shared).Run(walk, queries);
-    } else if (warp == 0) {
-      CopyTiles<kDim>(map, p, walk, 0, keys, shared.k_full, shared.k_empty);
-    } else if (warp == 1) {
-      CopyTiles<kDim>(map, p, walk, p.cache.kv_heads << p.cache.block_shift, values, shared.v_full,
-                      shared.v_empty);
-    } else {
-      CopyQueries<kDim>(p, walk, queries, shared);
+      const WorkWalk walk(p, plan);
+      const int warp = static_cast<int>(threadIdx.x - Tile::kConsumers) / kWarp;
+      if (warp == 0) {
+        CopyTiles<kDim>(map, p, walk, 0, keys, shared.k_full, shared.k_empty);
+      } else if (warp == 1) {
+        CopyTiles<kDim>(map, p, walk, p.cache.kv_heads << p.cache.block_shift, values,
+                        shared.v_full, shared.v_empty);
+      } else {
+        CopyQueries<kDim>(p, walk, queries, shared);
+      }
     }
   } else {
     if constexpr (kQuantized) {
-      asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
+      asm volatile("setmaxnreg.inc.sync.aligned.u32 208;");
     } else {
       asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
     }

@@ -84,6 +84,17 @@ struct AttentionWork {
   }
 };
 
+/// The i-th entry of the plan's work.
+__device__ __forceinline__ AttentionWork LoadWork(const AttentionParams& p, const WgmmaPlan& plan,
+                                                  int i) {
+  const int number = plan.work[i];
+  AttentionWork work;
+  work.tile = plan.tiles[number / p.cache.kv_heads];
+  work.kv_head = number % p.cache.kv_heads;
+  work.first_position = p.seq_lens[work.tile.sequence] - work.tile.num_tokens;
+  return work;
+}
+
 /// Goes over a block's work; the next one is always on its way.
 class WorkWalk {
  public:
@@ -103,12 +114,7 @@ class WorkWalk {
 
  private:
   __device__ void Fetch() {
-    if (at_ < end_) {
-      const int work = plan_.work[at_];
-      next_.tile = plan_.tiles[work / p_.cache.kv_heads];
-      next_.kv_head = work % p_.cache.kv_heads;
-      next_.first_position = p_.seq_lens[next_.tile.sequence] - next_.tile.num_tokens;
-    }
+    if (at_ < end_) next_ = LoadWork(p_, plan_, at_);
     ++at_;
   }
 
@@ -249,19 +255,21 @@ __device__ __forceinline__ void CopyQueries(const AttentionParams& p, WorkWalk w
 /// Goes over the tiles of positions of a block's works, in the order in which they are taken.
 template <int kDim>
 struct PositionTiles {
-  WorkWalk walk;
+  int number;  // of the work, in the plan
   AttentionWork work;
   TileSpan span{0, 0};
   int at = -1;
   bool is_first = false;  // of its work
 
-  __device__ explicit PositionTiles(const WorkWalk& of) : walk(of) {}
+  __device__ explicit PositionTiles(const WgmmaPlan& plan)
+      : number(plan.first_work[blockIdx.x] - 1) {}
 
-  /// False: there are no more. A work without positions has one tile, that is none: at < begin.
-  __device__ __forceinline__ bool Next(const AttentionParams& p) {
+  /// False: there are no more. A work without positions has one tile, that is none.
+  __device__ __forceinline__ bool Next(const AttentionParams& p, const WgmmaPlan& plan) {
     is_first = false;
     if (--at >= span.begin) return true;
-    if (!walk.Next(&work)) return false;
+    if (++number >= plan.first_work[blockIdx.x + 1]) return false;
+    work = LoadWork(p, plan, number);
     span = work.Seen<kDim>(p);
     at = span.end - 1;
     is_first = true;
@@ -288,81 +296,107 @@ class Converter {
         raw_(raw),
         row_bytes_(static_cast<int>(KvRowBytes(p.cache.format, kDim))) {}
 
-  __device__ __forceinline__ void Run(const WorkWalk& walk, uint8_t* queries) {
+  __device__ __forceinline__ void Run(const WgmmaPlan& plan, uint8_t* queries) {
     Ring<Tile::kQueryBuffers> q_ring;
-    PositionTiles<kDim> ahead(walk);
-    bool more = ahead.Next(p_);
-    uint32_t seen_ahead = more ? Fetch(ahead) : 0;
+    PositionTiles<kDim> ahead(plan);
+    int blocks_ahead[kSlots];
+    bool more = ahead.Next(p_, plan);
+    if (more) {
+      FindBlocks(ahead, blocks_ahead);
+      FetchAll(ahead, blocks_ahead);
+    }
     while (more) {
-      const AttentionWork work = ahead.work;
+      const int number = ahead.number;
       const bool is_first = ahead.is_first;
       const bool has_positions = ahead.HasPositions();
-      const uint32_t seen = seen_ahead;
-      more = ahead.Next(p_);
+      bool seen[kSlots];
+      for (int j = 0; j < kSlots; ++j) seen[j] = blocks_ahead[j] >= 0;
+      more = ahead.Next(p_, plan);
+      const bool fetches = more && ahead.HasPositions();
+      if (fetches) FindBlocks(ahead, blocks_ahead);
       if (is_first) {
-        CopyQueriesOf<kDim, Tile::kConvertWarps>(p_, work, q_ring, queries, shared_);
+        CopyQueriesOf<kDim, Tile::kConvertWarps>(p_, LoadWork(p_, plan, number), q_ring, queries,
+                                                 shared_);
         q_ring.Advance();
       }
-      if (has_positions) {
-        MbarrierWait(&shared_.k_empty[ring_.stage], ring_.parity ^ 1);
-        ConvertPart(seen, 0, keys_ + ring_.stage * Tile::kTileBytes);
-        Hand(&shared_.k_full[ring_.stage]);
-        MbarrierWait(&shared_.v_empty[ring_.stage], ring_.parity ^ 1);
-        ConvertPart(seen, 1, values_ + ring_.stage * Tile::kTileBytes);
-        Hand(&shared_.v_full[ring_.stage]);
-        ring_.Advance();
-        raw_parity_ ^= 1;
+      if (!has_positions) {
+        if (fetches) FetchAll(ahead, blocks_ahead);
+        continue;
       }
-      if (more) seen_ahead = Fetch(ahead);
+      MbarrierWait(&shared_.k_empty[ring_.stage], ring_.parity ^ 1);
+      MbarrierWait(&shared_.v_empty[ring_.stage], ring_.parity ^ 1);
+#pragma unroll
+      for (int j = 0; j < kSlots; ++j) {
+        MbarrierWait(&shared_.raw_full[SlotOf(j)], raw_parity_);
+        ConvertPart(SlotOf(j), seen[j], 0, keys_ + ring_.stage * Tile::kTileBytes);
+        if (j + 1 == kSlots) Hand(&shared_.k_full[ring_.stage]);
+        ConvertPart(SlotOf(j), seen[j], 1, values_ + ring_.stage * Tile::kTileBytes);
+        __syncwarp();  // the slot has been read
+        if (fetches) Fetch(ahead, SlotOf(j), blocks_ahead[j]);
+      }
+      Hand(&shared_.v_full[ring_.stage]);
+      ring_.Advance();
+      raw_parity_ ^= 1;
     }
   }
 
  private:
-  static constexpr int kUnits = kDim / kKvUnit;                  // of a row
-  static constexpr int kUnitsOfLane = kKvTile * kUnits / kWarp;  // of a slot's keys
+  static constexpr int kSlots = Tile::kRawSlots / Tile::kConvertWarps;  // of a warp
+  static constexpr int kUnits = kDim / kKvUnit;                         // of a row
+  static constexpr int kUnitsOfLane = kKvTile * kUnits / kWarp;         // of a slot's keys
 
   __device__ int SlotBytes() const { return KvTileBytes(2, row_bytes_); }
 
-  /// Asks for the warp's tiles of codes, of which it has read what was there. Returns a mask of the
-  /// slots of which some row of the work sees something; else a block table may have no entry.
-  __device__ __forceinline__ uint32_t Fetch(const PositionTiles<kDim>& tiles) {
-    if (!tiles.HasPositions()) return 0;
+  /// The warp's j-th slot.
+  __device__ int SlotOf(int j) const { return warp_ + j * Tile::kConvertWarps; }
+
+  /// The blocks of the warp's tiles of codes; -1 where no row of the work sees anything, and a
+  /// block table may have no entry.
+  __device__ __forceinline__ void FindBlocks(const PositionTiles<kDim>& tiles,
+                                             int (&blocks)[kSlots]) const {
     const AttentionWork& work = tiles.work;
     const int begin = p_.FirstVisible(work.Position(p_, 0));
     const int end = work.first_position + work.tile.num_tokens;
-    uint32_t seen = 0;
-    for (int slot = warp_; slot < Tile::kRawSlots; slot += Tile::kConvertWarps) {
-      const int position = tiles.at * Tile::kPositions + slot * kKvTile;
-      const bool is_seen = position < end && position + kKvTile > begin;
-      seen |= (is_seen ? 1U : 0U) << slot;
-      if (lane_ != 0) continue;
-      if (!is_seen) {
-        MbarrierArrive(&shared_.raw_full[slot]);
-        continue;
-      }
-      const int32_t* table = p_.block_tables + work.tile.sequence * p_.table_stride;
-      const int64_t block = table[position >> p_.cache.block_shift];
-      const int offset = position & ((1 << p_.cache.block_shift) - 1);
-      MbarrierArriveExpect(&shared_.raw_full[slot], SlotBytes());
-      CopyBytes(raw_ + slot * SlotBytes(),
-                KvTileAt(p_.cache, block, p_.layer, work.kv_head, offset), SlotBytes(),
-                &shared_.raw_full[slot]);
+    const int32_t* table = p_.block_tables + work.tile.sequence * p_.table_stride;
+#pragma unroll
+    for (int j = 0; j < kSlots; ++j) {
+      const int position = tiles.at * Tile::kPositions + SlotOf(j) * kKvTile;
+      const bool seen = tiles.HasPositions() && position < end && position + kKvTile > begin;
+      blocks[j] = seen ? table[position >> p_.cache.block_shift] : -1;
     }
-    return seen;
   }
 
-  /// Keys (part 0) or values of the warp's slots to bf16 in `tile`, swizzled as tensor copies are;
-  /// zeros where nothing is seen.
-  __device__ __forceinline__ void ConvertPart(uint32_t seen, int part, uint8_t* tile) const {
-    for (int slot = warp_; slot < Tile::kRawSlots; slot += Tile::kConvertWarps) {
-      MbarrierWait(&shared_.raw_full[slot], raw_parity_);
-      if ((seen >> slot & 1) == 0) {
-        StoreUnits(slot, tile, [](int) { return KvElements{}; });
-        continue;
-      }
-      WithFormat(p_.cache.format,
-                 [&](auto format) { ConvertSlot<decltype(format)::value>(slot, part, tile); });
+  /// Asks for a slot's tile of codes. What comes to nothing counts too.
+  __device__ __forceinline__ void Fetch(const PositionTiles<kDim>& tiles, int slot,
+                                        int block) const {
+    if (lane_ != 0) return;
+    uint64_t* full = &shared_.raw_full[slot];
+    if (block < 0) {
+      MbarrierArrive(full);
+      return;
     }
+    const int position = tiles.at * Tile::kPositions + slot * kKvTile;
+    const int offset = position & ((1 << p_.cache.block_shift) - 1);
+    MbarrierArriveExpect(full, SlotBytes());
+    CopyBytes(raw_ + slot * SlotBytes(),
+              KvTileAt(p_.cache, block, p_.layer, tiles.work.kv_head, offset), SlotBytes(), full);
+  }
+
+  __device__ __forceinline__ void FetchAll(const PositionTiles<kDim>& tiles,
+                                           const int (&blocks)[kSlots]) const {
+    if (!tiles.HasPositions()) return;
+    for (int j = 0; j < kSlots; ++j) Fetch(tiles, SlotOf(j), blocks[j]);
+  }
+
+  /// Keys (part 0) or values of a slot to bf16 in `tile`, swizzled as tensor copies are; zeros
+  /// where nothing is seen.
+  __device__ __forceinline__ void ConvertPart(int slot, bool seen, int part, uint8_t* tile) const {
+    if (!seen) {
+      StoreUnits(slot, tile, [](int) { return KvElements{}; });
+      return;
+    }
+    WithFormat(p_.cache.format,
+               [&](auto format) { ConvertSlot<decltype(format)::value>(slot, part, tile); });
   }
 
   struct KvElements {
