@@ -192,6 +192,29 @@ TEST(MtpTest, TheModelsOwnLayerAltersNoToken) {
   }
 }
 
+/// Where the device fuses decoders: guesses of the target itself, each pass one operation.
+TEST(FastDraftTest, TheTargetItselfGuessesNearlyAll) {
+  EngineConfig config = BaseConfig(kQwen3Bf16);
+  config.model = GALE_SOURCE_DIR "/tests/data/configs/qwen3_dim64.json";
+  config.load_format = LoadFormat::kDummy;
+  config.numerics = Numerics::kFast;
+  config.speculative = {.method = Speculation::kDraft,
+                        .model = config.model,
+                        .max_tokens = 3,
+                        .adaptive = false};
+  auto engine = LlmEngine::Create(config);
+  ASSERT_TRUE(engine) << engine.error().message;
+  RequestParams request;
+  request.prompt = std::vector<TokenId>{5, 17, 99, 3, 42};
+  request.sampling.max_tokens = 80;
+  request.sampling.temperature = 0;
+  request.sampling.ignore_eos = true;
+  (*engine)->Generate({request});
+  const EngineStats stats = (*engine)->stats();
+  EXPECT_GT(stats.draft_tokens, 40);
+  EXPECT_GT(stats.accepted_draft_tokens, 0.8 * static_cast<double>(stats.draft_tokens));
+}
+
 TEST(SpeculationErrorsTest, NameWhatIsWrong) {
   EngineConfig config = BaseConfig(kQwen3F32);
   config.speculative = {.method = Speculation::kDraft,

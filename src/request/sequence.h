@@ -76,6 +76,7 @@ struct Turn {
 /// What speculating on a sequence has come to; see DraftController, which sets it.
 struct DraftRecord {
   int32_t num_tokens = 0;   ///< to be guessed in the next step
+  bool goes_on = false;     ///< its last step had a draft
   int32_t grade = 0;        ///< what the next draft promises; 0: there would be none
   double num_right = 0;     ///< drafts lately, older ones faded
   double num_expected = 0;  ///< to be right of them, by their grades

@@ -10,7 +10,7 @@ std::vector<KvGroupLayout> KvGroupLayouts(std::span<const KvGroupRuntime> groups
   for (const KvGroupRuntime& group : groups) {
     layouts.push_back({.block_tokens = group.block_tokens,
                        .plan_bytes = group.attention->PlanBytes(limits.max_tokens, limits.max_seqs),
-                       .window = group.window});
+                       .window = group.spec.window});
   }
   return layouts;
 }

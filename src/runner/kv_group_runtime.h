@@ -15,7 +15,7 @@ struct KvGroupRuntime {
   std::unique_ptr<AttentionBackend> attention;
   int block_tokens = 0;
   size_t bytes_per_block = 0;
-  int window = 0;     ///< as in AttentionSpec
+  AttentionSpec spec;
   KvCacheView cache;  ///< once the pool is bound
 };
 

@@ -68,7 +68,7 @@ Result<std::vector<KvGroupRuntime>> CreateKvGroups(Backend& backend,
                        fmt::format("block_tokens: expected one of {{{}}} on device '{}', got {}",
                                    fmt::join(allowed, ", "), backend.info().name, block_tokens));
     }
-    runtime.window = group.spec.window;
+    runtime.spec = group.spec;
     runtime.block_tokens = block_tokens;
     runtime.bytes_per_block = runtime.attention->BytesPerBlock(block_tokens);
   }

@@ -42,7 +42,9 @@ bool DraftController::Plan(std::span<Sequence* const> decodes, int max_rows) {
   if (adaptive_) std::ranges::stable_sort(choices_, std::ranges::greater{}, &Choice::probability);
   if (std::ssize(choices_) > max_rows) choices_.resize(static_cast<size_t>(std::max(max_rows, 0)));
   if (adaptive_) choices_.resize(BestCount(decodes.size()));
+  catches_up_ = false;
   for (const Choice& choice : choices_) {
+    catches_up_ |= !choice.seq->draft.goes_on;
     choice.seq->draft.num_tokens = std::max(choice.seq->draft.num_tokens, choice.depth);
   }
   return !choices_.empty();
@@ -108,6 +110,7 @@ void DraftController::Absorb(Sequence& seq, const SeqOutput& output) {
     draft.num_right *= kForgetSequence;
     draft.num_expected *= kForgetSequence;
   }
+  draft.goes_on = output.num_drafted > 0;
   draft.grade = output.next_grade;
 }
 
@@ -134,7 +137,8 @@ void DraftController::Observe(const SchedulerOutput& plan, const ModelRunnerOutp
     }
     return;
   }
-  draft_times_.Observe(num_drafting, output.draft_s / depth);
+  // What a draft model has missed it computes first: no measure of its drafts.
+  if (!catches_up_) draft_times_.Observe(num_drafting, output.draft_s / depth);
   const double token_s = step_times_.Seconds(num_seqs) / num_seqs;
   stats_.saved_s += num_tokens * token_s - output.device_s;
 }

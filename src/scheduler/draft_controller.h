@@ -59,6 +59,7 @@ class DraftController {
   RowTimes step_times_;   ///< by rows of a step of decodes, its drafting left out
   RowTimes draft_times_;  ///< of one more draft of all, by sequences with drafts
   std::vector<Choice> choices_;
+  bool catches_up_ = false;  ///< the last plan has drafts of sequences that had none before
   DraftStats stats_;
 };
 

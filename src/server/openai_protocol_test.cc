@@ -62,7 +62,8 @@ TEST(ParseChatRequest, NamesTheFieldThatIsWrong) {
        {R"("temperature": "hot")", R"("n": 1.5)", R"("seed": [])", R"("stop": [1])",
         R"("stream": 1)", R"("logit_bias": {"x": 1})", R"("logit_bias": {"1": "a"})", R"("n": -1)",
         R"("n": 100000)", R"("max_tokens": -1)", R"("max_tokens": 1e300)", R"("model": {})",
-        R"("stop_token_ids": ["a"])", R"("top_logprobs": 21, "logprobs": true)"}) {
+        R"("stop_token_ids": ["a"])", R"("top_logprobs": 21, "logprobs": true)",
+        R"("speculative": "fast")", R"("speculative": 1)"}) {
     const auto request = Chat(std::string(", ") + fields);
     ASSERT_FALSE(request.has_value()) << fields;
     EXPECT_EQ(request.error().status, 400);

@@ -35,6 +35,19 @@ class Tokens(unittest.TestCase):
         self.assertEqual(tokens("--max-tokens", 5, "--logit-bias", "30=100", "--logit-bias",
                                 "31=-100", "--ignore-eos"), [30] * 5)
 
+    def test_speculation_alters_nothing(self):
+        ask = ("--chat", "Repeat this exactly: the old grey cat sat by the old grey door",
+               "--max-tokens", 60)
+        for method in ("ngram", f"draft:{ROOT / 'models/gale-tales-draft'}"):
+            for heat in (0, 1):
+                plain = gale("run", "-q", TALES, *ask, "--temperature", heat)
+                guessed = gale("run", TALES, *ask, "--temperature", heat, "--speculative", method)
+                self.assertEqual((guessed.code, guessed.out), (0, plain.out), guessed.err)
+        self.assertIn("expected off, auto, ngram", gale("run", TALES, "x", "--speculative", "fast").err)
+        missing = gale("run", TALES, "x", "--speculative", "draft:/nowhere")
+        self.assertNotEqual(missing.code, 0)
+        self.assertIn("/nowhere", missing.err)
+
     def test_min_tokens_and_stop_tokens(self):
         ids = ",".join(map(str, range(0, 200)))
         short = tokens("--seed", 1, "--max-tokens", 40, "--stop-token-ids", ids)

@@ -1,6 +1,7 @@
 #include "runner/speculative/draft_model.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/check.h"
@@ -16,8 +17,8 @@ constexpr int32_t kFirstTokens = 2;
 /// Rows of logits at a time.
 int LogitsTile(const Model& model, const StepLimits& limits) {
   const size_t row_bytes = static_cast<size_t>(model.vocab_size()) * sizeof(float);
-  return static_cast<int>(
-      std::clamp<size_t>(limits.logits_bytes / row_bytes, 1, static_cast<size_t>(limits.max_seqs)));
+  const auto most = static_cast<size_t>(std::max(limits.max_seqs, kFirstTokens));
+  return static_cast<int>(std::clamp<size_t>(limits.logits_bytes / row_bytes, kFirstTokens, most));
 }
 
 size_t RowBytes(const Model& model) {
@@ -103,6 +104,11 @@ Status DraftModel::Allocate(const DraftDevice& device) {
     GALE_ASSIGN_OR_RETURN(passes_.emplace_back(),
                           Pass::Create(device_, PassLimits(limits, i == 0), model_->vocab_size()));
   }
+  std::optional<DecoderDescription> decoder = model_->Describe();
+  if (decoder && decoder->attention.numerics == Numerics::kFast) {
+    decoder->attention.kv = device_.groups.front().spec.kv;
+    GALE_ASSIGN_OR_RETURN(fused_, device_.backend->CreateFusedDecoder(*decoder));
+  }
   progress_.resize(max_seqs);
   draft_tables_.last_tokens = device_.tables->last_tokens;
   context_ = {
@@ -168,7 +174,7 @@ Status DraftModel::CatchUp(std::span<DraftTask> tasks) {
       const int32_t rows = std::min(end - progress.num_computed, max_rows);
       pass.Clear();
       pass.input.Add(*task.seq, progress.num_computed, rows);
-      Run(pass);
+      Run(pass, BatchOf(pass));
       GALE_RETURN_IF_ERROR(device_.stream->Synchronize());
       progress.num_computed += rows;
     }
@@ -184,7 +190,9 @@ Status DraftModel::Propose(std::span<DraftTask> tasks) {
     Pass& pass = *passes_[static_cast<size_t>(draft)];
     pass.Clear();
     AddDraws(pass, tasks, draft);
-    Run(pass);
+    const ForwardBatch batch = BatchOf(pass);
+    if (RunFused(pass, batch)) continue;
+    Run(pass, batch);
     Draw(pass);
   }
   for (const DraftTask& task : tasks) {
@@ -214,12 +222,39 @@ void DraftModel::AddDraws(Pass& pass, std::span<DraftTask> tasks, int32_t draft)
   }
 }
 
-void DraftModel::Run(Pass& pass) {
-  const ForwardBatch batch = [&] {
-    ForwardBatch view = pass.input.View();
-    view.last_tokens = device_.tables->last_tokens;
-    return view;
-  }();
+ForwardBatch DraftModel::BatchOf(Pass& pass) const {
+  ForwardBatch batch = pass.input.View();
+  batch.last_tokens = device_.tables->last_tokens;
+  return batch;
+}
+
+TensorView DraftModel::Logits(int64_t rows) const {
+  return TensorView(logits_.data(), DType::kF32, {rows, model_->vocab_size()});
+}
+
+/// The whole pass as one device operation, where there is one for it and the rows to draw from are
+/// the last ones, in order. False: not.
+bool DraftModel::RunFused(Pass& pass, const ForwardBatch& batch) {
+  const int64_t rows = pass.input.num_tokens();
+  const int64_t draws = std::ssize(pass.sampler.draws());
+  if (fused_ == nullptr || rows > LogitsTile(*model_, device_.limits) ||
+      (rows != draws && draws > 1) || !fused_->Supports(batch.attention[0])) {
+    return false;
+  }
+  pass.arrays.Upload(*device_.backend, *device_.stream);
+  pass.input.UploadTables(*device_.backend, *device_.stream);
+  fused_->Run(*device_.stream, {.token_ids = batch.token_ids,
+                                .positions = batch.positions,
+                                .attention = batch.attention.data(),
+                                .cache = device_.groups.front().cache,
+                                .logits = Logits(rows),
+                                .last_tokens = batch.last_tokens});
+  pass.sampler.DrawTokens(*device_.backend, *device_.stream, Logits(rows).Rows(rows - draws, rows),
+                          0, draft_tables_);
+  return true;
+}
+
+void DraftModel::Run(Pass& pass, const ForwardBatch& batch) {
   for (size_t g = 0; g < context_.attention.size(); ++g) {
     context_.attention[g]->Plan(batch.attention[g]);
   }
@@ -244,7 +279,7 @@ void DraftModel::Draw(Pass& pass) {
     gather.rows = pass.sampler.DrawRows(begin, begin + n);
     gather.out = TensorView(draw_hidden_.data(), model_->dtype(), {n, model_->hidden_size()});
     device_.backend->GatherRows(*device_.stream, gather);
-    const TensorView logits(logits_.data(), DType::kF32, {n, model_->vocab_size()});
+    const TensorView logits = Logits(n);
     scratch_.Reset();
     model_->ComputeLogits(context_, gather.out, logits);
     pass.sampler.DrawTokens(*device_.backend, *device_.stream, logits, begin, draft_tables_);

@@ -57,10 +57,14 @@ class DraftModel : public DraftProposer {
   void HashBlocks(const RunnerSequence& seq, Progress& progress, int32_t end, Visit visit);
   Status CatchUp(std::span<DraftTask> tasks);
   void AddDraws(Pass& pass, std::span<DraftTask> tasks, int32_t draft);
-  void Run(Pass& pass);
+  void Run(Pass& pass, const ForwardBatch& batch);
   void Draw(Pass& pass);
+  bool RunFused(Pass& pass, const ForwardBatch& batch);
+  ForwardBatch BatchOf(Pass& pass) const;
+  TensorView Logits(int64_t rows) const;
 
   std::unique_ptr<Model> model_;
+  std::unique_ptr<FusedDecoder> fused_;  ///< may be null
   DraftDevice device_;
   SequenceTables draft_tables_;  ///< last_tokens alone: drafts enter no history here
   ForwardContext context_;
