@@ -198,10 +198,8 @@ TEST(FastDraftTest, TheTargetItselfGuessesNearlyAll) {
   config.model = GALE_SOURCE_DIR "/tests/data/configs/qwen3_dim64.json";
   config.load_format = LoadFormat::kDummy;
   config.numerics = Numerics::kFast;
-  config.speculative = {.method = Speculation::kDraft,
-                        .model = config.model,
-                        .max_tokens = 3,
-                        .adaptive = false};
+  config.speculative = {
+      .method = Speculation::kDraft, .model = config.model, .max_tokens = 3, .adaptive = false};
   auto engine = LlmEngine::Create(config);
   ASSERT_TRUE(engine) << engine.error().message;
   RequestParams request;
