@@ -9,7 +9,8 @@ namespace {
 
 constexpr double kWeight = 0.2;  // of an observation, against those before it
 constexpr double kOutlier = 2;   // so many times the mean is a disturbance, unless it is so again
-constexpr double kExtraRow = 0.01;  // of a class never seen: what a row adds, relatively
+constexpr uint64_t kForgotten = 128;  // a time so many observations old no longer counts
+constexpr double kExtraRow = 0.01;    // of a class never seen: what a row adds, relatively
 
 }  // namespace
 
@@ -44,7 +45,7 @@ double RowTimes::Seconds(int rows) const {
   const Class* below = nullptr;
   const Class* above = nullptr;
   for (size_t i = 0; i < kNumClasses; ++i) {
-    if (classes_[i].last == 0) continue;
+    if (classes_[i].last == 0 || num_observed_ - classes_[i].last > kForgotten) continue;
     if (i <= wanted) below = &classes_[i];
     if (i >= wanted && above == nullptr) above = &classes_[i];
   }
