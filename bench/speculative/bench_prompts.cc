@@ -3,9 +3,9 @@
 //
 //   bench_prompts MODEL METHOD PROMPTS.jsonl [--rounds=N] [--tokens=N] [--temperature=T]
 //
-// METHOD as of --speculative; PROMPTS as prompts.py writes them. Prints, for each kind, the ratio of
-// tokens a second behind the first token (median of a prompt's rounds; then median and worst of the
-// prompts), and the time of all of them; ends with 1 where a token differs.
+// METHOD as of --speculative; PROMPTS as prompts.py writes them. Prints, for each kind, the ratio
+// of tokens a second behind the first token (median of a prompt's rounds; then median and worst of
+// the prompts), and the time of all of them; ends with 1 where a token differs.
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -60,7 +60,8 @@ std::vector<Prompt> ReadPrompts(const LlmEngine& engine, const Options& options)
     if (record.at("chat").as_bool()) {
       const json::array messages = {{{"role", "user"}, {"content", text}}};
       const auto rendered = engine.chat_template()->Render(json::serialize(messages));
-      prompt.request.prompt = engine.tokenizer()->EncodePrompt(rendered->text, rendered->user_spans);
+      prompt.request.prompt =
+          engine.tokenizer()->EncodePrompt(rendered->text, rendered->user_spans);
     } else {
       prompt.request.prompt = text;
     }
@@ -123,15 +124,17 @@ int Run(const Options& options) {
   for (auto& [name, kind] : kinds) {
     if (kind.ratios.empty()) continue;
     std::ranges::sort(kind.ratios);
-    fmt::print("{:10} {:4} prompts {:6} tokens  {:7.1f} -> {:7.1f} tokens/s = {:.3f}  median {:.3f}  "
-               "worst {:.3f}\n",
-               name, kind.ratios.size(), kind.tokens, kind.tokens / kind.plain_s,
-               kind.tokens / kind.speculative_s, kind.plain_s / kind.speculative_s,
-               Median(kind.ratios), kind.ratios.front());
+    fmt::print(
+        "{:10} {:4} prompts {:6} tokens  {:7.1f} -> {:7.1f} tokens/s = {:.3f}  median {:.3f}  "
+        "worst {:.3f}\n",
+        name, kind.ratios.size(), kind.tokens, kind.tokens / kind.plain_s,
+        kind.tokens / kind.speculative_s, kind.plain_s / kind.speculative_s, Median(kind.ratios),
+        kind.ratios.front());
   }
   const EngineStats stats = (*engine)->stats();
-  fmt::print("{} of {} prompts with other tokens; {} drafts, {} of {} tokens right\n", num_different,
-             prompts.size(), stats.drafts, stats.accepted_draft_tokens, stats.draft_tokens);
+  fmt::print("{} of {} prompts with other tokens; {} drafts, {} of {} tokens right\n",
+             num_different, prompts.size(), stats.drafts, stats.accepted_draft_tokens,
+             stats.draft_tokens);
   return num_different == 0 ? 0 : 1;
 }
 

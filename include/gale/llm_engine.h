@@ -56,7 +56,7 @@ struct EngineStats {
   uint64_t draft_tokens = 0;           ///< of these
   uint64_t accepted_draft_tokens = 0;  ///< that the model would have said itself
   double draft_saved_s = 0;            ///< of steps, by what steps without drafts took; may be < 0
-  uint64_t mapped_bytes = 0;   ///< weights used in place from mapped files
+  uint64_t mapped_bytes = 0;           ///< weights used in place from mapped files
   uint64_t private_bytes = 0;  ///< weights, KV cache and scratch in memory of the process's own
 };
 

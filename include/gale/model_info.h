@@ -33,11 +33,11 @@ struct ModelInfo {
   bool tied_embeddings = false;
   int num_experts = 0;  ///< of a layer, of which a token goes through some; 0: none
   int experts_per_token = 0;
-  uint64_t num_parameters = 0;      ///< tied weights counted once
-  uint64_t expert_parameters = 0;   ///< of those, the weights of such experts
-  uint64_t weight_bytes = 0;        ///< in the checkpoint's dtype
-  uint64_t kv_bytes_per_token = 0;  ///< in layers that see the whole context
-  uint64_t kv_window_bytes = 0;     ///< beside those, in layers with a window: once it is full
+  uint64_t num_parameters = 0;       ///< tied weights counted once
+  uint64_t expert_parameters = 0;    ///< of those, the weights of such experts
+  uint64_t weight_bytes = 0;         ///< in the checkpoint's dtype
+  uint64_t kv_bytes_per_token = 0;   ///< in layers that see the whole context
+  uint64_t kv_window_bytes = 0;      ///< beside those, in layers with a window: once it is full
   Pooling pooling = Pooling::kLast;  ///< of embeddings, as 1_Pooling/config.json says
   std::vector<TokenId> eos_token_ids;
   SamplingParams default_sampling;  ///< generation_config.json's, or the defaults

@@ -51,18 +51,18 @@ struct RareFilters {
 ///   mirostat 2   those whose surprise is at most mu, and the likeliest; the draw then moves mu by
 ///                eta * (tau - surprise of the token, as it was before this cut) (arXiv:2007.14966)
 struct SampleArgs {
-  TensorView logits;       ///< f32 [rows, vocab]
-  TensorView temperature;  ///< f32 [rows]; 0 = greedy, the lowest id among equal maxima
-  TensorView top_k;        ///< i32 [rows]; 0 = off
-  TensorView top_p;        ///< f32 [rows]; 1 = off
-  TensorView min_p;        ///< f32 [rows]; 0 = off
-  TensorView seed;         ///< u64 [rows]; Philox key
-  TensorView counter;      ///< u64 [rows, 2]; {position, sample index << 32 | RandomStream}
-  TensorView bitmask;      ///< i32 [rows, ceil(vocab / 32)] of allowed tokens, or empty
-  TensorView token_ids = {};  ///< i32 [vocab]: the tokens that the columns stand for, which are what
-                              ///< is drawn; empty: their numbers
-  TensorView out;          ///< i32 [rows]; may be pinned host memory
-  TensorView slots = {};   ///< i32 [rows], or empty; last_tokens[slots[r]] = out[r], < 0: nowhere
+  TensorView logits;          ///< f32 [rows, vocab]
+  TensorView temperature;     ///< f32 [rows]; 0 = greedy, the lowest id among equal maxima
+  TensorView top_k;           ///< i32 [rows]; 0 = off
+  TensorView top_p;           ///< f32 [rows]; 1 = off
+  TensorView min_p;           ///< f32 [rows]; 0 = off
+  TensorView seed;            ///< u64 [rows]; Philox key
+  TensorView counter;         ///< u64 [rows, 2]; {position, sample index << 32 | RandomStream}
+  TensorView bitmask;         ///< i32 [rows, ceil(vocab / 32)] of allowed tokens, or empty
+  TensorView token_ids = {};  ///< i32 [vocab]: the tokens that the columns stand for, which are
+                              ///< what is drawn; empty: their numbers
+  TensorView out;         ///< i32 [rows]; may be pinned host memory
+  TensorView slots = {};  ///< i32 [rows], or empty; last_tokens[slots[r]] = out[r], < 0: nowhere
   TensorView last_tokens = {};  ///< i32 [slots]; read by the next step's Embedding
   /// i32 [slots, capacity], or empty; history[slots[r]][position of r's counter] = out[r].
   TensorView history = {};

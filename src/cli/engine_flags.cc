@@ -174,8 +174,9 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
               "sequences; they come back when they are needed (default: none)");
   AddCount(command, "--max-num-seqs", config.max_num_seqs, "Sequences that run at once")
       ->capture_default_str();
-  AddCount(command, "--max-num-batched-tokens", config.max_num_batched_tokens,
-           "Tokens computed in one step, over all sequences; 0 = what suits the device (default 0)");
+  AddCount(
+      command, "--max-num-batched-tokens", config.max_num_batched_tokens,
+      "Tokens computed in one step, over all sequences; 0 = what suits the device (default 0)");
   command
       .add_option("--max-step-stretch", config.max_step_stretch,
                   "While others decode, prompts are computed in chunks that make a step take so "
@@ -198,7 +199,8 @@ void AddEngineFlags(CLI::App& command, EngineConfig& config) {
           },
           "Guess tokens ahead, for the model to check several in a step; the text stays the same. "
           "ngram: what followed the last tokens when they came before; draft:MODEL: what a smaller "
-          "model of the same vocabulary says; eagle:DIR, medusa:DIR: heads trained on the model's states; mtp: the model's own "
+          "model of the same vocabulary says; eagle:DIR, medusa:DIR: heads trained on the model's "
+          "states; mtp: the model's own "
           "layer for it; auto: ngram; off (default off)")
       ->type_name("METHOD")
       ->group(kGroup);

@@ -45,8 +45,7 @@ std::string Figures::Line() const {
                                accepted_draft_tokens, draft_tokens,
                                static_cast<double>(accepted_draft_tokens) / drafts, draft_saved_s)
                  : "",
-      FormatBytes(memory.mapped_bytes),
-      FormatBytes(memory.private_bytes));
+      FormatBytes(memory.mapped_bytes), FormatBytes(memory.private_bytes));
 }
 
 std::string FormatBytes(uint64_t bytes) {

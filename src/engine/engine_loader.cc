@@ -63,9 +63,9 @@ class MemoryPlanner {
     const DeviceInfo device = backend_.info();
     if (weights.private_bytes > device.free_bytes) return {};  // the weight loader says it better
     const std::vector<AttentionGroup> attention = AllAttentionGroups(model, proposer_);
-    GALE_ASSIGN_OR_RETURN(const auto groups,
-                          CreateKvGroups(backend_, attention, config_.block_tokens,
-                                         config_.kv_cache_dtype));
+    GALE_ASSIGN_OR_RETURN(
+        const auto groups,
+        CreateKvGroups(backend_, attention, config_.block_tokens, config_.kv_cache_dtype));
     demand_.free_bytes = device.free_bytes - weights.private_bytes;
     const auto step_bytes = [&] {
       const StepLimits limits = MakeLimits(config_, model, device, demand_.model_max_len);
@@ -158,10 +158,10 @@ Result<EngineParts> LoadEngineParts(const EngineConfig& config, const LoadProgre
       },
       .max_model_len = config.max_model_len};
   GALE_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(options, *backend, progress));
-  GALE_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker,
-                        Worker::Create(std::move(backend), std::move(loaded.model),
-                                       config.block_tokens, config.kv_cache_dtype,
-                                       std::move(proposer)));
+  GALE_ASSIGN_OR_RETURN(
+      std::unique_ptr<Worker> worker,
+      Worker::Create(std::move(backend), std::move(loaded.model), config.block_tokens,
+                     config.kv_cache_dtype, std::move(proposer)));
 
   const Model& model = worker->model();
   const MemoryPlan& plan = planner.plan();

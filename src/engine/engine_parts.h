@@ -23,7 +23,7 @@ struct EngineParts {
   int num_blocks = 0;
   int num_host_blocks = 0;      ///< as in KvCacheConfig
   double host_bytes_per_s = 0;  ///< as in SchedulerConfig
-  uint64_t mapped_bytes = 0;  ///< as in EngineStats
+  uint64_t mapped_bytes = 0;    ///< as in EngineStats
   uint64_t private_bytes = 0;
 };
 

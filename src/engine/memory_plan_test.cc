@@ -48,7 +48,7 @@ TEST(MemoryPlanTest, DefaultFillsAGpuToItsUtilization) {
   Result<MemoryPlan> plan = PlanMemory(config, demand);
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ(plan->kv_bytes, 791 * kMiB);  // with the null block
-  config.gpu_memory_utilization = 0.5;  // no more than the others have
+  config.gpu_memory_utilization = 0.5;    // no more than the others have
   plan = PlanMemory(config, demand);
   ASSERT_FALSE(plan);
   EXPECT_EQ(plan.error().code, ErrorCode::kResourceExhausted);

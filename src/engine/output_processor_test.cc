@@ -18,9 +18,8 @@ class OutputProcessorTest : public ::testing::Test {
     outputs_ = std::make_unique<OutputProcessor>(
         tokenizer_.get(),
         /*max_model_len=*/1000,
-        OutputProcessor::Hooks{
-            .on_stop_string = [this](SeqId id) { stopped_.push_back(id); },
-            .on_finished = [this](RequestId id) { finished_.push_back(id); }});
+        OutputProcessor::Hooks{.on_stop_string = [this](SeqId id) { stopped_.push_back(id); },
+                               .on_finished = [this](RequestId id) { finished_.push_back(id); }});
   }
   /// Handles all that was pushed.
   void Drain() { outputs_.reset(); }

@@ -31,7 +31,7 @@ std::vector<Guesses> AllGuesses() {
                              .adaptive = false};
   };
   const Tested qwen3_gqa5 = {"Gqa5", "models/qwen3_gqa5", LoadFormat::kAuto, ModelDType::kBf16,
-                             size_t{20} * 16 * 3 * 16 * 2 * 2};
+                             size_t{25} * 16 * 3 * 16 * 2 * 2};
   Tested qwen3_shapes = kQwen3F32;
   qwen3_shapes.format = LoadFormat::kDummy;
   return {{"Ngram", kQwen3F32, ngram},

@@ -17,7 +17,8 @@ TEST(ModelRegistry, HoldsEveryArchitecture) {
                 "GlmForCausalLM", "GptOssForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
                 "MixtralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM",
                 "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"}));
-  EXPECT_EQ(QuantSchemeNames(), (std::vector<std::string>{"awq", "bitsandbytes", "compressed-tensors", "fp8", "gguf",
+  EXPECT_EQ(QuantSchemeNames(),
+            (std::vector<std::string>{"awq", "bitsandbytes", "compressed-tensors", "fp8", "gguf",
                                       "gptq", "mxfp4", "none"}));
 }
 
@@ -32,9 +33,10 @@ TEST(ModelRegistry, NamesWhatItKnows) {
   HfConfig config;
   config.quant_method = "quip";
   config.quant.source = "config.json";
-  EXPECT_EQ(MakeQuantScheme(config, nullptr).error().message,
-            "config.json: quantization method \"quip\" is not supported; this build knows awq, "
-            "bitsandbytes, compressed-tensors, fp8, gguf, gptq, mxfp4, none (\"none\": plain weights)");
+  EXPECT_EQ(
+      MakeQuantScheme(config, nullptr).error().message,
+      "config.json: quantization method \"quip\" is not supported; this build knows awq, "
+      "bitsandbytes, compressed-tensors, fp8, gguf, gptq, mxfp4, none (\"none\": plain weights)");
 }
 
 TEST(ModelRegistryDeathTest, DuplicatesAreFatal) {

@@ -433,9 +433,8 @@ void ModelRunner::Sample(const SamplingInputs& inputs) {
 
 Status ModelRunner::ShowRows(const Step& step) {
   const int rows = step.input.num_tokens();
-  return proposer_->Observe({.parts = step.parts,
-                             .hidden = HiddenRows(0, rows),
-                             .captured = Capture(rows).states});
+  return proposer_->Observe(
+      {.parts = step.parts, .hidden = HiddenRows(0, rows), .captured = Capture(rows).states});
 }
 
 /// Where the layers that a proposer wants leave their outputs; empty when it wants none.

@@ -96,11 +96,10 @@ Result<std::unique_ptr<Worker>> Worker::Create(std::unique_ptr<Backend> backend,
                                                std::unique_ptr<DraftProposer> proposer) {
   std::unique_ptr<Worker> worker(new Worker(std::move(backend), std::move(model)));
   worker->proposer_ = std::move(proposer);
-  GALE_ASSIGN_OR_RETURN(
-      worker->groups_,
-      CreateKvGroups(*worker->backend_,
-                     AllAttentionGroups(*worker->model_, worker->proposer_.get()), block_tokens,
-                     format));
+  GALE_ASSIGN_OR_RETURN(worker->groups_,
+                        CreateKvGroups(*worker->backend_,
+                                       AllAttentionGroups(*worker->model_, worker->proposer_.get()),
+                                       block_tokens, format));
   // Its sums are not those of the layers, so it cannot serve some steps of a sequence and not
   // others where every row must have one order of sums.
   std::optional<DecoderDescription> decoder = worker->model_->Describe();

@@ -87,8 +87,7 @@ Status ParseFile(const std::filesystem::path& path, TokenizerConfig* config,
                  Status (*parse)(const JsonObject&, TokenizerConfig*)) {
   if (!std::filesystem::exists(path)) return {};
   GALE_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path.string()));
-  GALE_ASSIGN_OR_RETURN(const JsonDocument document,
-                        JsonDocument::Parse(text, path.string()));
+  GALE_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::Parse(text, path.string()));
   GALE_ASSIGN_OR_RETURN(const JsonObject object, document.root().Object());
   return parse(object, config);
 }

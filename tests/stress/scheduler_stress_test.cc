@@ -376,7 +376,8 @@ std::vector<Scenario> Scenarios() {
   SchedulerConfig& drafts = add("DraftGroup", {Full(4), Full(4)}, 110).scheduler;
   drafts.max_draft_tokens = 3;
   drafts.adaptive_drafts = false;
-  SchedulerConfig& more_drafts = add("DraftWindow", {Full(4), Window(4, 10), Full(8)}, 140).scheduler;
+  SchedulerConfig& more_drafts =
+      add("DraftWindow", {Full(4), Window(4, 10), Full(8)}, 140).scheduler;
   more_drafts.max_draft_tokens = 4;
   more_drafts.adaptive_drafts = false;
   add("NarrowBudget", {Full(4)}, 60).scheduler = {

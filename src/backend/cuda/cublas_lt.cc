@@ -341,17 +341,39 @@ std::unique_ptr<CublasLt> Load() {
 #endif
 }
 
-const std::shared_future<std::unique_ptr<CublasLt>>& Loading() {
-  static const std::shared_future<std::unique_ptr<CublasLt>> loading =
-      std::async(std::launch::async, Load);
-  return loading;
-}
+/// The library on its way.
+class Loading {
+ public:
+  static Loading& Only() {
+    static Loading loading;
+    return loading;
+  }
+
+  void Begin() {
+    const std::lock_guard lock(mutex_);
+    if (!library_.valid()) library_ = std::async(std::launch::async, Load);
+  }
+  void Finish() {
+    const std::lock_guard lock(mutex_);
+    if (library_.valid()) library_.wait();
+  }
+  CublasLt* Get() {
+    Begin();
+    return library_.get().get();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::shared_future<std::unique_ptr<CublasLt>> library_;
+};
 
 }  // namespace
 
-void CublasLt::Preload() { Loading(); }
+void CublasLt::Preload() { Loading::Only().Begin(); }
 
-CublasLt* CublasLt::Get() { return Loading().get().get(); }
+void CublasLt::FinishPreload() { Loading::Only().Finish(); }
+
+CublasLt* CublasLt::Get() { return Loading::Only().Get(); }
 
 bool RunCublasLt(CudaStream& stream, const LinearArgs& args) {
   CublasLt* library = CublasLt::Get();

@@ -32,6 +32,8 @@ class CublasLt {
   static std::string FindFile();
   /// Begins to load it, which takes some 0.1 to 0.4 s, and returns.
   static void Preload();
+  /// Waits for what Preload has begun: a process must not end while a library is being loaded.
+  static void FinishPreload();
   /// The library once it is loaded, null where there is none.
   static CublasLt* Get();
 

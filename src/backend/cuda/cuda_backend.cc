@@ -11,13 +11,16 @@
 namespace gale {
 namespace {
 
-/// Partial results of attention (32 MiB) and of sampling, unpacked weights and rounded rows (128 MiB),
-/// and some seventy graphs of a MiB each.
+/// Partial results of attention (32 MiB) and of sampling, unpacked weights and rounded rows (128
+/// MiB), and some seventy graphs of a MiB each.
 constexpr size_t kWorkspaceBytes = size_t{272} << 20;
 
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(std::string description) : description_(std::move(description)) {}
+  CudaBackend(const CudaBackend&) = delete;
+  CudaBackend& operator=(const CudaBackend&) = delete;
+  ~CudaBackend() override { CublasLt::FinishPreload(); }
 
   DeviceInfo info() const override {
     DeviceInfo info{.name = "cuda",

@@ -247,8 +247,7 @@ const LinearKernel* FindGgmlLinear(const LinearKey& key) {
   static const GgmlLinear kernel;
   const bool activation = key.activation == DType::kF32 || key.activation == DType::kBf16;
   const GgmlType type = key.format.ggml;
-  const bool weight =
-      (type == GgmlType::kQ4_0 || type == GgmlType::kQ8_0) && key.in % kBlock == 0;
+  const bool weight = (type == GgmlType::kQ4_0 || type == GgmlType::kQ8_0) && key.in % kBlock == 0;
   return weight && activation && !key.grouped ? &kernel : nullptr;
 }
 

@@ -30,8 +30,9 @@ void ProbeRead(CudaStream& stream, const TensorView& memory);
 double ProbeProducts(CudaStream& stream);
 double ProbeLibraryProduct(CudaStream& stream, const TensorView& memory);
 
-/// Blocks of a KV cache: [layer][k, v][kv_head][token][padded_dim] each, padding zero; of a quantized
-/// cache see kv_codes.cuh. A latent cache has no v: a value is the last value_dim elements of its key.
+/// Blocks of a KV cache: [layer][k, v][kv_head][token][padded_dim] each, padding zero; of a
+/// quantized cache see kv_codes.cuh. A latent cache has no v: a value is the last value_dim
+/// elements of its key.
 struct KvLayout {
   char* blocks = nullptr;
   int64_t block_bytes = 0;
@@ -46,7 +47,8 @@ struct KvLayout {
 };
 
 void QkvRope(CudaStream& stream, const QkvRopeArgs& args);
-/// Also writes keys and values to `cache`, which is quantized or whose elements are as those of qkv.
+/// Also writes keys and values to `cache`, which is quantized or whose elements are as those of
+/// qkv.
 void QkvRopeWrite(CudaStream& stream, const QkvRopeArgs& args, const KvLayout& cache, int layer,
                   const TensorView& slot_mapping);
 
@@ -62,8 +64,8 @@ Status CheckKernelsRun();
 /// Null for a decoder that is not fused.
 Result<std::unique_ptr<FusedDecoder>> CreateFusedDecoder(const DecoderDescription& decoder);
 
-/// y = x * weight^T + bias by cuBLASLt. False, with nothing enqueued, when it is not there or does not
-/// take the operands.
+/// y = x * weight^T + bias by cuBLASLt. False, with nothing enqueued, when it is not there or does
+/// not take the operands.
 bool RunCublasLt(CudaStream& stream, const LinearArgs& args);
 /// Whether cuBLASLt would be the faster one, bf16 both and sums in any order.
 bool SuitsCublasLt(const LinearArgs& args);
@@ -75,8 +77,8 @@ void RunWgmma(CudaStream& stream, const LinearArgs& args);
 /// nothing enqueued, where two kernels are the faster way or the only one.
 bool RunGatedWgmma(CudaStream& stream, const LinearArgs& args, const TensorView& out);
 
-/// Backend::GatedLinear in one kernel. False, with nothing enqueued, where RunGatedWgmma is false or
-/// `kernel` is not that of plain weights with sums in any order.
+/// Backend::GatedLinear in one kernel. False, with nothing enqueued, where RunGatedWgmma is false
+/// or `kernel` is not that of plain weights with sums in any order.
 bool RunGatedLinear(CudaStream& stream, const LinearKernel& kernel, const LinearArgs& linear,
                     const GatedActivationArgs& gated);
 /// The kernel for `key`, or null. Kernels have no state.
