@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "backend/cuda/cublas_lt.h"
+#include "backend/cuda/cublas_lt.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/ops.h"
 #include "backend/registry.h"
