@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "backend/cuda/cublas_lt.h"
-#include "backend/cuda/cublas_lt.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/ops.h"
 #include "backend/registry.h"
@@ -21,7 +20,7 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(std::string description) : description_(std::move(description)) {}
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
-  ~CudaBackend() override { CublasLt::FinishPreload(); }
+  ~CudaBackend() override { cuda::CublasLt::FinishPreload(); }
 
   DeviceInfo info() const override {
     DeviceInfo info{.name = "cuda",
