@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "runner/speculative/create_pass.h"
 
 namespace gale {
 namespace {
@@ -43,21 +44,6 @@ DraftModel::Pass::Pass(StagedBlock& staged_arrays, StagedBlock& staged_tables,
     : input(staged_arrays, staged_tables, limits, KvGroupLayouts(device.groups, limits),
             static_cast<size_t>(device.first_group)),
       sampler(staged_arrays, staged_tables, limits, vocab_size) {}
-
-Result<std::unique_ptr<DraftModel::Pass>> DraftModel::Pass::Create(const DraftDevice& device,
-                                                                   const StepLimits& limits,
-                                                                   int vocab_size) {
-  StagedBlock arrays;
-  StagedBlock tables;
-  const Pass measured(arrays, tables, device, limits, vocab_size);
-  GALE_ASSIGN_OR_RETURN(arrays, StagedBlock::Create(*device.backend, arrays.bytes()));
-  GALE_ASSIGN_OR_RETURN(tables, StagedBlock::Create(*device.backend, tables.bytes()));
-  auto pass = std::make_unique<Pass>(arrays, tables, device, limits, vocab_size);
-  pass->arrays = std::move(arrays);
-  pass->tables = std::move(tables);
-  GALE_RETURN_IF_ERROR(pass->sampler.Allocate(*device.backend));
-  return pass;
-}
 
 void DraftModel::Pass::Clear() {
   input.Clear();
@@ -101,8 +87,9 @@ Status DraftModel::Allocate(const DraftDevice& device) {
   GALE_RETURN_IF_ERROR(allocate(draw_hidden_, max_seqs * RowBytes(*model_)));
   GALE_RETURN_IF_ERROR(allocate(logits_, LogitsBytes(*model_, LogitsTile(*model_, limits))));
   for (int i = 0; i < limits.max_draft_tokens; ++i) {
-    GALE_ASSIGN_OR_RETURN(passes_.emplace_back(),
-                          Pass::Create(device_, PassLimits(limits, i == 0), model_->vocab_size()));
+    GALE_ASSIGN_OR_RETURN(
+        passes_.emplace_back(),
+        CreatePass<Pass>(device_, PassLimits(limits, i == 0), model_->vocab_size()));
   }
   std::optional<DecoderDescription> decoder = model_->Describe();
   if (decoder && decoder->attention.numerics == Numerics::kFast) {

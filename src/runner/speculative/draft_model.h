@@ -34,8 +34,6 @@ class DraftModel : public DraftProposer {
   struct Pass {
     Pass(StagedBlock& staged_arrays, StagedBlock& staged_tables, const DraftDevice& device,
          const StepLimits& limits, int vocab_size);
-    static Result<std::unique_ptr<Pass>> Create(const DraftDevice& device, const StepLimits& limits,
-                                                int vocab_size);
     void Clear();
 
     StagedBlock arrays;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "runner/speculative/create_pass.h"
 
 namespace gale {
 namespace {
@@ -19,21 +20,6 @@ HeadProposer::Pass::Pass(StagedBlock& staged_arrays, StagedBlock& staged_tables,
             static_cast<size_t>(device.first_group), kLookahead),
       sampler(staged_arrays, staged_tables, limits, vocab_size),
       sources(staged_arrays.Take<int32_t>(static_cast<size_t>(limits.max_tokens))) {}
-
-Result<std::unique_ptr<HeadProposer::Pass>> HeadProposer::Pass::Create(const DraftDevice& device,
-                                                                       const StepLimits& limits,
-                                                                       int vocab_size) {
-  StagedBlock arrays;
-  StagedBlock tables;
-  const Pass measured(arrays, tables, device, limits, vocab_size);
-  GALE_ASSIGN_OR_RETURN(arrays, StagedBlock::Create(*device.backend, arrays.bytes()));
-  GALE_ASSIGN_OR_RETURN(tables, StagedBlock::Create(*device.backend, tables.bytes()));
-  auto pass = std::make_unique<Pass>(arrays, tables, device, limits, vocab_size);
-  pass->arrays = std::move(arrays);
-  pass->tables = std::move(tables);
-  GALE_RETURN_IF_ERROR(pass->sampler.Allocate(*device.backend));
-  return pass;
-}
 
 void HeadProposer::Pass::Clear() {
   input.Clear();
@@ -102,11 +88,11 @@ Status HeadProposer::Allocate(const DraftDevice& device) {
 
   for (int i = 0; i < device.limits.max_draft_tokens; ++i) {
     GALE_ASSIGN_OR_RETURN(passes_.emplace_back(),
-                          Pass::Create(device_, PassLimits(true), VocabSize()));
+                          CreatePass<Pass>(device_, PassLimits(true), VocabSize()));
   }
   for (auto* passes : {&prompt_passes_, &kept_passes_}) {
     for (std::unique_ptr<Pass>& pass : *passes) {
-      GALE_ASSIGN_OR_RETURN(pass, Pass::Create(device_, PassLimits(false), VocabSize()));
+      GALE_ASSIGN_OR_RETURN(pass, CreatePass<Pass>(device_, PassLimits(false), VocabSize()));
     }
   }
   progress_.resize(static_cast<size_t>(device.limits.max_seqs));

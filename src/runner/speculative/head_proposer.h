@@ -41,8 +41,6 @@ class HeadProposer : public DraftProposer {
   struct Pass {
     Pass(StagedBlock& staged_arrays, StagedBlock& staged_tables, const DraftDevice& device,
          const StepLimits& limits, int vocab_size);
-    static Result<std::unique_ptr<Pass>> Create(const DraftDevice& device, const StepLimits& limits,
-                                                int vocab_size);
     void Clear();
 
     StagedBlock arrays;
